@@ -1,0 +1,81 @@
+"""Server-side reading time, reported exactly once as Caliper TimeSpentEvents."""
+
+from caliper_readtime.caliper import TimeSpentEvents
+from caliper_readtime.emitters.http import HttpCaliperEmitter
+from caliper_readtime.emitters.jsonl import JsonLinesEmitter
+from caliper_readtime.errors import (
+    ConfigurationError,
+    ContentionError,
+    CorruptState,
+    EmitError,
+    EmitterUnavailable,
+    EndpointRefused,
+    EventRejected,
+    InvalidInput,
+    MissingField,
+    ReadTimeError,
+    StoreError,
+    StoreUnavailable,
+)
+from caliper_readtime.model import (
+    Accumulation,
+    App,
+    Article,
+    Course,
+    FlushReport,
+    HistoryEntry,
+    Outcome,
+    PageView,
+    ParkedEvent,
+    Reader,
+    Report,
+    Subject,
+    SweepReport,
+)
+from caliper_readtime.policy import ReadTimePolicy
+from caliper_readtime.protocols import Emitter, StateStore
+from caliper_readtime.state import ReadTimeState
+from caliper_readtime.stores.memory import InMemoryStateStore
+from caliper_readtime.stores.sqlite import SqliteStateStore
+from caliper_readtime.tracker import ReadTimeTracker
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Accumulation",
+    "App",
+    "Article",
+    "ConfigurationError",
+    "ContentionError",
+    "CorruptState",
+    "Course",
+    "EmitError",
+    "Emitter",
+    "EmitterUnavailable",
+    "EndpointRefused",
+    "EventRejected",
+    "FlushReport",
+    "HistoryEntry",
+    "HttpCaliperEmitter",
+    "InMemoryStateStore",
+    "InvalidInput",
+    "JsonLinesEmitter",
+    "MissingField",
+    "Outcome",
+    "PageView",
+    "ParkedEvent",
+    "ReadTimeError",
+    "ReadTimePolicy",
+    "ReadTimeState",
+    "ReadTimeTracker",
+    "Reader",
+    "Report",
+    "SqliteStateStore",
+    "StateStore",
+    "StoreError",
+    "StoreUnavailable",
+    "Subject",
+    "SweepReport",
+    "TimeSpentEvents",
+    "__version__",
+]

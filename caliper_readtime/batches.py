@@ -1,0 +1,211 @@
+"""``Round``: delivers many claims in few envelopes, and finds the one event that an endpoint will not take."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from caliper_readtime.errors import CorruptState, EmitError, EmitterUnavailable, EndpointRefused, EventRejected
+from caliper_readtime.logs import say
+from caliper_readtime.protocols import LimitsBatch
+from caliper_readtime.state import SECOND, Key
+from caliper_readtime.transitions import MAX_REFUSALS, Caller, Taken
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from caliper_readtime.courier import Courier, Parcel
+    from caliper_readtime.model import Outcome, Report
+    from caliper_readtime.state import ReadTimeState
+
+#: Events in one envelope, unless the emitter states fewer.
+MAX_EVENTS: Final = 100
+#: Bytes of events in one envelope.
+MAX_BYTES: Final = 1_000_000
+#: Single refusals in a row, without an acceptance, after which the endpoint is to blame and not the events.
+MAX_SUSPECTS: Final = 8
+
+
+class Round:
+    """One sweep's or flush's deliveries.
+
+    Attributes:
+        reports: one for each event that was handled.
+        stopped_by: why it ended early: "budget", "unavailable" or "refused"; None while it goes on.
+        error: the error that ended it.
+    """
+
+    def __init__(self, courier: Courier, owner: str, verb: str, budget_seconds: float | None = None) -> None:
+        self.reports: list[Report] = []
+        self.stopped_by: str | None = None
+        self.error: EmitError | None = None
+        self._courier = courier
+        self._owner = owner
+        self._verb = verb
+        self._until = None if budget_seconds is None else courier.monotonic() + budget_seconds
+        self._suspects: list[tuple[Parcel, EventRejected]] = []
+        self._accepted = 0
+        emitter = courier.emitter
+        self.batch = min(MAX_EVENTS, emitter.max_batch) if isinstance(emitter, LimitsBatch) else MAX_EVENTS
+
+    def over(self) -> bool:
+        """Return whether the round has to end; notes it where the time budget is used up."""
+        if self.stopped_by is None and self._until is not None and self._courier.monotonic() >= self._until:
+            self.stopped_by = "budget"
+        return self.stopped_by is not None
+
+    def take(
+        self, key: Key, caller: Caller, *, idle_ms: int = 0, retries: bool = True
+    ) -> tuple[Taken, ReadTimeState | None, Parcel | None] | None:
+        """Ask for a claim; None where the state cannot be read, which must not sink the others."""
+        try:
+            return self._courier.take(key, self._owner, caller, idle_ms=idle_ms, retries=retries)
+        except CorruptState as error:
+            say(
+                logging.ERROR,
+                f"{self._verb}: a stored state cannot be read, its time waits until somebody looks at it",
+                reader_sourced_id=key.reader_sourced_id,
+                resource_id=key.resource_id,
+                error=str(error),
+            )
+            return None
+
+    def deliver(self, parcels: Sequence[Parcel]) -> None:
+        """Send parcels in as few envelopes as possible, halving a refused one until the culprit stands alone."""
+        envelopes = list(_envelopes(parcels, self.batch))
+        for position, envelope in enumerate(envelopes):
+            if self.over():
+                self._give_back([parcel for rest in envelopes[position:] for parcel in rest])
+                return
+            if not self._suspects:
+                self._accepted = 0
+            self._halve(list(envelope))
+
+    def _halve(self, envelope: list[Parcel]) -> None:
+        waiting = [envelope]
+        while waiting:
+            part = waiting.pop()
+            if part is not envelope:
+                # PROTOCOL: leases are renewed before each step.
+                part = self._renewed(part)
+                if not part:
+                    continue
+            error = self._courier.emit(part, self._verb)
+            if error is None:
+                self._commit(part)
+            elif not isinstance(error, EventRejected):
+                self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
+                for parcel in part:
+                    self.reports.append(self._courier.release(parcel, error, self._verb))
+                self._give_back([parcel for rest in waiting for parcel in rest])
+                return
+            elif len(part) > 1:
+                middle = len(part) // 2
+                waiting += [part[middle:], part[:middle]]
+            elif self._suspect(part[0], error):
+                self._blame_endpoint([parcel for rest in waiting for parcel in rest])
+                return
+
+    def alone(self, parcel: Parcel) -> None:
+        """Send one parked event again; what comes of it says nothing about the endpoint."""
+        error = self._courier.emit([parcel], self._verb)
+        if error is None:
+            self._commit([parcel])
+        elif isinstance(error, EventRejected):
+            self.reports.append(self._courier.refuse(parcel, error, self._verb))
+        else:
+            self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
+            self.reports.append(self._courier.release(parcel, error, self._verb))
+
+    def _commit(self, parcels: Sequence[Parcel]) -> None:
+        for parcel in parcels:
+            self.reports.append(self._courier.commit(parcel, self._verb))
+        self._accepted += len(parcels)
+        # The endpoint takes others, so what it refused is to blame itself.
+        self._park_suspects()
+
+    def _suspect(self, parcel: Parcel, error: EventRejected) -> bool:
+        """Note a single refused event; return whether the endpoint is to blame."""
+        if parcel.claim.refusals + 1 >= MAX_REFUSALS:
+            # PROTOCOL: an event refused for the third time is parked whatever the others did (M).
+            self.reports.append(self._courier.refuse(parcel, error, self._verb))
+            return False
+        self._suspects.append((parcel, error))
+        if self._accepted:
+            self._park_suspects()
+        return len(self._suspects) >= MAX_SUSPECTS and self._several_readers()
+
+    def _several_readers(self) -> bool:
+        return len({parcel.key.reader_sourced_id for parcel, _ in self._suspects}) > 1
+
+    def judge(self) -> None:
+        """Decide about refused events at the end of a round.
+
+        PROTOCOL: systemic if the rejected events belong to at least two readers and none was accepted.
+        """
+        if self._suspects and not self._accepted and self._several_readers():
+            self._blame_endpoint([])
+        else:
+            self._park_suspects()
+
+    def _park_suspects(self) -> None:
+        suspects, self._suspects = self._suspects, []
+        for parcel, error in suspects:
+            for renewed in self._renewed([parcel]):
+                self.reports.append(self._courier.refuse(renewed, error, self._verb))
+
+    def _blame_endpoint(self, untried: Sequence[Parcel]) -> None:
+        """PROTOCOL: systemic, so nothing is parked and EndpointRefused ends the round."""
+        suspects, self._suspects = self._suspects, []
+        first = suspects[0][1]
+        error = EndpointRefused(
+            f"the endpoint refuses events of several readers and accepts none: {first}",
+            event_ids=[parcel.claim.event_id for parcel, _ in suspects],
+            status=first.status,
+        )
+        error.__cause__ = first
+        self._stop("refused", error)
+        for parcel, _ in suspects:
+            self.reports.append(self._courier.release(parcel, error, self._verb, refused=True))
+        for parcel in untried:
+            self.reports.append(self._courier.release(parcel, error, self._verb))
+
+    def _stop(self, reason: str, error: EmitError) -> None:
+        self.stopped_by, self.error = reason, error
+
+    def _give_back(self, parcels: Sequence[Parcel]) -> None:
+        error = self.error or EmitterUnavailable("the time budget of this round is used up")
+        for parcel in parcels:
+            self.reports.append(self._courier.release(parcel, error, self._verb, tried=False))
+
+    def _renewed(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Return the parcels that are still this round's, with new leases."""
+        renewed = map(self._courier.renew, parcels)
+        return [parcel for parcel in renewed if parcel is not None]
+
+    @property
+    def seconds_sent(self) -> float:
+        """What the endpoint accepted in this round."""
+        return sum((report.delta_seconds for report in self.reports), 0.0)
+
+    def count(self, outcome: Outcome) -> int:
+        """Return how many reports ended like this."""
+        return sum(report.outcome is outcome for report in self.reports)
+
+
+def nothing_whole(state: ReadTimeState | None) -> bool:
+    """Return whether nothing of a whole second is unreported and nothing is in flight."""
+    return state is None or (not state.in_flight and state.meter.cumulative_ms - state.reported_ms < SECOND)
+
+
+def _envelopes(parcels: Sequence[Parcel], most: int) -> Iterator[list[Parcel]]:
+    envelope: list[Parcel] = []
+    size = 0
+    for parcel in parcels:
+        if envelope and (len(envelope) >= most or size + len(parcel.claim.event) > MAX_BYTES):
+            yield envelope
+            envelope, size = [], 0
+        envelope.append(parcel)
+        size += len(parcel.claim.event)
+    if envelope:
+        yield envelope

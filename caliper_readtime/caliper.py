@@ -1,0 +1,220 @@
+"""PURE: ``TimeSpentEvents`` builds Caliper 1.2 TimeSpentEvents and envelopes as the Timeback profile wants them."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import quote, unquote, urlsplit
+from uuid import NAMESPACE_URL, uuid5
+
+import attrs
+
+from caliper_readtime import checks
+from caliper_readtime.errors import ConfigurationError, InvalidInput
+from caliper_readtime.model import App, Article, Reader
+from caliper_readtime.state import Key
+from caliper_readtime.units import to_caliper_time
+
+CONTEXT: Final = "http://purl.imsglobal.org/ctx/caliper/v1p2"
+ROSTERING: Final = "/ims/oneroster/rostering/v1p2"
+#: A TimeSpentEvent carries at most a day; a longer range is split.
+MAX_EVENT_MS: Final = 86_400_000
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+
+class ActivityIds(StrEnum):
+    """How ``object.activity.id`` is written: as a OneRoster URI, or the resource id as it is."""
+
+    URI = "uri"
+    PLAIN = "plain"
+
+
+@lru_cache(maxsize=4096)
+def key_of(oneroster_url: str | None, reader_id: str, resource_id: str) -> Key:
+    """Return the key of a state, its ids reduced where they are URLs under ``oneroster_url``.
+
+    Raises:
+        InvalidInput: an id is not acceptable.
+    """
+    return Key(_reduced(reader_id, "reader", oneroster_url), _reduced(resource_id, "article", oneroster_url))
+
+
+def reader_key(oneroster_url: str | None, reader_id: str) -> str:
+    """Return the reader's part of a key."""
+    return _reduced(reader_id, "reader", oneroster_url)
+
+
+def _reduced(given: str, field: str, oneroster_url: str | None) -> str:
+    """PROTOCOL: ids that are URLs under oneroster_url are reduced to their last path segment."""
+    checks.identifier(given, field)
+    if not checks.is_url(given):
+        return given
+    if oneroster_url is not None:
+        base, url = urlsplit(oneroster_url), urlsplit(checks.url(given, field))
+        same_host = (base.scheme, base.netloc.lower()) == (url.scheme, url.netloc.lower())
+        prefix = base.path.rstrip("/") + "/"
+        if same_host and url.path.startswith(prefix):
+            given = unquote(url.path.rstrip("/").rpartition("/")[2])
+            if len(url.path.rstrip("/")) < len(prefix):
+                raise InvalidInput(field, "this URL names no id")
+    return checks.text(given, field, checks.MAX_ID)
+
+
+def _derived_id(*parts: object) -> str:
+    return f"urn:uuid:{uuid5(NAMESPACE_URL, json.dumps(parts))}"
+
+
+def event_id(generation: str, key: Key, from_ms: int, to_ms: int) -> str:
+    """Return the event id of a range: the same on any host, after any crash."""
+    return _derived_id(generation, *key, from_ms, to_ms)
+
+
+def generated_id(generation: str, key: Key, from_ms: int, to_ms: int) -> str:
+    """Return the id of the event's metrics collection."""
+    return _derived_id(generation, *key, from_ms, to_ms, "generated")
+
+
+def _activity_ids(value: Any) -> ActivityIds:
+    try:
+        return ActivityIds(value)
+    except ValueError as error:
+        raise ConfigurationError(f'activity_ids must be "uri" or "plain", not {value!r}') from error
+
+
+def _configured_url(value: Any, name: str) -> str:
+    try:
+        return checks.url(value, name)
+    except InvalidInput as error:
+        raise ConfigurationError(f"TimeSpentEvents.{error}") from error
+
+
+def _sensor(value: Any) -> str:
+    return _configured_url(value, "sensor")
+
+
+def _oneroster_url(value: Any) -> str:
+    return _configured_url(value, "oneroster_url").rstrip("/")
+
+
+def _app(value: Any) -> App:
+    try:
+        return value if isinstance(value, App) else App(value)
+    except InvalidInput as error:
+        raise ConfigurationError(f"TimeSpentEvents.app: {error}") from error
+
+
+@attrs.frozen
+class TimeSpentEvents:
+    """Builds events and envelopes. Pure: the same arguments give the same event.
+
+    Attributes:
+        sensor: IRI of the sensor, usually the application's URL.
+        app: the application, an ``App`` or its name.
+        oneroster_url: base URL of the OneRoster service that the actors and resources live on.
+        activity_ids: ``"uri"``, or ``"plain"`` for endpoints that want the resource id as it is.
+
+    Raises:
+        ConfigurationError: a value is not acceptable.
+    """
+
+    sensor: str = attrs.field(converter=_sensor)
+    app: App = attrs.field(converter=_app)
+    oneroster_url: str = attrs.field(converter=_oneroster_url)
+    activity_ids: ActivityIds = attrs.field(default=ActivityIds.URI, converter=_activity_ids, kw_only=True)
+
+    def actor_id(self, sourced_id: str) -> str:
+        """Return the actor's URI: the full OneRoster user URL, or ``sourced_id`` itself where it is a URL elsewhere."""
+        return self._roster_id("users", reader_key(self.oneroster_url, sourced_id))
+
+    def activity_id(self, resource_id: str) -> str:
+        """Return the activity's id: the OneRoster resource URL unless ``activity_ids`` is ``"plain"``."""
+        reduced = _reduced(resource_id, "article", self.oneroster_url)
+        return reduced if self.activity_ids is ActivityIds.PLAIN else self._roster_id("resources", reduced)
+
+    def event(
+        self,
+        reader: Reader,
+        article: Article,
+        *,
+        event_id: str,
+        generated_id: str,
+        seconds: int,
+        started_ms: int,
+        ended_ms: int,
+    ) -> dict[str, Any]:
+        """Return one finished TimeSpentEvent (WIRE section 2), ready for JSON; nothing in it is None.
+
+        Args:
+            reader: the actor.
+            article: the object and activity.
+            event_id: ``urn:uuid:…``.
+            generated_id: ``urn:uuid:…`` of the metrics collection.
+            seconds: whole seconds, more than 0 and at most 86,400.
+            started_ms: when the reading began, milliseconds since the epoch.
+            ended_ms: when it ended; also the event's time.
+
+        Raises:
+            InvalidInput: ``seconds`` is out of range.
+        """
+        if not 0 < seconds <= MAX_EVENT_MS // 1000:
+            raise InvalidInput("seconds", "must be more than 0 and at most 86400")
+        target: dict[str, Any] = {
+            "id": checks.to_uri(article.url),
+            "type": "TimebackActivityContext",
+            "subject": article.subject.value,
+            "app": _named(self.app.name, None if self.app.id is None else checks.to_uri(self.app.id)),
+            "activity": _named(article.title, self.activity_id(article.resource_id)),
+        }
+        if article.course is not None:
+            course_id = None if article.course.id is None else self._roster_id("courses", article.course.id)
+            target["course"] = _named(article.course.name, course_id)
+        return {
+            "@context": CONTEXT,
+            "id": event_id,
+            "type": "TimeSpentEvent",
+            "profile": "TimebackProfile",
+            "action": "SpentTime",
+            "eventTime": to_caliper_time(ended_ms),
+            "actor": {"id": self.actor_id(reader.sourced_id), "type": "TimebackUser", "email": reader.email},
+            "object": target,
+            "generated": {
+                "id": generated_id,
+                "type": "TimebackTimeSpentMetricsCollection",
+                "items": [
+                    {
+                        "type": "active",
+                        "value": seconds,
+                        # PROTOCOL: startDate = min(when the unreported time began, endDate - value).
+                        "startDate": to_caliper_time(min(started_ms, ended_ms - seconds * 1000)),
+                        "endDate": to_caliper_time(ended_ms),
+                    }
+                ],
+            },
+        }
+
+    def envelope(self, events: Sequence[Mapping[str, Any]], *, sent_ms: int) -> dict[str, Any]:
+        """Return the Caliper envelope around finished events.
+
+        Args:
+            events: at least one.
+            sent_ms: milliseconds since the epoch.
+        """
+        return envelope(self.sensor, events, sent_ms=sent_ms)
+
+    def _roster_id(self, collection: str, reduced: str) -> str:
+        if checks.is_url(reduced):
+            return checks.to_uri(reduced)
+        return f"{self.oneroster_url}{ROSTERING}/{collection}/{quote(reduced, safe='')}"
+
+
+def envelope(sensor: str, events: Sequence[Mapping[str, Any]], *, sent_ms: int) -> dict[str, Any]:
+    """Return a Caliper 1.2 envelope: these four members and no other."""
+    return {"sensor": sensor, "sendTime": to_caliper_time(sent_ms), "dataVersion": CONTEXT, "data": list(events)}
+
+
+def _named(name: str, identifier: str | None) -> dict[str, str]:
+    return {"name": name} if identifier is None else {"id": identifier, "name": name}

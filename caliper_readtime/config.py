@@ -1,0 +1,224 @@
+"""Settings from a mapping or the environment, made into the parts of a tracker."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote, urlsplit
+
+import attrs
+
+from caliper_readtime.caliper import TimeSpentEvents
+from caliper_readtime.errors import ConfigurationError, InvalidInput
+from caliper_readtime.model import App
+from caliper_readtime.policy import ReadTimePolicy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from caliper_readtime.model import Report
+    from caliper_readtime.protocols import Emitter, StateStore
+
+PREFIX: Final = "CALIPER_READTIME_"
+
+_REQUIRED: Final = {
+    "store_url": "memory://, sqlite:///path",
+    "endpoint": "the full URL of the Caliper endpoint, or jsonl:///path",
+    "oneroster_url": "the OneRoster service's base URL",
+    "sensor": "this application's URL",
+    "app_name": "this application's name",
+}
+_OPTIONAL: Final = (
+    "app_id",
+    "namespace",
+    "activity_ids",
+    "read_back",
+    "token_url",
+    "client_id",
+    "client_secret",
+    "client_secret_file",
+    "scope",
+)
+_POLICY: Final = tuple(attribute.name for attribute in attrs.fields(ReadTimePolicy) if attribute.init)
+_PARTS: Final = ("store", "emitter", "events", "policy", "clock", "on_report")
+_BOOLEANS: Final = {
+    "1": True,
+    "true": True,
+    "yes": True,
+    "on": True,
+    "0": False,
+    "false": False,
+    "no": False,
+    "off": False,
+}
+
+
+@attrs.frozen
+class Parts:
+    """What a tracker is built from; ``created`` is what it has to close."""
+
+    store: StateStore
+    emitter: Emitter | None
+    events: TimeSpentEvents | None
+    policy: ReadTimePolicy
+    clock: Callable[[], datetime] | None
+    on_report: Callable[[Report], object] | None
+    created: tuple[StateStore | Emitter, ...]
+
+
+def prefixed(mapping: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings whose names carry the prefix, without it."""
+    return {name.removeprefix(PREFIX): value for name, value in mapping.items() if name.startswith(PREFIX)}
+
+
+def parts(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parts:
+    """Return the parts that settings describe.
+
+    Raises:
+        ConfigurationError: settings are missing, unknown or wrong.
+    """
+    given = {name: value for name, value in overrides.items() if name in _PARTS}
+    rest = {name: value for name, value in overrides.items() if name not in _PARTS}
+    settings = {
+        name.lower(): value for name, value in {**(prefixed(mapping) or mapping), **rest}.items() if value != ""
+    }
+    _check_names(settings)
+    _check_missing(settings, given)
+    policy = given.get("policy") or _policy(settings)
+    events = given.get("events") or TimeSpentEvents(
+        settings["sensor"],
+        _app(settings),
+        settings["oneroster_url"],
+        activity_ids=settings.get("activity_ids", "uri"),
+    )
+    created: list[StateStore | Emitter] = []
+    store, emitter = given.get("store"), given.get("emitter")
+    if store is None:
+        store = _store(settings)
+        created.append(store)
+    if emitter is None:
+        emitter = _emitter(settings)
+        created.append(emitter)
+    return Parts(store, emitter, events, policy, given.get("clock"), given.get("on_report"), tuple(created))
+
+
+def _check_names(settings: Mapping[str, Any]) -> None:
+    known = (*_REQUIRED, *_OPTIONAL, *_POLICY)
+    for name in settings:
+        if name not in known:
+            close = get_close_matches(name, known, 1)
+            hint = f": did you mean {PREFIX}{close[0].upper()}?" if close else ""
+            raise ConfigurationError(f"unknown setting {PREFIX}{name.upper()}{hint}")
+
+
+def _check_missing(settings: Mapping[str, Any], given: Mapping[str, Any]) -> None:
+    needed = dict(_REQUIRED)
+    if "store" in given:
+        del needed["store_url"]
+    if "emitter" in given:
+        del needed["endpoint"]
+    if "events" in given:
+        needed = {name: hint for name, hint in needed.items() if name in ("store_url", "endpoint")}
+    missing = [f"{PREFIX}{name.upper()} ({hint})" for name, hint in needed.items() if settings.get(name) is None]
+    if missing:
+        raise ConfigurationError(f"missing settings: {', '.join(missing)}")
+
+
+def _policy(settings: Mapping[str, Any]) -> ReadTimePolicy:
+    values: dict[str, Any] = {}
+    for name in _POLICY:
+        if name in settings:
+            value = settings[name]
+            values[name] = _number(name, value) if isinstance(value, str) and name != "completion" else value
+    return ReadTimePolicy(**values)
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ConfigurationError(f"{PREFIX}{name.upper()} must be a number, not {value!r}") from None
+
+
+def _app(settings: Mapping[str, Any]) -> App:
+    try:
+        return App(settings["app_name"], settings.get("app_id"))
+    except InvalidInput as error:
+        raise ConfigurationError(f"{PREFIX}APP_NAME or {PREFIX}APP_ID: {error.problem}") from error
+
+
+def _url(settings: Mapping[str, Any], name: str) -> str:
+    value = settings[name]
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{PREFIX}{name.upper()} must be a URL as text")
+    return value
+
+
+def _file(url: str, name: str) -> Path:
+    path = unquote(urlsplit(url).path)
+    if urlsplit(url).netloc or len(path) < 2:  # noqa: PLR2004 - "/" alone names no file
+        raise ConfigurationError(
+            f"{PREFIX}{name.upper()} needs three slashes and a path, such as {url.split(':', maxsplit=1)[0]}:///var/lib/x"
+        )
+    return Path(path)
+
+
+def _store(settings: Mapping[str, Any]) -> StateStore:
+    url = _url(settings, "store_url")
+    scheme = url.partition(":")[0]
+    if settings.get("namespace") is not None:
+        raise ConfigurationError(f"{PREFIX}NAMESPACE is for stores that several applications share, not for {scheme}")
+    if url == "memory://":
+        from caliper_readtime.stores.memory import InMemoryStateStore  # noqa: PLC0415 - only what is used is loaded
+
+        return InMemoryStateStore()
+    if scheme == "sqlite":
+        from caliper_readtime.stores.sqlite import SqliteStateStore  # noqa: PLC0415
+
+        return SqliteStateStore(_file(url, "store_url"))
+    # The URL may hold a password, so only its scheme is quoted.
+    raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {_REQUIRED['store_url']}")
+
+
+def _emitter(settings: Mapping[str, Any]) -> Emitter:
+    url = _url(settings, "endpoint")
+    if url.startswith("jsonl:"):
+        from caliper_readtime.emitters.jsonl import JsonLinesEmitter  # noqa: PLC0415
+
+        return JsonLinesEmitter(_file(url, "endpoint"))
+    from caliper_readtime.emitters.http import HttpCaliperEmitter  # noqa: PLC0415
+
+    return HttpCaliperEmitter(url, auth=_auth(settings), read_back=_flag(settings, "read_back"))
+
+
+def _flag(settings: Mapping[str, Any], name: str) -> bool:
+    value = settings.get(name, False)
+    flag = value if isinstance(value, bool) else _BOOLEANS.get(str(value).lower())
+    if flag is None:
+        raise ConfigurationError(f"{PREFIX}{name.upper()} must be true or false, not {value!r}")
+    return flag
+
+
+def _auth(settings: Mapping[str, Any]) -> Any:
+    names = ("token_url", "client_id", "client_secret", "client_secret_file", "scope")
+    if not any(settings.get(name) is not None for name in names):
+        return None
+    secret, file = settings.get("client_secret"), settings.get("client_secret_file")
+    missing = [name for name in ("token_url", "client_id") if settings.get(name) is None]
+    if secret is None and file is None:
+        missing.append("client_secret")
+    if missing:
+        named = ", ".join(f"{PREFIX}{name.upper()}" for name in missing)
+        raise ConfigurationError(f"missing settings for OAuth2: {named}")
+    if secret is not None and file is not None:
+        raise ConfigurationError(f"set {PREFIX}CLIENT_SECRET or {PREFIX}CLIENT_SECRET_FILE, not both")
+    if file is not None:
+        try:
+            secret = Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigurationError(f"{PREFIX}CLIENT_SECRET_FILE cannot be read: {error.strerror}") from error
+    from caliper_readtime.emitters.oauth2 import ClientCredentials  # noqa: PLC0415
+
+    return ClientCredentials(settings["token_url"], settings["client_id"], secret, scope=settings.get("scope"))

@@ -1,0 +1,357 @@
+"""``Courier``: the steps of every report: claim, emit, then commit, release or park."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+import attrs
+
+from caliper_readtime.errors import (
+    ConfigurationError,
+    EmitError,
+    EmitterUnavailable,
+    EndpointRefused,
+    EventRejected,
+)
+from caliper_readtime.logs import say
+from caliper_readtime.model import Outcome, Report
+from caliper_readtime.protocols import NeedsSensor, ReadsBack, StatesDeadline
+from caliper_readtime.transitions import (
+    Accepted,
+    Caller,
+    Commit,
+    Refuse,
+    Refused,
+    Release,
+    Renew,
+    Take,
+    Taken,
+    Took,
+)
+from caliper_readtime.units import to_datetime, to_epoch_ms, to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import datetime
+
+    from caliper_readtime.caliper import TimeSpentEvents
+    from caliper_readtime.model import Article, Reader
+    from caliper_readtime.policy import ReadTimePolicy
+    from caliper_readtime.protocols import Emitter, StateStore, Transition
+    from caliper_readtime.state import Claim, Key, ReadTimeState
+
+R = TypeVar("R")
+
+#: What log lines call the verbs.
+PARTIAL: Final = "article partial finalize"
+FINALIZE: Final = "article finalize"
+FLUSH: Final = "article flush"
+SWEEP: Final = "article sweep"
+
+_SENDING: Final = {PARTIAL: "sending delta", FINALIZE: "sending timespent"}
+# Jitter must differ between hosts and forked workers, whatever seed a host gives the global generator.
+_RANDOM: Final = random.SystemRandom()
+
+
+@attrs.frozen
+class Parcel:
+    """A claim in hand.
+
+    Attributes:
+        key: whose it is.
+        generation: of the state that it was claimed from.
+        claim: range and finished event.
+        again: the endpoint may already hold it.
+        retry: it was parked before.
+        since: the monotonic clock before the claim was asked for: the lease is not older than that.
+    """
+
+    key: Key
+    generation: str
+    claim: Claim
+    again: bool
+    retry: bool
+    since: float
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """What a log line says of it."""
+        return {
+            "delta": to_seconds(self.claim.to_ms - self.claim.from_ms),
+            "reader_sourced_id": self.key.reader_sourced_id,
+            "resource_id": self.key.resource_id,
+            "event_id": self.claim.event_id,
+        }
+
+
+class Courier:
+    """Claims, sends and settles. Thread-safe: it keeps nothing between calls."""
+
+    def __init__(
+        self,
+        store: StateStore,
+        emitter: Emitter | None,
+        events: TimeSpentEvents | None,
+        policy: ReadTimePolicy,
+        clock: Callable[[], datetime] | None = None,
+        *,
+        on_report: Callable[[Report], object] | None = None,
+    ) -> None:
+        self.store = store
+        self.emitter = emitter
+        self.events = events
+        self.policy = policy
+        self.monotonic = time.monotonic
+        self._clock = clock
+        self._on_report = on_report
+        if emitter is not None and events is None:
+            raise ConfigurationError(
+                "an emitter needs TimeSpentEvents to build its events: pass events=TimeSpentEvents(…)"
+            )
+        self._deadline = emitter.deadline_seconds if isinstance(emitter, StatesDeadline) else 0.0
+        # PROTOCOL: the tracker refuses an emitter that states a deadline not below the lease.
+        if self._deadline >= policy.lock_seconds:
+            raise ConfigurationError(
+                f"the emitter's deadline ({self._deadline:g} s) must be below the policy's lock_seconds"
+                f" ({policy.lock_seconds:g} s), or two owners may send at once"
+            )
+        if isinstance(emitter, NeedsSensor) and events is not None:
+            emitter.bind_sensor(events.sensor)
+
+    def now(self) -> int | None:
+        """Return the time that the host's clock gives; None leaves it to the store."""
+        return None if self._clock is None else to_epoch_ms(self._clock(), "clock")
+
+    def moment(self) -> int:
+        """Return the time that decides, for a look at something that is already in hand."""
+        now = self.now()
+        return self.store.now() if now is None else now
+
+    def update(self, key: Key, transition: Transition[R]) -> tuple[R, ReadTimeState | None]:
+        """Apply a transition by the clock that decides."""
+        return self.store.update(key, transition, self.now())
+
+    def require(self) -> TimeSpentEvents:
+        """Return the event builder.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter.
+        """
+        if self.emitter is None or self.events is None:
+            raise ConfigurationError(
+                "this tracker has no emitter, so it cannot send: pass emitter= and events=, or defer=True"
+            )
+        return self.events
+
+    def take(
+        self,
+        key: Key,
+        owner: str,
+        caller: Caller,
+        *,
+        reader: Reader | None = None,
+        article: Article | None = None,
+        finalize: bool = False,
+        min_ms: int = 0,
+        idle_ms: int = 0,
+        retries: bool = True,
+    ) -> tuple[Taken, ReadTimeState | None, Parcel | None]:
+        """Ask for a claim; the parcel is None where there is none to send."""
+        since = self.monotonic()
+        verb = Take(
+            owner,
+            self.policy,
+            self.require(),
+            caller,
+            _RANDOM.random(),
+            reader=reader,
+            article=article,
+            finalize=finalize,
+            min_ms=min_ms,
+            idle_ms=idle_ms,
+            retries=retries,
+        )
+        taken, state = self.update(key, verb)
+        if taken.took is not Took.CLAIMED or taken.claim is None or state is None:
+            return taken, state, None
+        return taken, state, Parcel(key, state.ledger.generation, taken.claim, taken.again, taken.retry, since)
+
+    def emit(self, parcels: Sequence[Parcel], verb: str) -> EmitError | None:
+        """Send the parcels' events in one call; return the error, or None where all were accepted."""
+        emitter = self.emitter
+        if emitter is None:
+            return EmitterUnavailable("there is no emitter")
+        open_parcels = self._not_held(parcels)
+        if not open_parcels:
+            return None
+        event_ids = [parcel.claim.event_id for parcel in open_parcels]
+        # PROTOCOL: no emission starts unless it can end within the lease, measured from before the claim.
+        left = min(parcel.since for parcel in open_parcels) + self.policy.lock_seconds - self.monotonic()
+        if left <= self._deadline:
+            return _Late(f"only {left:.1f} s of the lease were left, too few to send in", event_ids=event_ids)
+        for parcel in open_parcels:
+            say(logging.INFO, f"{verb}: {_SENDING.get(verb, 'sending')}", **parcel.fields, lock="acquired")
+        try:
+            emitter.emit([json.loads(parcel.claim.event) for parcel in open_parcels])
+        except (EmitterUnavailable, EventRejected) as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - PROTOCOL: any other Exception of an emitter is taken for unavailable
+            wrapped = EmitterUnavailable(f"the emitter failed with {type(error).__name__}", event_ids=event_ids)
+            wrapped.__cause__ = error
+            return wrapped
+        return None
+
+    def _not_held(self, parcels: Sequence[Parcel]) -> list[Parcel]:
+        """Return the parcels that the endpoint is not known to hold (PROTOCOL: read-back)."""
+        asked = [parcel.claim.event_id for parcel in parcels if parcel.again]
+        if not asked or not isinstance(self.emitter, ReadsBack) or not getattr(self.emitter, "read_back", True):
+            return list(parcels)
+        try:
+            held = self.emitter.held(asked)
+        except Exception as error:  # noqa: BLE001 - not knowing is no reason not to send the same event again
+            say(logging.WARNING, "read-back failed, sending again", error=type(error).__name__, events=len(asked))
+            held = frozenset()
+        for parcel in parcels:
+            if parcel.claim.event_id in held:
+                say(logging.INFO, "read-back: the endpoint holds it already", **parcel.fields)
+        return [parcel for parcel in parcels if parcel.claim.event_id not in held]
+
+    def commit(self, parcel: Parcel, verb: str) -> Report:
+        """Record that the endpoint accepted the parcel."""
+        claim = parcel.claim
+        say(logging.INFO, f"{verb}: sent", **parcel.fields)
+        accepted, state = self.update(parcel.key, Commit(parcel.generation, claim.event_id, claim.from_ms, claim.to_ms))
+        if accepted is Accepted.LOST:
+            say(
+                logging.ERROR,
+                f"{verb}: the store lost the claim of an event that was sent; its last writes are gone,"
+                " look for a fail-over or an eviction",
+                **parcel.fields,
+            )
+        new = accepted in (Accepted.SENT, Accepted.LOST)
+        if new:
+            say(logging.DEBUG, f"{verb}: state persisted", **parcel.fields)
+        return self.told(
+            Report(
+                Outcome.SENT if new else Outcome.NOTHING_TO_SEND,
+                *parcel.key,
+                delta_seconds=to_seconds(claim.to_ms - claim.from_ms) if new else 0.0,
+                event_ids=(claim.event_id,),
+                state=state,
+            )
+        )
+
+    def release(
+        self, parcel: Parcel, error: EmitError, verb: str, *, tried: bool = True, refused: bool = False
+    ) -> Report:
+        """Leave the parcel to a later try.
+
+        Args:
+            parcel: what was not delivered.
+            error: why.
+            verb: for the log.
+            tried: an emission was tried, so that the back-off grows.
+            refused: the endpoint refused the event itself.
+        """
+        counted = tried and not isinstance(error, _Late)
+        retry_after = error.retry_after_seconds if isinstance(error, EmitterUnavailable) else None
+        _, state = self.update(
+            parcel.key,
+            Release(
+                parcel.claim.owner or "",
+                parcel.claim.event_id,
+                self.policy,
+                _RANDOM.random(),
+                _reason(error),
+                counted=counted,
+                refused=refused,
+                at_maximum=isinstance(error, EndpointRefused),
+                retry_after_ms=round((retry_after or 0) * 1000),
+            ),
+        )
+        report = _failed(parcel, error, state, Outcome.FAILED)
+        if not tried:
+            return report
+        self._say_failed(report, parcel, verb, "will be sent again, same id")
+        return self.told(report)
+
+    def renew(self, parcel: Parcel) -> Parcel | None:
+        """Return the parcel with a new lease, or None where somebody else has taken it over."""
+        since = self.monotonic()
+        claim, _ = self.update(parcel.key, Renew(parcel.claim.owner or "", parcel.claim.event_id, self.policy.lock_ms))
+        return None if claim is None else attrs.evolve(parcel, claim=claim, since=since)
+
+    def refuse(self, parcel: Parcel, error: EventRejected, verb: str) -> Report:
+        """Set the parcel aside: the endpoint will never accept it as it is."""
+        refused, state = self.update(
+            parcel.key,
+            Refuse(
+                parcel.claim.owner or "",
+                parcel.claim.event_id,
+                self.policy,
+                _RANDOM.random(),
+                error.status,
+                _reason(error),
+            ),
+        )
+        parked = refused is Refused.PARKED
+        report = _failed(parcel, error, state, Outcome.PARKED if parked else Outcome.FAILED)
+        self._say_failed(report, parcel, verb, "parked: correct its context or unpark it" if parked else "not parked")
+        return self.told(report)
+
+    def _say_failed(self, report: Report, parcel: Parcel, verb: str, then: str) -> None:
+        error = report.error
+        say(
+            logging.ERROR,
+            f"{verb}: failed",
+            **parcel.fields,
+            error=type(error).__name__,
+            status=error.status if error is not None else None,
+            retry_at=None if report.retry_at is None else report.retry_at.isoformat(),
+            then=then,
+        )
+
+    def told(self, report: Report) -> Report:
+        """Tell the host of a commit or failure, which can never break it; return the report."""
+        if self._on_report is not None:
+            try:
+                self._on_report(report)
+            except Exception as error:  # noqa: BLE001 - a host's metrics must not cost a reader's time
+                say(
+                    logging.ERROR,
+                    "on_report raised; the report stands",
+                    error=type(error).__name__,
+                    reader_sourced_id=report.reader_sourced_id,
+                    resource_id=report.resource_id,
+                )
+        return report
+
+
+class _Late(EmitterUnavailable):
+    """Nothing was sent, because it could not have ended within the lease; no attempt is counted."""
+
+
+def _failed(parcel: Parcel, error: EmitError, state: ReadTimeState | None, outcome: Outcome) -> Report:
+    return Report(
+        outcome,
+        *parcel.key,
+        event_ids=(parcel.claim.event_id,),
+        state=state,
+        error=error,
+        retry_at=retry_at(state),
+    )
+
+
+def _reason(error: EmitError) -> str:
+    """Return what a state may keep of an error: an emitter's own words, shortened."""
+    return f"{type(error).__name__}: {error}"[:300]
+
+
+def retry_at(state: ReadTimeState | None) -> datetime | None:
+    """Return when a state's claim, or what is due of it, is tried again."""
+    due = None if state is None else state.due
+    return None if due is None else to_datetime(due.at_ms)

@@ -1,0 +1,126 @@
+"""One flush: everything that one reader has unreported, before a host banks it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from caliper_readtime.batches import Round, nothing_whole
+from caliper_readtime.courier import FLUSH
+from caliper_readtime.errors import EmitterUnavailable
+from caliper_readtime.model import FlushReport, Outcome, Report
+from caliper_readtime.protocols import ReadsBack
+from caliper_readtime.transitions import Caller, Took
+from caliper_readtime.units import to_epoch_ms
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caliper_readtime.courier import Courier, Parcel
+    from caliper_readtime.state import Key
+
+#: How often a waiting flush looks again.
+POLL_SECONDS: Final = 0.05
+#: A confirmation also asks for what was sent this recently by anybody.
+RECENT_MS: Final = 60_000
+
+
+class Flush:
+    """Claims, sends, waits for others' claims, and asks the endpoint, all within one time budget."""
+
+    def __init__(self, courier: Courier, owner: str, keys: Sequence[Key], *, wait_seconds: float) -> None:
+        self._courier = courier
+        self._keys = keys
+        self._round = Round(courier, owner, FLUSH)
+        self._until = courier.monotonic() + wait_seconds
+        self._others: dict[Key, Report] = {}  # claims that somebody else holds
+        self.sleep: Callable[[float], None] = time.sleep
+
+    def run(self, *, confirm: bool) -> FlushReport:
+        """Flush, and report."""
+        keys = list(self._keys)
+        while keys and not self._round.over():
+            parcels = self._claimed(keys)
+            if parcels:
+                self._round.deliver(parcels)
+                self._round.judge()
+                # There may be later time behind what was sent or parked; what failed is not tried twice.
+                failed = {report.event_ids for report in self._round.reports if report.outcome is Outcome.FAILED}
+                keys = [parcel.key for parcel in parcels if (parcel.claim.event_id,) not in failed] + list(self._others)
+            elif self._others and self._waited():
+                keys = list(self._others)
+            else:
+                break
+        states = [self._courier.store.load(key, self._courier.now()) for key in self._keys]
+        return FlushReport(
+            reports=self._reports(),
+            settled=all(nothing_whole(state) for state in states),
+            confirmed=self._confirmed() if confirm else None,
+            seconds_sent=self._round.seconds_sent,
+        )
+
+    def _claimed(self, keys: Sequence[Key]) -> list[Parcel]:
+        parcels: list[Parcel] = []
+        self._others = {}
+        for key in dict.fromkeys(keys):
+            answer = self._round.take(key, Caller.EXPLICIT)
+            if answer is None:
+                continue
+            taken, state, parcel = answer
+            if parcel is not None:
+                parcels.append(parcel)
+            elif taken.took is Took.IN_FLIGHT:
+                self._others[key] = Report(Outcome.IN_FLIGHT, *key, state=state)
+        return parcels
+
+    def _waited(self) -> bool:
+        """Wait for others a little; return whether there is time to look again."""
+        left = self._until - self._courier.monotonic()
+        if left <= 0:
+            return False
+        self.sleep(min(POLL_SECONDS, left))
+        return True
+
+    def _reports(self) -> tuple[Report, ...]:
+        """Return one report for each article that had something: its events together, its last word."""
+        merged: dict[tuple[str, str], Report] = {}
+        for report in (*self._round.reports, *self._others.values()):
+            name = (report.reader_sourced_id, report.resource_id)
+            merged[name] = merge(merged[name], report) if name in merged else report
+        return tuple(merged.values())
+
+    def _confirmed(self) -> bool | None:
+        """Ask until the endpoint holds what was sent here and just before; None where it cannot be asked."""
+        emitter = self._courier.emitter
+        if not isinstance(emitter, ReadsBack):
+            return None
+        since = self._courier.moment() - RECENT_MS
+        wanted = {event_id for report in self._round.reports if report.delta_seconds for event_id in report.event_ids}
+        for key in self._keys:
+            state = self._courier.store.load(key, self._courier.now())
+            for entry in () if state is None else state.history:
+                if entry.kind == "sent" and entry.event_id is not None and to_epoch_ms(entry.at, "at") >= since:
+                    wanted.add(entry.event_id)
+        while wanted:
+            with suppress(EmitterUnavailable):  # asked again, as long as there is time
+                wanted -= emitter.held(sorted(wanted))
+            if wanted and not self._waited():
+                return False
+        return True
+
+
+def merge(first: Report, last: Report) -> Report:
+    """Return two reports of one state as one: what was sent adds up, the last word counts for the rest."""
+    sent = first.delta_seconds + last.delta_seconds
+    quiet = last.outcome in (Outcome.NOTHING_TO_SEND, Outcome.IN_FLIGHT, Outcome.DEFERRED)
+    return Report(
+        outcome=Outcome.SENT if sent and quiet else last.outcome,
+        reader_sourced_id=last.reader_sourced_id,
+        resource_id=last.resource_id,
+        delta_seconds=sent,
+        event_ids=tuple(dict.fromkeys((*first.event_ids, *last.event_ids))),
+        state=last.state,
+        error=last.error,
+        retry_at=last.retry_at,
+    )

@@ -1,0 +1,23 @@
+"""The package's logger, and the one way to write a line: fields both in the message and as ``extra``."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Final
+
+logger: Final = logging.getLogger("caliper_readtime")
+logger.addHandler(logging.NullHandler())
+
+
+def say(level: int, message: str, /, *, cause: BaseException | None = None, **fields: Any) -> None:
+    """Log one line. Callers pass ids and numbers, never an e-mail address, a token or a body.
+
+    Args:
+        level: of the ``logging`` module.
+        message: what happened.
+        cause: an exception whose traceback helps.
+        fields: name=value pairs for the reader and for machines.
+    """
+    if logger.isEnabledFor(level):
+        pairs = "".join(f" {name}={value}" for name, value in fields.items())
+        logger.log(level, "%s%s", message, pairs, extra=fields, exc_info=cause, stacklevel=2)

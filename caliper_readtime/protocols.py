@@ -1,0 +1,160 @@
+"""What a store and an emitter must do: the contracts that third parties implement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from caliper_readtime.state import Key, ReadTimeState
+
+R_co = TypeVar("R_co", covariant=True)
+R = TypeVar("R")
+
+
+class Transition(Protocol[R_co]):
+    """A pure, frozen value that maps a state and the time to a new state and a result.
+
+    It has no side effect, so a store may call it again with a newer state when somebody else wrote in between.
+    It may raise a ``ReadTimeError``; then the store writes nothing and lets the error pass.
+    """
+
+    def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState | None, R_co]:
+        """Return the state that replaces ``state`` and what the caller wants to know.
+
+        Args:
+            state: what is stored under the key; None where nothing is, or where it has expired.
+            now: milliseconds since the epoch, by the one clock that decides.
+
+        Returns:
+            The new state and the result. The very same object says "nothing to write"; the same ``ledger`` object
+            says that only the meter has changed.
+        """
+
+
+class StateStore(Protocol):
+    """Keeps one state for each key, and applies transitions to it atomically and durably.
+
+    Called by ``ReadTimeTracker`` from any thread, and from processes forked after construction. Times are whole
+    milliseconds since the epoch; ``now=None`` means the store's own clock, which all hosts share, and a given time
+    must travel the very same path. Raises ``StoreUnavailable`` when the store cannot be reached (the outcome of an
+    ``update`` is then unknown), ``ContentionError`` when bounded retries ran out, ``CorruptState`` for a state that
+    cannot be read (never overwrite it). A driver's exception is chained as ``__cause__``, never let through.
+
+    A state names its own ``due`` and ``expires_at_ms``. A store indexes both in the same atomic step as the state:
+
+    * a transition that changed the ledger: the due entry becomes ``state.due``, or is removed where that is None;
+    * a transition that changed the meter alone: a missing due entry is added where ``state.due`` is not None, and
+      an existing one may stay as it is;
+    * a state past its ``expires_at_ms`` is gone for every verb, as if it had been deleted.
+    """
+
+    def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
+        """Apply a transition as if nobody else were writing, and return its result and the state it left.
+
+        Returns only once the new state is durable: a claim that ``update`` has returned survives a crash of the
+        process and, as far as the store is configured for it, of the machine. A meter-only change may be made
+        durable more lazily (a crash may then lose the last heartbeats, but must never lose a claim).
+        """
+
+    def load(self, key: Key, now: int | None = None, /) -> ReadTimeState | None:
+        """Return the state as it stands, or None."""
+
+    def keys(self, reader: str, now: int | None = None, /) -> tuple[Key, ...]:
+        """Return the keys of every state of this reader."""
+
+    def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
+        """Return at most ``limit`` keys whose due entry has come, oldest first, fair over shards.
+
+        An entry that is ``soft`` (an active reader's unreported time) must be ``idle_ms`` old as well; the others
+        (leases, back-offs, deferrals, retries) have come at their own time.
+        """
+
+    def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
+        """Return at most ``limit`` states that hold parked events."""
+
+    def delete(self, reader: str, /) -> int:
+        """Remove every state, due entry and index entry of a reader in one atomic step; return how many states."""
+
+    def now(self, key: Key | None = None, /) -> int:
+        """Return the store's own clock (of the shard that holds ``key``)."""
+
+    def meta(self, expected: Mapping[str, str], /) -> None:
+        """Record what this store is used for, or compare with what an earlier user recorded.
+
+        Args:
+            expected: facts that every user of one store must share, such as ``sensor`` and ``oneroster_url``.
+
+        Raises:
+            ConfigurationError: a recorded fact differs; nothing was written.
+        """
+
+    def swept(self, now: int | None = None, /) -> None:
+        """Record that a sweep has run."""
+
+    def last_sweep(self) -> int | None:
+        """Return when a sweep last ran, or None."""
+
+    def close(self) -> None:
+        """Release connections. A later call may open them again."""
+
+
+class Emitter(Protocol):
+    """Delivers finished Caliper events.
+
+    Called by ``ReadTimeTracker`` from any thread, with the events of one or more claims. One class may add the
+    capabilities below. Closing is for whoever created the emitter.
+    """
+
+    def emit(self, events: Sequence[Mapping[str, Any]], /) -> None:
+        """Deliver all of these events, or raise. Returning means that the endpoint has accepted every one.
+
+        The same event (same ``id``) may come again after any failure, also after one that was delivered.
+
+        Raises:
+            EmitterUnavailable: not delivered, or unknown. Any other ``Exception`` is taken for this.
+            EndpointRefused: the endpoint or the credentials are wrong, whatever the event.
+            EventRejected: at least one event will never be accepted; none counts as accepted.
+        """
+
+    def close(self) -> None:
+        """Release what the emitter holds."""
+
+
+@runtime_checkable
+class StatesDeadline(Protocol):
+    """An emitter that promises to return or raise within a time. It must be shorter than the policy's lock."""
+
+    @property
+    def deadline_seconds(self) -> float:
+        """Longest duration of one ``emit``, in seconds on the monotonic clock."""
+
+
+@runtime_checkable
+class LimitsBatch(Protocol):
+    """An emitter that takes only so many events in one ``emit``."""
+
+    @property
+    def max_batch(self) -> int:
+        """Most events in one call, at least 1."""
+
+
+@runtime_checkable
+class ReadsBack(Protocol):
+    """An emitter that can ask the endpoint which events it holds."""
+
+    def held(self, event_ids: Collection[str], /) -> frozenset[str]:
+        """Return those of the ids that the endpoint is known to hold. Absence proves nothing.
+
+        Raises:
+            EmitterUnavailable: the endpoint could not be asked.
+        """
+
+
+@runtime_checkable
+class NeedsSensor(Protocol):
+    """An emitter that wraps events in a Caliper envelope and so must know whose sensor sends them."""
+
+    def bind_sensor(self, sensor: str, /) -> None:
+        """Take the sensor of the tracker's events; a second, different one is a ``ConfigurationError``."""

@@ -1,0 +1,1 @@
+"""Where states live: in memory, or in an SQLite file."""

@@ -1,0 +1,122 @@
+"""How a ledger and a meter's lists are written as text, and read back or refused."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, Final
+
+import attrs
+from cattrs import Converter
+
+from caliper_readtime.errors import CorruptState
+from caliper_readtime.state import Key, Ledger
+from caliper_readtime.units import to_datetime, to_epoch_ms
+
+#: Written into every ledger. A newer minor number adds fields, which are kept; a newer major one is refused.
+SCHEMA: Final = (1, 0)
+
+# Ids hold no control characters, so these cannot stand inside one.
+_FIELD, _ROW = "\x1f", "\x1e"
+_LARGEST: Final = 2**53
+
+
+def _integer(value: Any, _: Any) -> int:
+    if type(value) is not int or not 0 <= value < _LARGEST:
+        raise ValueError("not a whole number in range")
+    return value
+
+
+def _exactly(kind: type) -> Any:
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"not {kind.__name__}")
+        return value
+
+    return structure
+
+
+def _converter() -> Converter:
+    converter = Converter(omit_if_default=True, detailed_validation=False)
+    converter.register_structure_hook(int, _integer)
+    converter.register_structure_hook(str, _exactly(str))
+    converter.register_structure_hook(bool, _exactly(bool))
+    converter.register_structure_hook(datetime, lambda value, _: to_datetime(_integer(value, int)))
+    converter.register_unstructure_hook(datetime, lambda value: to_epoch_ms(value, "at"))
+    return converter
+
+
+_CONVERTER: Final = _converter()
+_KNOWN: Final = frozenset(attribute.name for attribute in attrs.fields(Ledger))
+
+
+def dump_ledger(ledger: Ledger) -> str:
+    """Return the ledger as JSON text."""
+    fields = _CONVERTER.unstructure(ledger)
+    unknown = json.loads(fields.pop("unknown", "{}"))
+    return json.dumps({"schema": SCHEMA, **fields, **unknown}, separators=(",", ":"))
+
+
+@lru_cache(maxsize=1024)
+def load_ledger(text: str) -> Ledger:
+    """Return the ledger that ``text`` holds. Cached by content: a heartbeat meets the same ledger again and again.
+
+    Raises:
+        CorruptState: it is not a ledger, or one of an incompatible schema.
+    """
+    try:
+        fields = json.loads(text)
+        _compatible(*fields.pop("schema"))
+        unknown = {name: fields.pop(name) for name in fields.keys() - _KNOWN}
+        if unknown:
+            fields["unknown"] = json.dumps(unknown, separators=(",", ":"))
+        return _CONVERTER.structure(fields, Ledger)
+    except CorruptState:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with stored text, the state is left as it is
+        # The text holds an address, and so may the error's: only its kind is told.
+        raise CorruptState(f"the stored ledger cannot be read ({type(error).__name__})") from None
+
+
+def _compatible(major: object, minor: object) -> None:
+    if major != SCHEMA[0]:
+        raise CorruptState(f"it has schema {major}.{minor}, this version reads {SCHEMA[0]}.x: run a newer version")
+
+
+def dump_views(views: tuple[tuple[str, int], ...]) -> str:
+    """Return page views as text."""
+    return _ROW.join([f"{view}{_FIELD}{total}" for view, total in views])
+
+
+def load_views(text: str) -> tuple[tuple[str, int], ...]:
+    """Return the page views that ``text`` holds.
+
+    Raises:
+        CorruptState: it holds something else.
+    """
+    if not text:
+        return ()
+    try:
+        return tuple([(view, int(total)) for view, total in [row.split(_FIELD) for row in text.split(_ROW)]])
+    except ValueError:
+        raise CorruptState("the stored page views cannot be read") from None
+
+
+def dump_heartbeats(heartbeats: tuple[str, ...]) -> str:
+    """Return heartbeat ids as text."""
+    return _ROW.join(heartbeats)
+
+
+def load_heartbeats(text: str) -> tuple[str, ...]:
+    """Return the heartbeat ids that ``text`` holds."""
+    return tuple(text.split(_ROW)) if text else ()
+
+
+def named(error: CorruptState, key: Key) -> CorruptState:
+    """Return the error with the reader and article that it is about, for whoever must look at the state."""
+    return CorruptState(
+        f"{error}; reader {key.reader_sourced_id}, article {key.resource_id}; it was left as it is",
+        reader_sourced_id=key.reader_sourced_id,
+        resource_id=key.resource_id,
+    )

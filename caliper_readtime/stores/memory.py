@@ -1,0 +1,154 @@
+"""``InMemoryStateStore``: states in a dict, for unit tests, notebooks and single processes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from heapq import nsmallest
+from operator import itemgetter
+from typing import TYPE_CHECKING, TypeVar
+
+from caliper_readtime.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from caliper_readtime.protocols import Transition
+    from caliper_readtime.state import Due, Key, ReadTimeState
+
+R = TypeVar("R")
+
+
+class InMemoryStateStore:
+    """A ``StateStore`` that lives and dies with its process. Thread-safe; not shared between processes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._states: dict[Key, ReadTimeState] = {}
+        self._readers: dict[str, dict[Key, None]] = {}
+        self._due: dict[Key, Due] = {}
+        self._parked: dict[Key, None] = {}
+        self._meta: dict[str, str] = {}
+        self._swept: int | None = None
+
+    def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
+        """Apply a transition under the store's lock."""
+        with self._lock:
+            moment = time.time_ns() // 1_000_000 if now is None else now
+            old = self._alive(key, moment)
+            new, result = transition(old, moment)
+            if new is not old and new is not None:
+                self._states[key] = new
+                if old is None:
+                    self._readers.setdefault(key.reader_sourced_id, {})[key] = None
+                if old is None or new.ledger is not old.ledger:
+                    self._index(key, new)
+                elif key not in self._due and new.due is not None:
+                    self._due[key] = new.due
+            return result, new
+
+    def _index(self, key: Key, state: ReadTimeState) -> None:
+        due = state.due
+        if due is None:
+            self._due.pop(key, None)
+        else:
+            self._due[key] = due
+        if state.ledger.parked:
+            self._parked[key] = None
+        else:
+            self._parked.pop(key, None)
+
+    def _alive(self, key: Key, now: int) -> ReadTimeState | None:
+        """Return the state, or None; an expired one is removed."""
+        state = self._states.get(key)
+        # The first comparison spares an active reader's heartbeat the second.
+        if state is None or now - state.meter.last_sync_ms < state.ledger.ttl_ms:
+            return state
+        expires = state.expires_at_ms
+        if expires is None or now < expires:
+            return state
+        self._remove(key)
+        return None
+
+    def _remove(self, key: Key) -> None:
+        del self._states[key]
+        self._due.pop(key, None)
+        self._parked.pop(key, None)
+        keys = self._readers[key.reader_sourced_id]
+        del keys[key]
+        if not keys:
+            del self._readers[key.reader_sourced_id]
+
+    def load(self, key: Key, now: int | None = None, /) -> ReadTimeState | None:
+        """Return the state as it stands, or None."""
+        with self._lock:
+            return self._alive(key, self.now() if now is None else now)
+
+    def keys(self, reader: str, now: int | None = None, /) -> tuple[Key, ...]:
+        """Return the keys of every state of this reader."""
+        with self._lock:
+            moment = self.now() if now is None else now
+            return tuple(key for key in tuple(self._readers.get(reader, ())) if self._alive(key, moment) is not None)
+
+    def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
+        """Return at most ``limit`` keys whose due entry has come, oldest first."""
+        with self._lock:
+            moment = self.now() if now is None else now
+            come = (
+                (due.at_ms, key)
+                for key, due in self._due.items()
+                if due.at_ms <= (moment - idle_ms if due.soft else moment)
+            )
+            return tuple(key for _, key in nsmallest(limit, come, key=itemgetter(0)))
+
+    def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
+        """Return at most ``limit`` states that hold parked events."""
+        with self._lock:
+            return tuple(self._states[key] for key in tuple(self._parked)[:limit])
+
+    def delete(self, reader: str, /) -> int:
+        """Remove everything of a reader; return how many states."""
+        with self._lock:
+            keys = tuple(self._readers.get(reader, ()))
+            for key in keys:
+                self._remove(key)
+            return len(keys)
+
+    def now(self, key: Key | None = None, /) -> int:  # noqa: ARG002 - one clock for every key
+        """Return this machine's clock."""
+        return time.time_ns() // 1_000_000
+
+    def meta(self, expected: Mapping[str, str], /) -> None:
+        """Record what this store is used for, or compare.
+
+        Raises:
+            ConfigurationError: a recorded fact differs.
+        """
+        with self._lock:
+            compare_meta(self._meta, expected)
+            self._meta.update(expected)
+
+    def swept(self, now: int | None = None, /) -> None:
+        """Record that a sweep has run."""
+        self._swept = self.now() if now is None else now
+
+    def last_sweep(self) -> int | None:
+        """Return when a sweep last ran, or None."""
+        return self._swept
+
+    def close(self) -> None:
+        """Keep the states: they live as long as this object."""
+
+
+def compare_meta(recorded: Mapping[str, str], expected: Mapping[str, str]) -> None:
+    """Refuse a store that is used for something else.
+
+    Raises:
+        ConfigurationError: a recorded fact differs from an expected one.
+    """
+    for name, value in expected.items():
+        if recorded.get(name, value) != value:
+            raise ConfigurationError(
+                f"this store is in use with {name}={recorded[name]!r}, but this process is configured with {value!r}: "
+                "use another store or namespace, or correct the setting"
+            )

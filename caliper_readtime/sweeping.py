@@ -1,0 +1,92 @@
+"""One sweep: report what browsers and workers left behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from caliper_readtime.batches import Round, nothing_whole
+from caliper_readtime.courier import SWEEP
+from caliper_readtime.model import Outcome, SweepReport
+from caliper_readtime.transitions import Caller, Took
+
+if TYPE_CHECKING:
+    from caliper_readtime.courier import Courier, Parcel
+    from caliper_readtime.state import Key
+
+
+class Sweep:
+    """Takes due states oldest first, in batches, until none is left or a limit is reached."""
+
+    def __init__(self, courier: Courier, owner: str, *, idle_ms: int, limit: int, budget_seconds: float | None) -> None:
+        self._courier = courier
+        self._idle_ms = idle_ms
+        self._limit = limit
+        self._round = Round(courier, owner, SWEEP, budget_seconds)
+        self._taken = 0
+        self._in_flight = 0
+        self._seen: set[Key] = set()  # looked at, and left as they are
+        self._retries: list[Key] = []  # parked events wait until everybody else has been served
+
+    def run(self) -> SweepReport:
+        """Sweep, and report."""
+        while not self._stopped():
+            parcels = self._claimed()
+            if parcels:
+                self._round.deliver(parcels)
+            elif not self._retried():
+                break
+        self._round.judge()
+        self._courier.store.swept(self._courier.now())
+        reports = tuple(self._round.reports)
+        stopped_by = self._round.stopped_by or ("limit" if self._taken >= self._limit else "drained")
+        return SweepReport(
+            events_sent=self._round.count(Outcome.SENT),
+            states_settled=len({(r.reader_sourced_id, r.resource_id) for r in reports if nothing_whole(r.state)}),
+            failed=self._round.count(Outcome.FAILED),
+            in_flight=self._in_flight,
+            parked=self._round.count(Outcome.PARKED),
+            seconds_sent=self._round.seconds_sent,
+            more=any(key not in self._seen for key in self._due(len(self._seen) + 1)),
+            stopped_by=stopped_by,
+            reports=reports,
+        )
+
+    def _stopped(self) -> bool:
+        return self._taken >= self._limit or self._round.over()
+
+    def _due(self, limit: int) -> tuple[Key, ...]:
+        return self._courier.store.due(limit, self._courier.now(), self._idle_ms)
+
+    def _claimed(self) -> list[Parcel]:
+        """Claim the next batch of due states; empty where none is left."""
+        most = min(self._round.batch, self._limit - self._taken)
+        parcels: list[Parcel] = []
+        while not parcels:
+            keys = [key for key in self._due(most + len(self._seen)) if key not in self._seen][:most]
+            if not keys:
+                break
+            for key in keys:
+                answer = self._round.take(key, Caller.SWEEP, idle_ms=self._idle_ms, retries=False)
+                took, parcel = (None, None) if answer is None else (answer[0].took, answer[2])
+                if parcel is not None and not parcel.retry:
+                    parcels.append(parcel)
+                    continue
+                self._seen.add(key)
+                self._in_flight += took is Took.IN_FLIGHT
+                if took is Took.RETRY_FIRST or parcel is not None:
+                    self._retries.append(key)
+        self._taken += len(parcels)
+        return parcels
+
+    def _retried(self) -> bool:
+        """Send parked events again, alone; return whether that may have made room for more."""
+        keys, self._retries = self._retries, []
+        for key in keys:
+            if self._stopped():
+                break
+            answer = self._round.take(key, Caller.SWEEP, idle_ms=self._idle_ms)
+            if answer is not None and answer[2] is not None:
+                self._taken += 1
+                self._round.alone(answer[2])
+                self._seen.discard(key)
+        return bool(keys)

@@ -1,0 +1,35 @@
+"""What host applications and third-party stores and emitters import in their tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from caliper_readtime.testing.banking import banked_minutes, minutes_rounded_up
+from caliper_readtime.testing.endpoint import CaliperEndpoint
+from caliper_readtime.testing.kit import FlakyEmitter, ManualClock, RecordingEmitter
+
+if TYPE_CHECKING:
+    from caliper_readtime.testing.emitter_contract import EmitterContract
+    from caliper_readtime.testing.store_contract import StateStoreContract
+
+__all__ = [
+    "CaliperEndpoint",
+    "EmitterContract",
+    "FlakyEmitter",
+    "ManualClock",
+    "RecordingEmitter",
+    "StateStoreContract",
+    "banked_minutes",
+    "minutes_rounded_up",
+]
+
+# The contracts need pytest, which the demo and hosts' notebooks may lack.
+_CONTRACTS = {"EmitterContract": "emitter_contract", "StateStoreContract": "store_contract"}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _CONTRACTS:
+        from importlib import import_module  # noqa: PLC0415 - only for whoever asks
+
+        return getattr(import_module(f"{__name__}.{_CONTRACTS[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,438 @@
+"""``ReadTimeTracker``: the verbs that hosts call."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import uuid4
+
+import attrs
+
+from caliper_readtime import checks, config
+from caliper_readtime.caliper import key_of, reader_key
+from caliper_readtime.courier import Courier
+from caliper_readtime.errors import InvalidInput
+from caliper_readtime.flushing import Flush
+from caliper_readtime.logs import say
+from caliper_readtime.model import (
+    Accumulation,
+    Article,
+    FlushReport,
+    Outcome,
+    PageView,
+    ParkedEvent,
+    Reader,
+    Report,
+    SweepReport,
+)
+from caliper_readtime.policy import Completion, ReadTimePolicy
+from caliper_readtime.reporting import Reporting
+from caliper_readtime.sweeping import Sweep
+from caliper_readtime.transitions import Caller, Counted, Defer, Signal, Unpark
+from caliper_readtime.units import to_epoch_ms, to_ms, to_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+    from datetime import datetime
+
+    from caliper_readtime.caliper import TimeSpentEvents
+    from caliper_readtime.protocols import Emitter, StateStore
+    from caliper_readtime.state import Key, ReadTimeState
+
+#: Clamped time of one state from which its clamping is worth a warning: beyond a busy page with a few tabs.
+CLAMP_WARNING_SECONDS: Final = 300.0
+
+
+class ReadTimeTracker:
+    """Owns readers' time: accepts it, keeps it, and reports every whole second of it exactly once.
+
+    Thread-safe. May be built before a fork. A context manager: leaving it closes what the tracker created itself.
+
+    Args:
+        store: where states live.
+        emitter: delivers events; None for a tracker that only accumulates, defers and inspects.
+        events: builds events; needed with an emitter.
+        policy: the rules.
+        clock: returns the aware time that decides; None for the store's own clock, which all hosts share.
+        on_report: called with a ``Report`` after each commit or failure, by whichever verb; it can never break one.
+
+    Raises:
+        ConfigurationError: the parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        emitter: Emitter | None = None,
+        events: TimeSpentEvents | None = None,
+        policy: ReadTimePolicy = ReadTimePolicy(),  # noqa: B008 - frozen
+        clock: Callable[[], datetime] | None = None,
+        *,
+        on_report: Callable[[Report], object] | None = None,
+    ) -> None:
+        self._courier = Courier(store, emitter, events, policy, clock, on_report=on_report)
+        self._store = store
+        self._policy = policy
+        self._oneroster_url = None if events is None else events.oneroster_url
+        self._sends = emitter is not None and policy.completion is Completion.SEND
+        self._reporting = Reporting(self._courier, sends=self._sends)
+        self._facts = {} if events is None else {"sensor": events.sensor, "oneroster_url": events.oneroster_url}
+        self._compared = False
+        self._created: tuple[StateStore | Emitter, ...] = ()
+
+    @classmethod
+    def from_settings(cls, mapping: Mapping[str, Any], **overrides: Any) -> Self:
+        """Build a tracker from one mapping of settings, such as Flask's config or a Django dict.
+
+        Args:
+            mapping: settings by name (docs: "Settings"). Where any name carries the prefix ``CALIPER_READTIME_``, the
+                others are not ours and are left alone.
+            overrides: settings by lower-case name, and the parts ``store``, ``emitter``, ``events``, ``policy``,
+                ``clock`` and ``on_report`` as objects.
+
+        Raises:
+            ConfigurationError: settings are missing (all are named), unknown or wrong.
+        """
+        parts = config.parts(mapping, overrides)
+        tracker = cls(parts.store, parts.emitter, parts.events, parts.policy, parts.clock, on_report=parts.on_report)
+        tracker._created = parts.created
+        return tracker
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Build a tracker from environment variables ``CALIPER_READTIME_…``.
+
+        Raises:
+            ConfigurationError: settings are missing (all are named), unknown or wrong.
+        """
+        return cls.from_settings(config.prefixed(os.environ if environ is None else environ), **overrides)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what ``from_settings`` or ``from_env`` created; parts that were passed in are their owner's."""
+        for part in self._created:
+            part.close()
+
+    # Time comes in
+
+    def accumulate(
+        self,
+        reader: Reader | str,
+        article: Article | str,
+        delta_seconds: float,
+        *,
+        position_seconds: float | None = None,
+        duration_seconds: float | None = None,
+        heartbeat_id: str | None = None,
+    ) -> Accumulation:
+        """Add a heartbeat's time, clamped by wall time.
+
+        Args:
+            reader: a ``Reader``, or the id of one that is stored for this article.
+            article: an ``Article``, or the id of one that is stored for this reader.
+            delta_seconds: active time since the last heartbeat; 0 starts the clock.
+            position_seconds: where in the article the reader is.
+            duration_seconds: how long the article is.
+            heartbeat_id: the client's id of this heartbeat, so that it can be sent again safely.
+
+        Raises:
+            InvalidInput: a value is not acceptable; nothing was stored.
+            MissingField: nothing is stored yet and an id was passed: pass a Reader and an Article once.
+            StoreError: the store could not take it; sending the same heartbeat id again is safe.
+        """
+        nonce = os.urandom(16).hex()
+        key, known_reader, known_article = self._identify(reader, article)
+        return self._signal(
+            key,
+            Signal(
+                self._policy,
+                nonce,
+                to_ms(delta_seconds, "delta_seconds"),
+                known_reader,
+                known_article,
+                nonce if heartbeat_id is None else checks.text(heartbeat_id, "heartbeat_id", checks.MAX_SIGNAL_ID),
+                position_ms=None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
+                duration_ms=None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
+                defers=not self._sends,
+            ),
+        )
+
+    def observe(
+        self,
+        reader: Reader | str,
+        article: Article | str,
+        view: PageView,
+        *,
+        opened_at: datetime | None = None,
+        position_seconds: float | None = None,
+        duration_seconds: float | None = None,
+    ) -> Accumulation:
+        """Take note of a page view's running total: what is new in it is added, clamped by wall time.
+
+        Args:
+            reader: a ``Reader``, or the id of one that is stored for this article.
+            article: an ``Article``, or the id of one that is stored for this reader.
+            view: the page view and its total.
+            opened_at: when the page was opened, by the server's word (a signed ticket), never by the browser's.
+            position_seconds: where in the article the reader is.
+            duration_seconds: how long the article is.
+
+        Raises:
+            InvalidInput: a value is not acceptable; nothing was stored.
+            MissingField: nothing is stored yet and an id was passed: pass a Reader and an Article once.
+            StoreError: the store could not take it; the next total heals it.
+        """
+        if not isinstance(view, PageView):
+            raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
+        nonce = os.urandom(16).hex()
+        key, known_reader, known_article = self._identify(reader, article)
+        return self._signal(
+            key,
+            Signal(
+                self._policy,
+                nonce,
+                to_ms(view.active_seconds, "view.active_seconds"),
+                known_reader,
+                known_article,
+                nonce,
+                view.id,
+                to_ms(view.acknowledged_seconds, "view.acknowledged_seconds"),
+                None if opened_at is None else to_epoch_ms(opened_at, "opened_at"),
+                None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
+                None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
+                not self._sends,
+            ),
+        )
+
+    def _signal(self, key: Key, signal: Signal) -> Accumulation:
+        if not self._compared:
+            self._compare()
+        counted, state = self._courier.update(key, signal)
+        assert state is not None  # noqa: S101 - a signal never removes a state
+        self._say_counted(key, signal, counted, state)
+        report = self._reporting.completed(key, state) if counted.completed else None
+        if report is not None and report.state is not None:
+            state = report.state
+        return Accumulation(
+            to_seconds(counted.accepted_ms), to_seconds(counted.clamped_ms), counted.duplicate, state, report
+        )
+
+    # Time goes out
+
+    def partial(self, reader: Reader | str, article: Article | str, *, defer: bool = False) -> Report:
+        """Report what is not reported yet, as one TimeSpent event (after an older claim, if one is left).
+
+        Args:
+            reader: a ``Reader`` (which refreshes the stored context), or an id.
+            article: an ``Article`` (which refreshes the stored context), or an id.
+            defer: send nothing; the sweeper does it.
+
+        Returns:
+            SENT, NOTHING_TO_SEND, IN_FLIGHT or DEFERRED.
+
+        Raises:
+            EmitterUnavailable: not delivered; the time stays due and keeps its event id.
+            EventRejected: the event was refused and is parked.
+            ConfigurationError: the tracker has no emitter.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached; the time stays due.
+        """
+        return self._explicit(reader, article, finalize=False, defer=defer)
+
+    def finalize(self, reader: Reader | str, article: Article | str, *, defer: bool = False) -> Report:
+        """Report everything and stamp ``finalized_at``; one winner under contention, the others get IN_FLIGHT.
+
+        Args:
+            reader: a ``Reader`` (which refreshes the stored context), or an id.
+            article: an ``Article`` (which refreshes the stored context), or an id.
+            defer: send nothing; the sweeper does it.
+
+        Returns:
+            SENT, NOTHING_TO_SEND, IN_FLIGHT or DEFERRED.
+
+        Raises:
+            EmitterUnavailable: not delivered; the sweeper finishes it.
+            EventRejected: the event was refused and is parked, or only such time is left.
+            ConfigurationError: the tracker has no emitter.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached; the time stays due.
+        """
+        return self._explicit(reader, article, finalize=True, defer=defer)
+
+    def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
+        key, known_reader, known_article = self._identify(reader, article)
+        self._compare()
+        if not defer:
+            return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
+        waits, state = self._courier.update(key, Defer(finalize, known_reader, known_article))
+        return self._reporting.deferred(key, state) if waits else Report(Outcome.NOTHING_TO_SEND, *key, state=state)
+
+    def flush_reader(
+        self,
+        reader: Reader | str,
+        *,
+        resource_ids: Iterable[str] | None = None,
+        wait_seconds: float = 0.0,
+        confirm: bool = False,
+    ) -> FlushReport:
+        """Report everything that a reader has unreported, in as few envelopes as possible. Call it before banking.
+
+        Args:
+            reader: whose time.
+            resource_ids: only these articles.
+            wait_seconds: how long to wait for claims that others hold, and for the confirmation.
+            confirm: ask the endpoint until it holds what was sent.
+
+        Returns:
+            One report for each article that had something. Bank when it is ``settled`` and ``confirmed`` is not False.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached; the time stays due.
+        """
+        sourced_id = self._reader_key(reader)
+        wait = to_ms(wait_seconds, "wait_seconds") / 1000
+        self._compare()
+        self._courier.require()
+        keys = self._store.keys(sourced_id, self._courier.now())
+        if resource_ids is not None:
+            if isinstance(resource_ids, str):
+                raise InvalidInput("resource_ids", "must be several ids, not one text")
+            wanted = {key_of(self._oneroster_url, sourced_id, resource_id) for resource_id in resource_ids}
+            keys = tuple(key for key in keys if key in wanted)
+        return Flush(self._courier, uuid4().hex, keys, wait_seconds=wait).run(confirm=confirm)
+
+    def sweep(
+        self, *, idle_seconds: float = 60.0, limit: int = 1000, budget_seconds: float | None = None
+    ) -> SweepReport:
+        """Report what browsers and workers left behind. Safe on many hosts at once; they share the work.
+
+        Args:
+            idle_seconds: leave readers alone who were active within this time.
+            limit: most events to send.
+            budget_seconds: start no further envelope after this time.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached; everything stays due.
+        """
+        idle_ms = to_ms(idle_seconds, "idle_seconds")
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise InvalidInput("limit", "must be a whole number of at least 1")
+        budget = None if budget_seconds is None else to_ms(budget_seconds, "budget_seconds") / 1000
+        self._compare()
+        self._courier.require()
+        return Sweep(self._courier, uuid4().hex, idle_ms=idle_ms, limit=limit, budget_seconds=budget).run()
+
+    # A look inside
+
+    def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
+        """Return the state, or None where there is none."""
+        key, _, _ = self._identify(reader, article)
+        return self._seen(key)
+
+    def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
+        """Return every state of a reader."""
+        keys = self._store.keys(self._reader_key(reader), self._courier.now())
+        return tuple(state for state in map(self._seen, keys) if state is not None)
+
+    def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
+        """Return refused events, at most ``limit``."""
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+            raise InvalidInput("limit", "must be a whole number of at least 1")
+        now = self._courier.moment()
+        return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
+
+    def unpark(self, reader: Reader | str, article: Article | str) -> Report:
+        """Let a state's parked events be sent now, and send what can be sent, as ``partial`` does.
+
+        Raises:
+            EventRejected: the endpoint refuses it still.
+            EmitterUnavailable: not delivered; it stays due.
+            StoreError: the store could not be reached.
+        """
+        key, known_reader, known_article = self._identify(reader, article)
+        self._compare()
+        self._courier.require()
+        self._courier.update(key, Unpark())
+        return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
+
+    def forget(self, reader: Reader | str) -> int:
+        """Erase everything that is stored of a reader; return how many states. Unreported time goes too.
+
+        End the reader's sessions first: a page that is still open would count anew.
+        """
+        sourced_id = self._reader_key(reader)
+        forgotten = self._store.delete(sourced_id)
+        while self._store.keys(sourced_id, self._courier.now()):
+            forgotten += self._store.delete(sourced_id)
+        return forgotten
+
+    # Shared
+
+    def _seen(self, key: Key) -> ReadTimeState | None:
+        state = self._store.load(key, self._courier.now())
+        return None if state is None else attrs.evolve(state, seen_ms=self._courier.moment())
+
+    def _reader_key(self, reader: Reader | str) -> str:
+        return reader_key(self._oneroster_url, reader.sourced_id if isinstance(reader, Reader) else reader)
+
+    def _identify(self, reader: Reader | str, article: Article | str) -> tuple[Key, Reader | None, Article | None]:
+        """Return the key, and the objects that were passed, with their ids reduced."""
+        known_reader = reader if isinstance(reader, Reader) else None
+        known_article = article if isinstance(article, Article) else None
+        reader_id = reader if known_reader is None else known_reader.sourced_id
+        resource_id = article if known_article is None else known_article.resource_id
+        try:
+            key = key_of(self._oneroster_url, reader_id, resource_id)
+        except TypeError:  # unhashable, so it is no text
+            raise InvalidInput("reader", "and article must be a Reader and an Article, or their ids as text") from None
+        if known_reader is not None and known_reader.sourced_id != key.reader_sourced_id:
+            known_reader = attrs.evolve(known_reader, sourced_id=key.reader_sourced_id)
+        if known_article is not None and known_article.resource_id != key.resource_id:
+            known_article = attrs.evolve(known_article, resource_id=key.resource_id)
+        return key, known_reader, known_article
+
+    def _compare(self) -> None:
+        """Make sure, once, that the store is not in use for another sensor or OneRoster service."""
+        if not self._compared:
+            self._store.meta(self._facts)
+            self._compared = True
+
+    def _say_counted(self, key: Key, signal: Signal, counted: Counted, state: ReadTimeState) -> None:
+        if counted.clamped_ms:
+            threshold = to_ms(CLAMP_WARNING_SECONDS, "threshold")
+            crossed = counted.clamped_before_ms < threshold <= state.meter.clamped_ms
+            self._say_signal(
+                logging.WARNING if crossed else logging.DEBUG,
+                "article accumulate: clamp",
+                key,
+                clamped=to_seconds(counted.clamped_ms),
+                clamped_in_all=state.clamped_seconds,
+            )
+        if counted.other_duration:
+            self._say_signal(
+                logging.WARNING,
+                "article accumulate: another duration, the first one stays",
+                key,
+                duration=to_seconds(signal.duration_ms or 0),
+                canonical=state.canonical_duration_seconds,
+            )
+        self._say_signal(
+            logging.DEBUG,
+            "article accumulate: delta",
+            key,
+            delta=counted.accepted_ms / 1000,
+            duplicate=counted.duplicate,
+        )
+
+    def _say_signal(self, level: int, message: str, key: Key, **fields: Any) -> None:
+        say(level, message, reader_sourced_id=key.reader_sourced_id, resource_id=key.resource_id, **fields)

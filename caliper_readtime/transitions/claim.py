@@ -1,0 +1,255 @@
+"""PURE: what asking for a claim does to a state (PROTOCOL "Reports": claim)."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from caliper_readtime.caliper import MAX_EVENT_MS, event_id, generated_id
+from caliper_readtime.state import MAX_PARKED, SECOND, Claim, Ledger, Parked, Phase, ReadTimeState
+from caliper_readtime.transitions.defer import deferred
+from caliper_readtime.transitions.steps import (
+    Verb,
+    is_parked,
+    parked_entry,
+    refreshed,
+    remembered,
+    rule,
+    set_aside,
+    settled,
+)
+
+if TYPE_CHECKING:
+    from caliper_readtime.caliper import TimeSpentEvents
+    from caliper_readtime.model import Article, Reader
+    from caliper_readtime.policy import ReadTimePolicy
+
+
+class Caller(StrEnum):
+    """Who asks for a claim: an explicit call, a heartbeat that completed an article, or a sweep."""
+
+    EXPLICIT = "explicit"
+    HEARTBEAT = "heartbeat"
+    SWEEP = "sweep"
+
+
+class Took(StrEnum):
+    """What came of asking for a claim."""
+
+    CLAIMED = "claimed"
+    NOTHING = "nothing"
+    IN_FLIGHT = "in_flight"
+    WAITING = "waiting"  # a back-off runs, events are parked, or the reader is not idle
+    RETRY_FIRST = "retry_first"  # a parked event goes before new time
+    DEFERRED = "deferred"
+    UNBUILDABLE = "unbuildable"
+
+
+@attrs.frozen
+class Taken:
+    """The answer to ``Take``.
+
+    Attributes:
+        took: what came of it.
+        claim: the claim, where one was made.
+        again: the claim was made before, so the endpoint may already hold its event.
+        parked: the event that could not be built, or the oldest one that waits for its retry.
+        retry: the claim sends a parked event again.
+    """
+
+    took: Took
+    claim: Claim | None = None
+    again: bool = False
+    parked: Parked | None = None
+    retry: bool = False
+
+
+@attrs.frozen
+class Take(Verb[Taken]):
+    """Ask for a claim.
+
+    Attributes:
+        owner: token of this caller.
+        policy: the rules.
+        events: builds the event.
+        caller: who asks.
+        jitter: random number in [0, 1).
+        reader: newest reader, or None.
+        article: newest article, or None.
+        finalize: the caller wants the state finalized.
+        min_ms: new time below this is deferred.
+        idle_ms: a sweep leaves a reader alone who was active within this time.
+        retries: a sweep takes parked events too.
+    """
+
+    owner: str
+    policy: ReadTimePolicy
+    events: TimeSpentEvents
+    caller: Caller
+    jitter: float
+    reader: Reader | None = None
+    article: Article | None = None
+    finalize: bool = False
+    min_ms: int = 0
+    idle_ms: int = 0
+    retries: bool = True
+
+
+def take_nothing(_verb: Take, _state: None, _now: int) -> tuple[None, Taken]:
+    """PROTOCOL: no state: NOTHING_TO_SEND and nothing is created."""
+    return None, Taken(Took.NOTHING)
+
+
+def take_held(verb: Take, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Taken]:
+    """Take over a claim whose lease has run out, or get one's own back with its lease renewed."""
+    state, ledger, claim = _asked(verb, state)
+    # PROTOCOL: another owner's live lease: IN_FLIGHT.
+    if claim.owner != verb.owner and claim.until_ms > now:
+        return state, Taken(Took.IN_FLIGHT, claim)
+    if verb.caller is Caller.HEARTBEAT and ledger.parked:
+        return state, Taken(Took.WAITING, claim)
+    return _claimed_again(verb, state, ledger, claim, now)
+
+
+def take_released(verb: Take, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Taken]:
+    """Take a claim that was released."""
+    state, ledger, claim = _asked(verb, state)
+    # PROTOCOL: explicit calls ignore the back-off; while it runs or an event is parked, heartbeats send nothing (M).
+    waits = claim.until_ms > now or (verb.caller is Caller.HEARTBEAT and ledger.parked)
+    if waits and verb.caller is not Caller.EXPLICIT:
+        return state, Taken(Took.WAITING, claim)
+    return _claimed_again(verb, state, ledger, claim, now)
+
+
+def take_unclaimed(verb: Take, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Taken]:
+    """Claim a parked event that may be sent again, otherwise the whole seconds that no claim covers."""
+    state = refreshed(state, verb.reader, verb.article, finalize=verb.finalize)
+    ledger = state.ledger
+    # PROTOCOL: while an event is parked, further heartbeats answer DEFERRED and send nothing (M).
+    if ledger.parked and verb.caller is Caller.HEARTBEAT:
+        return state, Taken(Took.WAITING, parked=ledger.parked[0])
+    # PROTOCOL: a claimable parked event goes through the claim slot before new time.
+    retry = next((parked for parked in ledger.parked if parked.claimable(ledger.context, now)), None)
+    if retry is not None:
+        if not verb.retries:
+            return state, Taken(Took.RETRY_FIRST, parked=retry)
+        return _claimed(verb, state, (retry.from_ms, retry.to_ms, retry.began_ms, retry.ended_ms), now, retry=True)
+    return _take_new(verb, state, now)
+
+
+def _take_new(verb: Take, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Taken]:
+    """PROTOCOL: a new claim over [pointer, pointer + whole seconds), at most 86,400 s."""
+    ledger = state.ledger
+    whole = min(state.unclaimed_ms // SECOND * SECOND, MAX_EVENT_MS)
+    if whole <= 0:
+        return settled(state, now), Taken(Took.NOTHING, parked=ledger.parked[0] if ledger.parked else None)
+    waits = _sweep_waits(verb, state, now) if verb.caller is Caller.SWEEP else None
+    if waits is not None:
+        return waits, Taken(Took.WAITING)
+    if whole < verb.min_ms and verb.caller is Caller.EXPLICIT:
+        return deferred(state, now), Taken(Took.DEFERRED)
+    start = ledger.pointer_ms
+    return _claimed(
+        verb, state, (start, start + whole, state.meter.since_ms, state.meter.last_sync_ms), now, retry=False
+    )
+
+
+def _sweep_waits(verb: Take, state: ReadTimeState, now: int) -> ReadTimeState | None:
+    """Return the state to leave where a sweep must not claim new time yet."""
+    # PROTOCOL: when the list is full only explicit calls claim new time.
+    if len(state.ledger.parked) >= MAX_PARKED:
+        return state
+    if state.ledger.deferred_ms is None and state.meter.last_sync_ms + verb.idle_ms > now:
+        # A copy of the ledger: the store writes the due entry of an active reader again, at its newer time.
+        return attrs.evolve(state, ledger=attrs.evolve(state.ledger))
+    return None
+
+
+def _asked(verb: Take, state: ReadTimeState) -> tuple[ReadTimeState, Ledger, Claim]:
+    state = refreshed(state, verb.reader, verb.article, finalize=verb.finalize)
+    claim = state.ledger.claim
+    assert claim is not None  # noqa: S101 - the table sends only states with a claim here
+    return state, state.ledger, claim
+
+
+def _claimed_again(
+    verb: Take, state: ReadTimeState, ledger: Ledger, claim: Claim, now: int
+) -> tuple[ReadTimeState, Taken]:
+    """PROTOCOL: an older claim whose lease has run out or was released: the same claim under a new owner token."""
+    own = claim.owner == verb.owner
+    new = attrs.evolve(claim, owner=verb.owner, until_ms=now + verb.policy.lock_ms)
+    if claim.refusals and claim.context != ledger.context and not own:
+        # PROTOCOL: a refused event that stayed in the slot is rebuilt if the context has changed (M).
+        body = _built(verb.events, state, claim)
+        new = new if isinstance(body, Exception) else attrs.evolve(new, context=ledger.context, event=body)
+    if not own:
+        ledger = remembered(
+            ledger, now, "claimed", event_id=claim.event_id, ms=claim.to_ms - claim.from_ms, detail="again"
+        )
+    state = attrs.evolve(state, ledger=attrs.evolve(ledger, claim=new))
+    return state, Taken(Took.CLAIMED, new, again=True, retry=is_parked(ledger, claim.event_id))
+
+
+def _claimed(
+    verb: Take, state: ReadTimeState, span: tuple[int, int, int, int], now: int, *, retry: bool
+) -> tuple[ReadTimeState, Taken]:
+    """Return the state with a new claim over ``span`` (from, to, began, ended), holding the finished event."""
+    ledger = state.ledger
+    from_ms, to_ms, began_ms, ended_ms = span
+    claim = Claim(
+        event_id(ledger.generation, state.key, from_ms, to_ms),
+        from_ms,
+        to_ms,
+        began_ms,
+        ended_ms,
+        ledger.context,
+        "",
+        verb.owner,
+        now + verb.policy.lock_ms,
+        now,
+    )
+    body = _built(verb.events, state, claim)
+    if isinstance(body, Exception):
+        # PROTOCOL: an event that cannot be built is parked. Its text may hold an address, so only its kind is kept.
+        reason = f"the event cannot be built: {type(body).__name__}"
+        parked = parked_entry(claim, now, verb.jitter, None, reason)
+        if not retry and len(ledger.parked) >= MAX_PARKED:
+            ledger = attrs.evolve(ledger, last_error=reason)
+        else:
+            ledger = set_aside(ledger, claim, parked, now)
+        return settled(attrs.evolve(state, ledger=ledger), now), Taken(Took.UNBUILDABLE, claim, parked=parked)
+    claim = attrs.evolve(claim, event=body)
+    ledger = remembered(ledger, now, "claimed", event_id=claim.event_id, ms=to_ms - from_ms)
+    ledger = attrs.evolve(ledger, claim=claim, deferred_ms=ledger.deferred_ms if retry else None)
+    return attrs.evolve(state, ledger=ledger), Taken(Took.CLAIMED, claim, again=retry, retry=retry)
+
+
+def _built(events: TimeSpentEvents, state: ReadTimeState, claim: Claim) -> str | Exception:
+    """Return the claim's event, built from the newest context, or why it cannot be built."""
+    context = state.ledger.context
+    try:
+        event = events.event(
+            context.reader,
+            context.article,
+            event_id=claim.event_id,
+            generated_id=generated_id(state.ledger.generation, state.key, claim.from_ms, claim.to_ms),
+            seconds=(claim.to_ms - claim.from_ms) // SECOND,
+            started_ms=claim.began_ms,
+            ended_ms=claim.ended_ms,
+        )
+        return json.dumps(event, separators=(",", ":"), allow_nan=False)
+    except Exception as error:  # noqa: BLE001 - whatever a builder raises, it must not sink the others
+        return error
+
+
+Take.rules = {
+    Phase.ABSENT: rule(take_nothing, Phase.ABSENT),
+    Phase.SETTLED: rule(take_unclaimed, Phase.SETTLED),
+    Phase.PARKED: rule(take_unclaimed, Phase.PARKED, Phase.CLAIMED),
+    Phase.UNREPORTED: rule(take_unclaimed, Phase.UNREPORTED, Phase.CLAIMED, Phase.PARKED),
+    Phase.CLAIMED: rule(take_held, Phase.CLAIMED),
+    Phase.RELEASED: rule(take_released, Phase.RELEASED, Phase.CLAIMED),
+}

@@ -1,0 +1,215 @@
+"""PURE: what a heartbeat does to a state (PROTOCOL "Signals")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
+
+import attrs
+
+from caliper_readtime.errors import MissingField
+from caliper_readtime.state import MAX_VIEWS, SECOND, Context, Ledger, Meter, Phase, ReadTimeState
+from caliper_readtime.transitions.steps import Verb, remembered, rule, settled
+
+if TYPE_CHECKING:
+    from caliper_readtime.model import Article, Reader
+    from caliper_readtime.policy import ReadTimePolicy
+
+
+class Counted(NamedTuple):
+    """What a signal came to.
+
+    Attributes:
+        accepted_ms: added to the total.
+        clamped_ms: claimed beyond the budget.
+        duplicate: its view or id was known, and it claimed nothing new.
+        completed: the article counts as read and is not finalized yet.
+        clamped_before_ms: the state's clamped time before this signal.
+        other_duration: the duration differs from the canonical one by more than the tolerance.
+    """
+
+    accepted_ms: int
+    clamped_ms: int
+    duplicate: bool
+    completed: bool
+    clamped_before_ms: int
+    other_duration: bool
+
+
+@attrs.frozen
+class Signal(Verb[Counted]):
+    """One heartbeat: a delta (``accumulate``), or the running total of a page view (``observe``).
+
+    Attributes:
+        policy: the rules.
+        nonce: 32 random hex digits: the generation, should this signal give birth to the state.
+        claimed_ms: the delta, or the view's total.
+        reader: newest reader, or None to rely on the stored one.
+        article: newest article, or None to rely on the stored one.
+        heartbeat_id: id of the delta.
+        view_id: id of the page view; None for a delta.
+        acknowledged_ms: how much of the total the client knows that the server has.
+        opened_ms: when the page was opened, by the server's word.
+        position_ms: where in the article the reader is.
+        duration_ms: how long the article is.
+        defers: a completed article is left to the sweeper.
+    """
+
+    policy: ReadTimePolicy
+    nonce: str
+    claimed_ms: int
+    reader: Reader | None
+    article: Article | None
+    heartbeat_id: str
+    view_id: str | None = None
+    acknowledged_ms: int = 0
+    opened_ms: int | None = None
+    position_ms: int | None = None
+    duration_ms: int | None = None
+    defers: bool = False
+
+    def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
+        """Apply the signal: as its table says, without looking the phase up, for this is the hot path."""
+        return birth(self, now) if state is None else count(self, state, now)
+
+
+def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
+    """Return the state that a first signal creates.
+
+    Raises:
+        MissingField: the signal does not bring both a reader and an article.
+    """
+    policy = signal.policy
+    if signal.reader is None or signal.article is None:
+        field = "reader" if signal.reader is None else "article"
+        raise MissingField(
+            field, "nothing is stored for this reader and article yet: pass a Reader and an Article once"
+        )
+    # PROTOCOL: a state born by a view opened state_ttl ago or earlier takes the total so far as known (M).
+    reborn = signal.opened_ms is not None and now - signal.opened_ms >= policy.state_ttl_ms
+    open_for = 0 if signal.opened_ms is None or reborn else now - signal.opened_ms
+    allowed = max(policy.heartbeat_ms, open_for) + policy.leeway_ms
+    total = _capped(signal, now)
+    known = total if reborn else signal.acknowledged_ms
+    claimed = max(0, total - known) if signal.view_id is not None else signal.claimed_ms
+    accepted = _accepted(policy, claimed, allowed)
+    meter = Meter(
+        cumulative_ms=accepted,
+        last_sync_ms=now,
+        carry_ms=min(policy.catch_up_ms, allowed - accepted),
+        since_ms=now - accepted,
+        clamped_ms=claimed - accepted,
+        position_ms=signal.position_ms,
+        views=() if signal.view_id is None else ((signal.view_id, total),),
+        heartbeats=(signal.heartbeat_id,) if signal.view_id is None else (),
+    )
+    ledger = Ledger(
+        generation=str(UUID(hex=signal.nonce, version=4)),
+        first_sync_ms=now,
+        ttl_ms=policy.state_ttl_ms,
+        context=Context(signal.reader, signal.article),
+        duration_ms=signal.duration_ms or None,
+    )
+    state = ReadTimeState(signal.reader.sourced_id, signal.article.resource_id, meter, ledger)
+    state, completed = _judged(signal, state, now)
+    return state, Counted(accepted, claimed - accepted, False, completed, 0, False)  # noqa: FBT003
+
+
+def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Counted]:
+    """Return the state that a later signal leaves."""
+    policy, meter, ledger = signal.policy, state.meter, state.ledger
+    views, heartbeats = meter.views, meter.heartbeats
+    claimed = accepted = clamped = 0
+    if signal.view_id is None:
+        duplicate = signal.heartbeat_id in heartbeats
+        if not duplicate:
+            claimed = signal.claimed_ms
+            heartbeats = (*heartbeats[1 - MAX_VIEWS :], signal.heartbeat_id)
+    else:
+        total = _capped(signal, now)
+        known = next((stored for view, stored in views if view == signal.view_id), None)
+        # PROTOCOL: known is the stored total, or for an unknown view what the client says is acknowledged (M).
+        claimed = max(0, total - (signal.acknowledged_ms if known is None else known))
+        duplicate = known is not None and not claimed
+        others = views if known is None else tuple(entry for entry in views if entry[0] != signal.view_id)
+        views = (*others[1 - MAX_VIEWS :], (signal.view_id, total))
+    if claimed:
+        allowed = max(0, now - meter.last_sync_ms) + meter.carry_ms
+        accepted = _accepted(policy, claimed, allowed)
+        clamped = claimed - accepted
+        new = Meter(
+            meter.cumulative_ms + accepted,
+            max(now, meter.last_sync_ms),
+            min(policy.catch_up_ms, allowed - accepted),
+            meter.since_ms if state.unclaimed_ms >= SECOND else now - accepted,
+            meter.clamped_ms + clamped,
+            meter.position_ms if signal.position_ms is None else signal.position_ms,
+            views,
+            heartbeats,
+        )
+    elif signal.position_ms is None or signal.position_ms == meter.position_ms:
+        # PROTOCOL: a signal that claims nothing new moves no time.
+        new = meter
+    else:
+        new = attrs.evolve(meter, position_ms=signal.position_ms)
+    told = _told(signal, ledger)
+    if new is not meter or told is not ledger:
+        state = ReadTimeState(state.reader_sourced_id, state.resource_id, new, told)
+    state, completed = _judged(signal, state, now)
+    return state, Counted(accepted, clamped, duplicate, completed, meter.clamped_ms, _other_duration(signal, ledger))
+
+
+def _accepted(policy: ReadTimePolicy, claimed: int, allowed: int) -> int:
+    accepted = min(claimed, allowed)
+    return accepted if policy.max_delta_ms is None else min(accepted, policy.max_delta_ms)
+
+
+def _capped(signal: Signal, now: int) -> int:
+    # PROTOCOL: with opened_at, a total is first capped at now - opened_at + leeway; the future counts as now.
+    if signal.opened_ms is None:
+        return signal.claimed_ms
+    return min(signal.claimed_ms, max(0, now - signal.opened_ms) + signal.policy.leeway_ms)
+
+
+def _told(signal: Signal, ledger: Ledger) -> Ledger:
+    """Return the ledger with the context and duration that the signal brings; the same object where nothing is new."""
+    known = ledger.context
+    reader = known.reader if signal.reader is None or signal.reader == known.reader else signal.reader
+    article = known.article if signal.article is None or signal.article == known.article else signal.article
+    if reader is not known.reader or article is not known.article:
+        ledger = attrs.evolve(ledger, context=Context(reader, article))
+    if signal.duration_ms and ledger.duration_ms is None:
+        ledger = attrs.evolve(ledger, duration_ms=signal.duration_ms)
+    return ledger
+
+
+def _other_duration(signal: Signal, ledger: Ledger) -> bool:
+    if not signal.duration_ms or ledger.duration_ms is None:
+        return False
+    return abs(signal.duration_ms - ledger.duration_ms) > signal.policy.duration_tolerance_ms
+
+
+def _judged(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState, bool]:
+    """Return the state, wanting to be finalized where the article counts as read, and whether it does."""
+    policy, meter, ledger = signal.policy, state.meter, state.ledger
+    if ledger.finalized_ms is not None:
+        return state, False
+    dwelt = policy.completion_dwell_ms is not None and meter.cumulative_ms >= policy.completion_dwell_ms
+    if not dwelt:
+        position, duration = meter.position_ms, ledger.duration_ms
+        if position is None or duration is None or position < duration * policy.completion_ratio:
+            return state, False
+    if ledger.finalize_wanted:
+        return state, True
+    ledger = attrs.evolve(ledger, finalize_wanted=True, deferred_ms=now)
+    if signal.defers:
+        ledger = remembered(ledger, now, "deferred", detail="the article counts as read")
+    return settled(attrs.evolve(state, ledger=ledger), now), True
+
+
+Signal.rules = {
+    Phase.ABSENT: rule(birth, Phase.SETTLED, Phase.UNREPORTED),
+    Phase.SETTLED: rule(count, Phase.SETTLED, Phase.UNREPORTED),
+    Phase.PARKED: rule(count, Phase.PARKED, Phase.UNREPORTED),
+    **{phase: rule(count, phase) for phase in (Phase.UNREPORTED, Phase.CLAIMED, Phase.RELEASED)},
+}

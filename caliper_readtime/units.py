@@ -1,0 +1,56 @@
+"""The border between the public units (UTC datetimes, float seconds) and the inner one (whole milliseconds)."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from numbers import Real
+
+from caliper_readtime.errors import InvalidInput
+
+#: Nobody reads one article for longer than this in one view; a larger number is a mistake in the host's code.
+MAX_SECONDS = 10 * 365 * 86400.0
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def to_ms(seconds: float, field: str) -> int:
+    """Return seconds as whole milliseconds, half to even.
+
+    Raises:
+        InvalidInput: not a real number, a bool, negative, not finite, or above ``MAX_SECONDS``.
+    """
+    if isinstance(seconds, bool) or not isinstance(seconds, Real):
+        raise InvalidInput(field, f"must be a number of seconds, not {type(seconds).__name__}")
+    if not 0 <= seconds <= MAX_SECONDS or not isfinite(seconds):
+        raise InvalidInput(field, f"must be from 0 to {MAX_SECONDS:.0f} seconds")
+    return round(float(seconds) * 1000)
+
+
+def to_seconds(ms: int) -> float:
+    """Return milliseconds as seconds."""
+    return ms / 1000
+
+
+def to_epoch_ms(moment: datetime, field: str) -> int:
+    """Return an aware datetime as milliseconds since the epoch, rounded down.
+
+    Raises:
+        InvalidInput: not a datetime, or a naive one.
+    """
+    if not isinstance(moment, datetime):
+        raise InvalidInput(field, f"must be a datetime, not {type(moment).__name__}")
+    if moment.utcoffset() is None:
+        raise InvalidInput(field, "must be timezone-aware, for example datetime.now(UTC)")
+    return (moment - _EPOCH) // _MILLISECOND
+
+
+def to_datetime(ms: int) -> datetime:
+    """Return milliseconds since the epoch as a UTC datetime."""
+    return _EPOCH + timedelta(milliseconds=ms)
+
+
+def to_caliper_time(ms: int) -> str:
+    """Return milliseconds since the epoch in Caliper 1.2's only form, ``YYYY-MM-DDTHH:MM:SS.sssZ``."""
+    return to_datetime(ms).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}Z"
