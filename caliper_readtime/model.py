@@ -165,7 +165,7 @@ class Report:
     retry_at: datetime | None = None
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # twice as fast to make as with slots, and every heartbeat makes one
 class Accumulation:
     """What one heartbeat came to.
 

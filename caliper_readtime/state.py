@@ -56,9 +56,8 @@ class Context:
     article: Article
 
 
-@attrs.frozen
-class Meter:
-    """All that a steady heartbeat reads and writes.
+class Meter(NamedTuple):
+    """All that a steady heartbeat reads and writes. A tuple, because one is made for every heartbeat.
 
     Attributes:
         cumulative_ms: accepted time.
@@ -174,7 +173,7 @@ class Ledger:
         return self.pointer_ms if self.claim is None else max(self.pointer_ms, self.claim.to_ms)
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # twice as fast to make as with slots, and every heartbeat makes one
 class ReadTimeState:
     """One reader's time on one article. What stores keep and hosts read; hosts never build one.
 

@@ -14,7 +14,7 @@ from caliper_readtime.caliper import key_of, reader_key
 from caliper_readtime.courier import Courier
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.flushing import Flush
-from caliper_readtime.logs import say
+from caliper_readtime.logs import logger, say
 from caliper_readtime.model import (
     Accumulation,
     Article,
@@ -157,9 +157,12 @@ class ReadTimeTracker:
                 known_reader,
                 known_article,
                 nonce if heartbeat_id is None else checks.text(heartbeat_id, "heartbeat_id", checks.MAX_SIGNAL_ID),
-                position_ms=None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
-                duration_ms=None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
-                defers=not self._sends,
+                None,
+                0,
+                None,
+                None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
+                None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
+                not self._sends,
             ),
         )
 
@@ -213,15 +216,14 @@ class ReadTimeTracker:
     def _signal(self, key: Key, signal: Signal) -> Accumulation:
         if not self._compared:
             self._compare()
-        counted, state = self._courier.update(key, signal)
+        counted, state = self._store.update(key, signal, self._courier.now())
         assert state is not None  # noqa: S101 - a signal never removes a state
-        self._say_counted(key, signal, counted, state)
+        if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
+            self._say_counted(key, signal, counted, state)
         report = self._reporting.completed(key, state) if counted.completed else None
         if report is not None and report.state is not None:
             state = report.state
-        return Accumulation(
-            to_seconds(counted.accepted_ms), to_seconds(counted.clamped_ms), counted.duplicate, state, report
-        )
+        return Accumulation(counted.accepted_ms / 1000, counted.clamped_ms / 1000, counted.duplicate, state, report)
 
     # Time goes out
 
@@ -410,7 +412,7 @@ class ReadTimeTracker:
     def _say_counted(self, key: Key, signal: Signal, counted: Counted, state: ReadTimeState) -> None:
         if counted.clamped_ms:
             threshold = to_ms(CLAMP_WARNING_SECONDS, "threshold")
-            crossed = counted.clamped_before_ms < threshold <= state.meter.clamped_ms
+            crossed = state.meter.clamped_ms - counted.clamped_ms < threshold <= state.meter.clamped_ms
             self._say_signal(
                 logging.WARNING if crossed else logging.DEBUG,
                 "article accumulate: clamp",

@@ -34,8 +34,11 @@ class InMemoryStateStore:
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition under the store's lock."""
         with self._lock:
-            moment = time.time_ns() // 1_000_000 if now is None else now
-            old = self._alive(key, moment)
+            moment = self.now() if now is None else now
+            old = self._states.get(key)
+            # An active reader's state cannot have expired: the comparison spares its heartbeat a closer look.
+            if old is not None and moment - old.meter.last_sync_ms >= old.ledger.ttl_ms:
+                old = self._alive(key, moment)
             new, result = transition(old, moment)
             if new is not old and new is not None:
                 self._states[key] = new
@@ -61,10 +64,7 @@ class InMemoryStateStore:
     def _alive(self, key: Key, now: int) -> ReadTimeState | None:
         """Return the state, or None; an expired one is removed."""
         state = self._states.get(key)
-        # The first comparison spares an active reader's heartbeat the second.
-        if state is None or now - state.meter.last_sync_ms < state.ledger.ttl_ms:
-            return state
-        expires = state.expires_at_ms
+        expires = None if state is None else state.expires_at_ms
         if expires is None or now < expires:
             return state
         self._remove(key)

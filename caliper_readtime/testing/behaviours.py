@@ -131,7 +131,7 @@ class Trickle:
     """Send the usual reply one byte at a time.
 
     Attributes:
-        interval_seconds: pause after each byte.
+        interval_seconds: pause before each byte.
         accept: whether the events are accepted; otherwise the reply is the one for success, and is not true.
     """
 

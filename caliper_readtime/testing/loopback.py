@@ -55,10 +55,10 @@ class _Handler(BaseHTTPRequestHandler):
                 self.connection.sendall(self._bytes(reply))
             case Trickled(answer, interval):
                 for byte in self._bytes(answer):
-                    self.connection.sendall(bytes([byte]))
                     if self.server.closing.wait(interval):
                         self._reset()
                         break
+                    self.connection.sendall(bytes([byte]))
             case _:
                 if isinstance(reply, Hang):
                     self.server.closing.wait(reply.seconds)

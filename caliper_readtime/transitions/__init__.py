@@ -8,7 +8,7 @@ from caliper_readtime.state import Phase
 from caliper_readtime.transitions.claim import Caller, Take, Taken, Took
 from caliper_readtime.transitions.defer import Defer, Unpark
 from caliper_readtime.transitions.outcome import MAX_REFUSALS, Accepted, Commit, Refuse, Refused, Release, Renew
-from caliper_readtime.transitions.signal import Counted, Signal
+from caliper_readtime.transitions.signal import SIGNAL_RULES, Counted, Signal
 from caliper_readtime.transitions.steps import Rule, Verb
 
 __all__ = [
@@ -32,9 +32,10 @@ __all__ = [
     "Verb",
 ]
 
-_VERBS: tuple[type[Verb[Any]], ...] = (Signal, Take, Commit, Release, Renew, Refuse, Defer, Unpark)
+_VERBS: tuple[type[Verb[Any]], ...] = (Take, Commit, Release, Renew, Refuse, Defer, Unpark)
 
 #: The state machine: for every phase and verb the function that runs and the phases that it may leave.
 TABLE: Final[dict[tuple[Phase, str], Rule]] = {
-    (phase, verb.__name__.lower()): verb.rules[phase] for verb in _VERBS for phase in Phase
+    **{(phase, "signal"): SIGNAL_RULES[phase] for phase in Phase},
+    **{(phase, verb.__name__.lower()): verb.rules[phase] for verb in _VERBS for phase in Phase},
 }

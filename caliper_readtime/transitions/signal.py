@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
 import attrs
 
 from caliper_readtime.errors import MissingField
 from caliper_readtime.state import MAX_VIEWS, SECOND, Context, Ledger, Meter, Phase, ReadTimeState
-from caliper_readtime.transitions.steps import Verb, remembered, rule, settled
+from caliper_readtime.transitions.steps import remembered, rule, settled
 
 if TYPE_CHECKING:
     from caliper_readtime.model import Article, Reader
@@ -24,7 +24,6 @@ class Counted(NamedTuple):
         clamped_ms: claimed beyond the budget.
         duplicate: its view or id was known, and it claimed nothing new.
         completed: the article counts as read and is not finalized yet.
-        clamped_before_ms: the state's clamped time before this signal.
         other_duration: the duration differs from the canonical one by more than the tolerance.
     """
 
@@ -32,13 +31,13 @@ class Counted(NamedTuple):
     clamped_ms: int
     duplicate: bool
     completed: bool
-    clamped_before_ms: int
     other_duration: bool
 
 
-@attrs.frozen
-class Signal(Verb[Counted]):
+class Signal(NamedTuple):
     """One heartbeat: a delta (``accumulate``), or the running total of a page view (``observe``).
+
+    A transition like the other verbs; a tuple, because one is made for every heartbeat.
 
     Attributes:
         policy: the rules.
@@ -69,7 +68,7 @@ class Signal(Verb[Counted]):
     defers: bool = False
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
-        """Apply the signal: as its table says, without looking the phase up, for this is the hot path."""
+        """Apply the signal as ``SIGNAL_RULES`` say, without looking the phase up: this is the hot path."""
         return birth(self, now) if state is None else count(self, state, now)
 
 
@@ -92,7 +91,7 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
     total = _capped(signal, now)
     known = total if reborn else signal.acknowledged_ms
     claimed = max(0, total - known) if signal.view_id is not None else signal.claimed_ms
-    accepted = _accepted(policy, claimed, allowed)
+    accepted = min(claimed, allowed) if policy.max_delta_ms is None else min(claimed, allowed, policy.max_delta_ms)
     meter = Meter(
         cumulative_ms=accepted,
         last_sync_ms=now,
@@ -111,14 +110,16 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
         duration_ms=signal.duration_ms or None,
     )
     state = ReadTimeState(signal.reader.sourced_id, signal.article.resource_id, meter, ledger)
-    state, completed = _judged(signal, state, now)
-    return state, Counted(accepted, claimed - accepted, False, completed, 0, False)  # noqa: FBT003
+    completed = _counts_as_read(policy, meter, ledger)
+    if completed:
+        state = _wanting(signal, state, now)
+    return state, Counted(accepted, claimed - accepted, False, completed, False)  # noqa: FBT003
 
 
 def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Counted]:
     """Return the state that a later signal leaves."""
-    policy, meter, ledger = signal.policy, state.meter, state.ledger
-    views, heartbeats = meter.views, meter.heartbeats
+    policy, ledger, meter = signal.policy, state.ledger, state.meter
+    cumulative, last_sync, carry, since, clamped_in_all, position, views, heartbeats = meter
     claimed = accepted = clamped = 0
     if signal.view_id is None:
         duplicate = signal.heartbeat_id in heartbeats
@@ -134,34 +135,34 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         others = views if known is None else tuple(entry for entry in views if entry[0] != signal.view_id)
         views = (*others[1 - MAX_VIEWS :], (signal.view_id, total))
     if claimed:
-        allowed = max(0, now - meter.last_sync_ms) + meter.carry_ms
-        accepted = _accepted(policy, claimed, allowed)
+        elapsed = now - last_sync
+        # PROTOCOL: a clock that steps back counts as no elapsed time and never moves last sync back.
+        allowed = carry + elapsed if elapsed > 0 else carry
+        accepted = min(claimed, allowed) if policy.max_delta_ms is None else min(claimed, allowed, policy.max_delta_ms)
         clamped = claimed - accepted
         new = Meter(
-            meter.cumulative_ms + accepted,
-            max(now, meter.last_sync_ms),
+            cumulative + accepted,
+            now if elapsed > 0 else last_sync,
             min(policy.catch_up_ms, allowed - accepted),
-            meter.since_ms if state.unclaimed_ms >= SECOND else now - accepted,
-            meter.clamped_ms + clamped,
-            meter.position_ms if signal.position_ms is None else signal.position_ms,
+            since if cumulative - ledger.claimed_to_ms >= SECOND else now - accepted,
+            clamped_in_all + clamped,
+            position if signal.position_ms is None else signal.position_ms,
             views,
             heartbeats,
         )
-    elif signal.position_ms is None or signal.position_ms == meter.position_ms:
+    elif signal.position_ms is None or signal.position_ms == position:
         # PROTOCOL: a signal that claims nothing new moves no time.
         new = meter
     else:
-        new = attrs.evolve(meter, position_ms=signal.position_ms)
+        new = meter._replace(position_ms=signal.position_ms)
     told = _told(signal, ledger)
     if new is not meter or told is not ledger:
         state = ReadTimeState(state.reader_sourced_id, state.resource_id, new, told)
-    state, completed = _judged(signal, state, now)
-    return state, Counted(accepted, clamped, duplicate, completed, meter.clamped_ms, _other_duration(signal, ledger))
-
-
-def _accepted(policy: ReadTimePolicy, claimed: int, allowed: int) -> int:
-    accepted = min(claimed, allowed)
-    return accepted if policy.max_delta_ms is None else min(accepted, policy.max_delta_ms)
+    completed = told.finalized_ms is None and _counts_as_read(policy, new, told)
+    if completed and not told.finalize_wanted:
+        state = _wanting(signal, state, now)
+    other = signal.duration_ms is not None and _other_duration(signal, ledger)
+    return state, Counted(accepted, clamped, duplicate, completed, other)
 
 
 def _capped(signal: Signal, now: int) -> int:
@@ -174,9 +175,10 @@ def _capped(signal: Signal, now: int) -> int:
 def _told(signal: Signal, ledger: Ledger) -> Ledger:
     """Return the ledger with the context and duration that the signal brings; the same object where nothing is new."""
     known = ledger.context
-    reader = known.reader if signal.reader is None or signal.reader == known.reader else signal.reader
-    article = known.article if signal.article is None or signal.article == known.article else signal.article
-    if reader is not known.reader or article is not known.article:
+    reader, article = signal.reader or known.reader, signal.article or known.article
+    # Identity first: comparing values costs a heartbeat more than everything else here.
+    same = (reader is known.reader or reader == known.reader) and (article is known.article or article == known.article)
+    if not same:
         ledger = attrs.evolve(ledger, context=Context(reader, article))
     if signal.duration_ms and ledger.duration_ms is None:
         ledger = attrs.evolve(ledger, duration_ms=signal.duration_ms)
@@ -189,25 +191,24 @@ def _other_duration(signal: Signal, ledger: Ledger) -> bool:
     return abs(signal.duration_ms - ledger.duration_ms) > signal.policy.duration_tolerance_ms
 
 
-def _judged(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState, bool]:
-    """Return the state, wanting to be finalized where the article counts as read, and whether it does."""
-    policy, meter, ledger = signal.policy, state.meter, state.ledger
-    if ledger.finalized_ms is not None:
-        return state, False
-    dwelt = policy.completion_dwell_ms is not None and meter.cumulative_ms >= policy.completion_dwell_ms
-    if not dwelt:
-        position, duration = meter.position_ms, ledger.duration_ms
-        if position is None or duration is None or position < duration * policy.completion_ratio:
-            return state, False
-    if ledger.finalize_wanted:
-        return state, True
-    ledger = attrs.evolve(ledger, finalize_wanted=True, deferred_ms=now)
+def _counts_as_read(policy: ReadTimePolicy, meter: Meter, ledger: Ledger) -> bool:
+    """PROTOCOL: position / canonical duration >= completion_ratio, or cumulative >= completion_dwell_seconds."""
+    if policy.completion_dwell_ms is not None and meter.cumulative_ms >= policy.completion_dwell_ms:
+        return True
+    position, duration = meter.position_ms, ledger.duration_ms
+    return position is not None and duration is not None and position >= duration * policy.completion_ratio
+
+
+def _wanting(signal: Signal, state: ReadTimeState, now: int) -> ReadTimeState:
+    """Return the state of an article that counts as read: to be finalized, and due at once."""
+    ledger = attrs.evolve(state.ledger, finalize_wanted=True, deferred_ms=now)
     if signal.defers:
         ledger = remembered(ledger, now, "deferred", detail="the article counts as read")
-    return settled(attrs.evolve(state, ledger=ledger), now), True
+    return settled(attrs.evolve(state, ledger=ledger), now)
 
 
-Signal.rules = {
+#: The row of the state machine that signals follow.
+SIGNAL_RULES: Final = {
     Phase.ABSENT: rule(birth, Phase.SETTLED, Phase.UNREPORTED),
     Phase.SETTLED: rule(count, Phase.SETTLED, Phase.UNREPORTED),
     Phase.PARKED: rule(count, Phase.PARKED, Phase.UNREPORTED),

@@ -7,9 +7,9 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from strict_schema import strict
 
 from caliper_readtime.testing.wire import CALIPER_VERSION, envelope_problems, event_problems
+from tests.strict_schema import strict
 
 STRICT = strict()
 PLAIN = strict("plain")
