@@ -17,23 +17,10 @@ from caliper_readtime.errors import (
     StoreError,
     StoreUnavailable,
 )
-from caliper_readtime.model import (
-    Accumulation,
-    App,
-    Article,
-    Course,
-    FlushReport,
-    HistoryEntry,
-    Outcome,
-    PageView,
-    ParkedEvent,
-    Reader,
-    Report,
-    Subject,
-    SweepReport,
-)
+from caliper_readtime.model import App, Article, Course, HistoryEntry, PageView, ParkedEvent, Reader, Subject
 from caliper_readtime.policy import ReadTimePolicy
 from caliper_readtime.protocols import Emitter, StateStore
+from caliper_readtime.results import Accumulation, FlushReport, Outcome, Report, SweepReport
 from caliper_readtime.state import ReadTimeState
 from caliper_readtime.stores.memory import InMemoryStateStore
 from caliper_readtime.stores.sqlite import SqliteStateStore

@@ -9,13 +9,13 @@ from caliper_readtime.errors import CorruptState, EmitError, EmitterUnavailable,
 from caliper_readtime.logs import say
 from caliper_readtime.protocols import LimitsBatch
 from caliper_readtime.state import SECOND, Key
-from caliper_readtime.transitions import MAX_REFUSALS, Caller, Taken
+from caliper_readtime.transitions import MAX_REFUSALS, Caller, Taken, Took
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from caliper_readtime.courier import Courier, Parcel
-    from caliper_readtime.model import Outcome, Report
+    from caliper_readtime.results import Outcome, Report
     from caliper_readtime.state import ReadTimeState
 
 #: Events in one envelope, unless the emitter states fewer.
@@ -44,7 +44,8 @@ class Round:
         self._verb = verb
         self._until = None if budget_seconds is None else courier.monotonic() + budget_seconds
         self._suspects: list[tuple[Parcel, EventRejected]] = []
-        self._accepted = 0
+        self._accepted = False  # anything, in this round
+        self._accepts = False  # in the envelope at hand, or since the first suspect
         emitter = courier.emitter
         self.batch = min(MAX_EVENTS, emitter.max_batch) if isinstance(emitter, LimitsBatch) else MAX_EVENTS
 
@@ -59,7 +60,7 @@ class Round:
     ) -> tuple[Taken, ReadTimeState | None, Parcel | None] | None:
         """Ask for a claim; None where the state cannot be read, which must not sink the others."""
         try:
-            return self._courier.take(key, self._owner, caller, idle_ms=idle_ms, retries=retries)
+            taken, state, parcel = self._courier.take(key, self._owner, caller, idle_ms=idle_ms, retries=retries)
         except CorruptState as error:
             say(
                 logging.ERROR,
@@ -69,6 +70,9 @@ class Round:
                 error=str(error),
             )
             return None
+        if taken.took is Took.UNBUILDABLE:
+            self.reports.append(self._courier.unbuilt(key, taken, state, self._verb))
+        return taken, state, parcel
 
     def deliver(self, parcels: Sequence[Parcel]) -> None:
         """Send parcels in as few envelopes as possible, halving a refused one until the culprit stands alone."""
@@ -78,18 +82,21 @@ class Round:
                 self._give_back([parcel for rest in envelopes[position:] for parcel in rest])
                 return
             if not self._suspects:
-                self._accepted = 0
-            self._halve(list(envelope))
+                self._accepts = False
+            # PROTOCOL: leases are renewed before each step; the first envelope's have just begun.
+            self._halve(self._renewed(envelope) if position else envelope)
 
     def _halve(self, envelope: list[Parcel]) -> None:
         waiting = [envelope]
         while waiting:
             part = waiting.pop()
             if part is not envelope:
-                # PROTOCOL: leases are renewed before each step.
+                if self.over():
+                    self._give_back([parcel for rest in (part, *waiting) for parcel in rest])
+                    return
                 part = self._renewed(part)
-                if not part:
-                    continue
+            if not part:
+                continue
             error = self._courier.emit(part, self._verb)
             if error is None:
                 self._commit(part)
@@ -110,7 +117,7 @@ class Round:
         """Send one parked event again; what comes of it says nothing about the endpoint."""
         error = self._courier.emit([parcel], self._verb)
         if error is None:
-            self._commit([parcel])
+            self.reports.append(self._courier.commit(parcel, self._verb))
         elif isinstance(error, EventRejected):
             self.reports.append(self._courier.refuse(parcel, error, self._verb))
         else:
@@ -120,7 +127,7 @@ class Round:
     def _commit(self, parcels: Sequence[Parcel]) -> None:
         for parcel in parcels:
             self.reports.append(self._courier.commit(parcel, self._verb))
-        self._accepted += len(parcels)
+        self._accepted = self._accepts = True
         # The endpoint takes others, so what it refused is to blame itself.
         self._park_suspects()
 
@@ -131,7 +138,7 @@ class Round:
             self.reports.append(self._courier.refuse(parcel, error, self._verb))
             return False
         self._suspects.append((parcel, error))
-        if self._accepted:
+        if self._accepts:
             self._park_suspects()
         return len(self._suspects) >= MAX_SUSPECTS and self._several_readers()
 

@@ -18,19 +18,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from datetime import datetime
 
-    from caliper_readtime.model import Report
     from caliper_readtime.protocols import Emitter, StateStore
+    from caliper_readtime.results import Report
 
 PREFIX: Final = "CALIPER_READTIME_"
 
-_REQUIRED: Final = {
+REQUIRED: Final = {
     "store_url": "memory://, sqlite:///path",
     "endpoint": "the full URL of the Caliper endpoint, or jsonl:///path",
     "oneroster_url": "the OneRoster service's base URL",
     "sensor": "this application's URL",
     "app_name": "this application's name",
 }
-_OPTIONAL: Final = (
+OPTIONAL: Final = (
     "app_id",
     "namespace",
     "activity_ids",
@@ -41,7 +41,8 @@ _OPTIONAL: Final = (
     "client_secret_file",
     "scope",
 )
-_POLICY: Final = tuple(attribute.name for attribute in attrs.fields(ReadTimePolicy) if attribute.init)
+POLICY: Final = tuple(attribute.name for attribute in attrs.fields(ReadTimePolicy) if attribute.init)
+_KNOWN: Final = (*REQUIRED, *OPTIONAL, *POLICY)
 _PARTS: Final = ("store", "emitter", "events", "policy", "clock", "on_report")
 _BOOLEANS: Final = {
     "1": True,
@@ -79,11 +80,10 @@ def parts(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parts:
     Raises:
         ConfigurationError: settings are missing, unknown or wrong.
     """
-    given = {name: value for name, value in overrides.items() if name in _PARTS}
+    # emitter=None means a tracker that sends nothing; None for another part is no part.
+    given = {n: part for n, part in overrides.items() if n in _PARTS and (part is not None or n == "emitter")}
     rest = {name: value for name, value in overrides.items() if name not in _PARTS}
-    settings = {
-        name.lower(): value for name, value in {**(prefixed(mapping) or mapping), **rest}.items() if value != ""
-    }
+    settings = {name.lower(): value for name, value in {**_own(mapping), **rest}.items() if value != ""}
     _check_names(settings)
     _check_missing(settings, given)
     policy = given.get("policy") or _policy(settings)
@@ -94,27 +94,34 @@ def parts(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parts:
         activity_ids=settings.get("activity_ids", "uri"),
     )
     created: list[StateStore | Emitter] = []
-    store, emitter = given.get("store"), given.get("emitter")
-    if store is None:
-        store = _store(settings)
-        created.append(store)
-    if emitter is None:
-        emitter = _emitter(settings)
+    # The store last: should anything else be wrong, there is nothing open that had to be closed.
+    if "emitter" in given:
+        emitter = given["emitter"]
+    else:
+        emitter = _emitter(settings, policy)
         created.append(emitter)
-    return Parts(store, emitter, events, policy, given.get("clock"), given.get("on_report"), tuple(created))
+    state_store = given.get("store")
+    if state_store is None:
+        state_store = _store(settings)
+        created.append(state_store)
+    return Parts(state_store, emitter, events, policy, given.get("clock"), given.get("on_report"), tuple(created))
+
+
+def _own(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return our settings of a mapping that may be somebody else's, such as Flask's config without any of ours."""
+    return prefixed(mapping) or (mapping if any(str(name).lower() in _KNOWN for name in mapping) else {})
 
 
 def _check_names(settings: Mapping[str, Any]) -> None:
-    known = (*_REQUIRED, *_OPTIONAL, *_POLICY)
     for name in settings:
-        if name not in known:
-            close = get_close_matches(name, known, 1)
+        if name not in _KNOWN:
+            close = get_close_matches(name, _KNOWN, 1)
             hint = f": did you mean {PREFIX}{close[0].upper()}?" if close else ""
             raise ConfigurationError(f"unknown setting {PREFIX}{name.upper()}{hint}")
 
 
 def _check_missing(settings: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    needed = dict(_REQUIRED)
+    needed = dict(REQUIRED)
     if "store" in given:
         del needed["store_url"]
     if "emitter" in given:
@@ -128,7 +135,7 @@ def _check_missing(settings: Mapping[str, Any], given: Mapping[str, Any]) -> Non
 
 def _policy(settings: Mapping[str, Any]) -> ReadTimePolicy:
     values: dict[str, Any] = {}
-    for name in _POLICY:
+    for name in POLICY:
         if name in settings:
             value = settings[name]
             values[name] = _number(name, value) if isinstance(value, str) and name != "completion" else value
@@ -165,24 +172,33 @@ def _file(url: str, name: str) -> Path:
     return Path(path)
 
 
-def _store(settings: Mapping[str, Any]) -> StateStore:
-    url = _url(settings, "store_url")
-    scheme = url.partition(":")[0]
-    if settings.get("namespace") is not None:
-        raise ConfigurationError(f"{PREFIX}NAMESPACE is for stores that several applications share, not for {scheme}")
+def store(url: str) -> StateStore:
+    """Return the store that a URL names.
+
+    Raises:
+        ConfigurationError: it names none.
+        StoreUnavailable: it cannot be opened.
+    """
     if url == "memory://":
         from caliper_readtime.stores.memory import InMemoryStateStore  # noqa: PLC0415 - only what is used is loaded
 
         return InMemoryStateStore()
+    scheme = url.partition(":")[0]
     if scheme == "sqlite":
         from caliper_readtime.stores.sqlite import SqliteStateStore  # noqa: PLC0415
 
         return SqliteStateStore(_file(url, "store_url"))
     # The URL may hold a password, so only its scheme is quoted.
-    raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {_REQUIRED['store_url']}")
+    raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {REQUIRED['store_url']}")
 
 
-def _emitter(settings: Mapping[str, Any]) -> Emitter:
+def _store(settings: Mapping[str, Any]) -> StateStore:
+    if settings.get("namespace") is not None:
+        raise ConfigurationError(f"{PREFIX}NAMESPACE is for a store that several applications share: leave it out")
+    return store(_url(settings, "store_url"))
+
+
+def _emitter(settings: Mapping[str, Any], policy: ReadTimePolicy) -> Emitter:
     url = _url(settings, "endpoint")
     if url.startswith("jsonl:"):
         from caliper_readtime.emitters.jsonl import JsonLinesEmitter  # noqa: PLC0415
@@ -190,7 +206,13 @@ def _emitter(settings: Mapping[str, Any]) -> Emitter:
         return JsonLinesEmitter(_file(url, "endpoint"))
     from caliper_readtime.emitters.http import HttpCaliperEmitter  # noqa: PLC0415
 
-    return HttpCaliperEmitter(url, auth=_auth(settings), read_back=_flag(settings, "read_back"))
+    # Two thirds of the lease, so that a shorter lock needs no second setting; 20 s by default.
+    return HttpCaliperEmitter(
+        url,
+        auth=_auth(settings),
+        deadline_seconds=min(20.0, policy.lock_seconds * 2 / 3),
+        read_back=_flag(settings, "read_back"),
+    )
 
 
 def _flag(settings: Mapping[str, Any], name: str) -> bool:

@@ -18,8 +18,8 @@ from caliper_readtime.errors import (
     EventRejected,
 )
 from caliper_readtime.logs import say
-from caliper_readtime.model import Outcome, Report
 from caliper_readtime.protocols import NeedsSensor, ReadsBack, StatesDeadline
+from caliper_readtime.results import Outcome, Report
 from caliper_readtime.transitions import (
     Accepted,
     Caller,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from caliper_readtime.model import Article, Reader
     from caliper_readtime.policy import ReadTimePolicy
     from caliper_readtime.protocols import Emitter, StateStore, Transition
-    from caliper_readtime.state import Claim, Key, ReadTimeState
+    from caliper_readtime.state import Claim, Key, Parked, ReadTimeState
 
 R = TypeVar("R")
 
@@ -303,6 +303,15 @@ class Courier:
         self._say_failed(report, parcel, verb, "parked: correct its context or unpark it" if parked else "not parked")
         return self.told(report)
 
+    def unbuilt(self, key: Key, taken: Taken, state: ReadTimeState | None, verb: str) -> Report:
+        """Tell of an event that could not be built, and so was parked before anything was sent."""
+        assert taken.claim is not None  # noqa: S101 - this answer names what it is about
+        assert taken.parked is not None  # noqa: S101
+        report = waiting(key, taken.parked, state)
+        parcel = Parcel(key, "", taken.claim, again=False, retry=False, since=0.0)
+        self._say_failed(report, parcel, verb, "parked: correct its context or unpark it")
+        return self.told(report)
+
     def _say_failed(self, report: Report, parcel: Parcel, verb: str, then: str) -> None:
         error = report.error
         say(
@@ -344,6 +353,17 @@ def _failed(parcel: Parcel, error: EmitError, state: ReadTimeState | None, outco
         error=error,
         retry_at=retry_at(state),
     )
+
+
+def waiting(key: Key, parked: Parked, state: ReadTimeState | None) -> Report:
+    """Return the report of a parked event that must wait until somebody has mended it."""
+    error = EventRejected(
+        f"an event of reader {key.reader_sourced_id}, article {key.resource_id} is parked ({parked.reason}):"
+        " correct the Reader or Article, or unpark it",
+        event_ids=(parked.event_id,),
+        status=parked.status,
+    )
+    return Report(Outcome.PARKED, *key, event_ids=error.event_ids, state=state, error=error, retry_at=retry_at(state))
 
 
 def _reason(error: EmitError) -> str:

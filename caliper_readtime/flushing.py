@@ -7,10 +7,10 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from caliper_readtime.batches import Round, nothing_whole
-from caliper_readtime.courier import FLUSH
-from caliper_readtime.errors import EmitterUnavailable
-from caliper_readtime.model import FlushReport, Outcome, Report
+from caliper_readtime.courier import FLUSH, waiting
+from caliper_readtime.errors import CorruptState, EmitterUnavailable
 from caliper_readtime.protocols import ReadsBack
+from caliper_readtime.results import FlushReport, Outcome, Report
 from caliper_readtime.transitions import Caller, Took
 from caliper_readtime.units import to_epoch_ms
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from caliper_readtime.courier import Courier, Parcel
-    from caliper_readtime.state import Key
+    from caliper_readtime.state import Key, ReadTimeState
 
 #: How often a waiting flush looks again.
 POLL_SECONDS: Final = 0.05
@@ -35,6 +35,7 @@ class Flush:
         self._round = Round(courier, owner, FLUSH)
         self._until = courier.monotonic() + wait_seconds
         self._others: dict[Key, Report] = {}  # claims that somebody else holds
+        self._stuck: dict[Key, Report] = {}  # what no flush can send: parked before, or not to be read
         self.sleep: Callable[[float], None] = time.sleep
 
     def run(self, *, confirm: bool) -> FlushReport:
@@ -52,10 +53,10 @@ class Flush:
                 keys = list(self._others)
             else:
                 break
-        states = [self._courier.store.load(key, self._courier.now()) for key in self._keys]
+        states = self._loaded()
         return FlushReport(
             reports=self._reports(),
-            settled=all(nothing_whole(state) for state in states),
+            settled=len(states) == len(self._keys) and all(map(nothing_whole, states)),
             confirmed=self._confirmed() if confirm else None,
             seconds_sent=self._round.seconds_sent,
         )
@@ -66,13 +67,25 @@ class Flush:
         for key in dict.fromkeys(keys):
             answer = self._round.take(key, Caller.EXPLICIT)
             if answer is None:
+                error = EmitterUnavailable(f"the stored state of article {key.resource_id} cannot be read")
+                self._stuck[key] = Report(Outcome.FAILED, *key, error=error)
                 continue
             taken, state, parcel = answer
             if parcel is not None:
                 parcels.append(parcel)
             elif taken.took is Took.IN_FLIGHT:
                 self._others[key] = Report(Outcome.IN_FLIGHT, *key, state=state)
+            elif taken.took is Took.NOTHING and taken.parked is not None:
+                self._stuck.setdefault(key, waiting(key, taken.parked, state))
         return parcels
+
+    def _loaded(self) -> list[ReadTimeState | None]:
+        """Return the states as they stand now, but for those that cannot be read."""
+        states = []
+        for key in self._keys:
+            with suppress(CorruptState):  # told of when it was to be claimed
+                states.append(self._courier.store.load(key, self._courier.now()))
+        return states
 
     def _waited(self) -> bool:
         """Wait for others a little; return whether there is time to look again."""
@@ -85,7 +98,7 @@ class Flush:
     def _reports(self) -> tuple[Report, ...]:
         """Return one report for each article that had something: its events together, its last word."""
         merged: dict[tuple[str, str], Report] = {}
-        for report in (*self._round.reports, *self._others.values()):
+        for report in (*self._stuck.values(), *self._round.reports, *self._others.values()):
             name = (report.reader_sourced_id, report.resource_id)
             merged[name] = merge(merged[name], report) if name in merged else report
         return tuple(merged.values())
@@ -97,8 +110,7 @@ class Flush:
             return None
         since = self._courier.moment() - RECENT_MS
         wanted = {event_id for report in self._round.reports if report.delta_seconds for event_id in report.event_ids}
-        for key in self._keys:
-            state = self._courier.store.load(key, self._courier.now())
+        for state in self._loaded():
             for entry in () if state is None else state.history:
                 if entry.kind == "sent" and entry.event_id is not None and to_epoch_ms(entry.at, "at") >= since:
                     wanted.add(entry.event_id)
@@ -121,6 +133,6 @@ def merge(first: Report, last: Report) -> Report:
         delta_seconds=sent,
         event_ids=tuple(dict.fromkeys((*first.event_ids, *last.event_ids))),
         state=last.state,
-        error=last.error,
+        error=last.error or first.error,
         retry_at=last.retry_at,
     )

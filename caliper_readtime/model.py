@@ -1,19 +1,16 @@
-"""The values that hosts pass in and get back. All are frozen; times are aware UTC datetimes, durations seconds."""
+"""The values that hosts pass in, and those that a state is told of by. All frozen; UTC datetimes, float seconds."""
 
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 - stores read these values back by their types
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from caliper_readtime import checks
-from caliper_readtime.errors import EmitError, EmitterUnavailable, InvalidInput
+from caliper_readtime.errors import InvalidInput
 from caliper_readtime.units import to_ms
-
-if TYPE_CHECKING:
-    from caliper_readtime.state import ReadTimeState
 
 
 class Subject(StrEnum):
@@ -126,124 +123,6 @@ class PageView:
     id: str = attrs.field(validator=checks.checked(checks.text, checks.MAX_SIGNAL_ID))
     active_seconds: float = attrs.field(validator=checks.checked(to_ms))
     acknowledged_seconds: float = attrs.field(default=0.0, validator=checks.checked(to_ms))
-
-
-class Outcome(StrEnum):
-    """How a report ended."""
-
-    SENT = "sent"
-    NOTHING_TO_SEND = "nothing_to_send"
-    IN_FLIGHT = "in_flight"
-    DEFERRED = "deferred"
-    FAILED = "failed"
-    PARKED = "parked"
-
-
-@attrs.frozen
-class Report:
-    """What one report of one state came to.
-
-    Attributes:
-        outcome: SENT, NOTHING_TO_SEND, IN_FLIGHT (someone else holds the lock), DEFERRED (left for the sweeper);
-            FAILED and PARKED only inside other results and for ``on_report``.
-        reader_sourced_id: whose time.
-        resource_id: on which article.
-        delta_seconds: what the endpoint accepted.
-        event_ids: ids of the events concerned.
-        state: the state afterwards; None where there is none.
-        error: why it failed or was parked.
-        retry_at: when it will be tried again.
-    """
-
-    outcome: Outcome
-    reader_sourced_id: str
-    resource_id: str
-    delta_seconds: float = 0.0
-    event_ids: tuple[str, ...] = ()
-    state: ReadTimeState | None = None
-    error: EmitError | None = None
-    retry_at: datetime | None = None
-
-
-@attrs.frozen(slots=False)  # twice as fast to make as with slots, and every heartbeat makes one
-class Accumulation:
-    """What one heartbeat came to.
-
-    Attributes:
-        accepted_seconds: added to the total.
-        clamped_seconds: claimed beyond the wall-time budget, and gone.
-        duplicate: the view or heartbeat id was known and brought nothing new.
-        state: the state afterwards.
-        report: what finalizing came to, where this heartbeat completed the article.
-    """
-
-    accepted_seconds: float
-    clamped_seconds: float
-    duplicate: bool
-    state: ReadTimeState
-    report: Report | None = None
-
-
-@attrs.frozen
-class FlushReport:
-    """What ``flush_reader`` came to.
-
-    Attributes:
-        reports: one for each article that had something.
-        settled: nothing of a whole second is left and nothing is in flight.
-        confirmed: whether the endpoint holds what was sent; None where it was not or cannot be asked.
-        seconds_sent: what the endpoint accepted.
-    """
-
-    reports: tuple[Report, ...]
-    settled: bool
-    confirmed: bool | None
-    seconds_sent: float
-
-    def raise_unless_settled(self) -> None:
-        """Raise the first article's error, or ``EmitterUnavailable``, unless everything has arrived."""
-        if self.settled and self.confirmed is not False:
-            return
-        for report in self.reports:
-            if report.error is not None:
-                raise report.error
-        open_articles = (
-            ", ".join(r.resource_id for r in self.reports if r.outcome is not Outcome.SENT) or "some articles"
-        )
-        problem = (
-            "the endpoint does not show the events yet" if self.settled else f"time is still open on {open_articles}"
-        )
-        raise EmitterUnavailable(
-            f"not settled: {problem}; flush again later",
-            event_ids=[event_id for report in self.reports for event_id in report.event_ids],
-        )
-
-
-@attrs.frozen
-class SweepReport:
-    """What one sweep came to.
-
-    Attributes:
-        events_sent: accepted events.
-        states_settled: states that were due and have nothing of a whole second left.
-        failed: events that were not delivered and will be tried again.
-        in_flight: states that another owner holds.
-        parked: events that were refused and set aside.
-        seconds_sent: what the endpoint accepted.
-        more: due states are left.
-        stopped_by: "drained", "limit", "budget", "unavailable" or "refused".
-        reports: one for each event that was handled.
-    """
-
-    events_sent: int
-    states_settled: int
-    failed: int
-    in_flight: int
-    parked: int
-    seconds_sent: float
-    more: bool
-    stopped_by: str
-    reports: tuple[Report, ...]
 
 
 @attrs.frozen

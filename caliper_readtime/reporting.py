@@ -7,18 +7,18 @@ import time
 from typing import TYPE_CHECKING, Final
 from uuid import uuid4
 
-from caliper_readtime.courier import FINALIZE, PARTIAL, retry_at
-from caliper_readtime.errors import EmitError, EmitterUnavailable, EventRejected, StoreError
+from caliper_readtime.courier import FINALIZE, PARTIAL, retry_at, waiting
+from caliper_readtime.errors import EmitterUnavailable, EventRejected, StoreError
 from caliper_readtime.flushing import merge
 from caliper_readtime.logs import say
-from caliper_readtime.model import Outcome, Report
+from caliper_readtime.results import Outcome, Report
 from caliper_readtime.state import MAX_PARKED
 from caliper_readtime.transitions import Caller, Took
 
 if TYPE_CHECKING:
     from caliper_readtime.courier import Courier
     from caliper_readtime.model import Article, Reader
-    from caliper_readtime.state import Key, Parked, ReadTimeState
+    from caliper_readtime.state import Key, ReadTimeState
     from caliper_readtime.transitions import Taken
 
 #: A finalize goes on for this many rounds after its first, so that time that arrives meanwhile is sent as well.
@@ -40,11 +40,8 @@ class Reporting:
         if not self._sends:
             outcome = Outcome.NOTHING_TO_SEND if state.finalized_at is not None else Outcome.DEFERRED
             return Report(outcome, *key, state=state, retry_at=retry_at(state))
-        failure: EmitError
         try:
-            return self.report(key, Caller.HEARTBEAT, None, None, finalize=True)
-        except EmitError as error:
-            failure = error
+            return self._attempt(key, Caller.HEARTBEAT, None, None, finalize=True)
         except StoreError as error:
             failure = EmitterUnavailable(f"finalizing stopped at the store: {error}")
             failure.__cause__ = error
@@ -56,13 +53,21 @@ class Reporting:
                 error=type(error).__name__,
                 then="the heartbeat was accepted, the sweeper will report it",
             )
-        outcome = Outcome.PARKED if isinstance(failure, EventRejected) else Outcome.FAILED
-        return Report(outcome, *key, event_ids=failure.event_ids, state=None, error=failure)
+            return Report(Outcome.FAILED, *key, error=failure)
 
     def report(
         self, key: Key, caller: Caller, reader: Reader | None, article: Article | None, *, finalize: bool
     ) -> Report:
-        """Claim, send and commit, round by round; see PROTOCOL "partial" and "finalize"."""
+        """Claim, send and commit, round by round, or raise; see PROTOCOL "partial" and "finalize"."""
+        report = self._attempt(key, caller, reader, article, finalize=finalize)
+        if report.error is not None:
+            raise report.error
+        return report
+
+    def _attempt(
+        self, key: Key, caller: Caller, reader: Reader | None, article: Article | None, *, finalize: bool
+    ) -> Report:
+        """Return what came of it, also where it failed."""
         courier, verb = self._courier, FINALIZE if finalize else PARTIAL
         owner = uuid4().hex
         rounds = 1 + FINALIZE_ROUNDS if finalize else 1
@@ -79,36 +84,34 @@ class Reporting:
                 min_ms=0 if finalize else courier.policy.partial_min_ms,
             )
             if parcel is None:
-                last = self._unsent(key, taken, state, finalize=finalize and sent is None)
-                return last if sent is None else merge(sent, last)
-            error = courier.emit([parcel], verb)
-            if isinstance(error, EventRejected):
-                courier.refuse(parcel, error, verb)
-                raise error
-            if error is not None:
-                courier.release(parcel, error, verb)
-                raise error
-            report = courier.commit(parcel, verb)
+                report = self._unsent(key, taken, state, verb, raises=finalize and sent is None)
+            else:
+                error = courier.emit([parcel], verb)
+                if isinstance(error, EventRejected):
+                    report = courier.refuse(parcel, error, verb)
+                elif error is not None:
+                    report = courier.release(parcel, error, verb)
+                else:
+                    report = courier.commit(parcel, verb)
+                    rounds -= not parcel.again
             sent = report if sent is None else merge(sent, report)
-            rounds -= not parcel.again
-            if not rounds:
+            if parcel is None or report.error is not None or not rounds:
                 break
-        assert sent is not None  # noqa: S101 - every turn of the loop sends, returns or raises
+        assert sent is not None  # noqa: S101 - the loop runs at least once
         return sent
 
-    def _unsent(self, key: Key, taken: Taken, state: ReadTimeState | None, *, finalize: bool) -> Report:
-        """Return why there was no claim to send."""
+    def _unsent(self, key: Key, taken: Taken, state: ReadTimeState | None, verb: str, *, raises: bool) -> Report:
+        """Return why there was no claim to send. ``raises``: parked events that must wait are an error."""
         match taken.took:
             case Took.IN_FLIGHT:
-                verb = FINALIZE if finalize else PARTIAL
                 say(logging.DEBUG, f"{verb}: lock not acquired", reader_sourced_id=key[0], resource_id=key[1])
                 return Report(Outcome.IN_FLIGHT, *key, state=state, retry_at=retry_at(state))
             case Took.DEFERRED | Took.WAITING:
                 return self.deferred(key, state)
             case Took.UNBUILDABLE:
-                raise _rejected(key, taken.parked)
-            case _ if finalize and taken.parked is not None:
-                raise _rejected(key, taken.parked)
+                return self._courier.unbuilt(key, taken, state, verb)
+            case _ if raises and taken.parked is not None:
+                return waiting(key, taken.parked, state)
             case _:
                 return Report(Outcome.NOTHING_TO_SEND, *key, state=state)
 
@@ -126,13 +129,3 @@ class Reporting:
                     resource_id=key.resource_id,
                 )
         return Report(Outcome.DEFERRED, *key, state=state, retry_at=retry_at(state))
-
-
-def _rejected(key: Key, parked: Parked | None) -> EventRejected:
-    assert parked is not None  # noqa: S101 - an answer of this kind names the event
-    return EventRejected(
-        f"an event of reader {key.reader_sourced_id}, article {key.resource_id} is parked ({parked.reason}):"
-        " correct the Reader or Article, or unpark it",
-        event_ids=(parked.event_id,),
-        status=parked.status,
-    )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from caliper_readtime.batches import Round, nothing_whole
 from caliper_readtime.courier import SWEEP
-from caliper_readtime.model import Outcome, SweepReport
+from caliper_readtime.results import Outcome, SweepReport
 from caliper_readtime.transitions import Caller, Took
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Sweep:
             in_flight=self._in_flight,
             parked=self._round.count(Outcome.PARKED),
             seconds_sent=self._round.seconds_sent,
-            more=any(key not in self._seen for key in self._due(len(self._seen) + 1)),
+            more=bool(self._retries) or any(key not in self._seen for key in self._due(len(self._seen) + 1)),
             stopped_by=stopped_by,
             reports=reports,
         )
@@ -83,7 +83,8 @@ class Sweep:
         keys, self._retries = self._retries, []
         for key in keys:
             if self._stopped():
-                break
+                self._retries.append(key)
+                continue
             answer = self._round.take(key, Caller.SWEEP, idle_ms=self._idle_ms)
             if answer is not None and answer[2] is not None:
                 self._taken += 1

@@ -15,19 +15,10 @@ from caliper_readtime.courier import Courier
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.flushing import Flush
 from caliper_readtime.logs import logger, say
-from caliper_readtime.model import (
-    Accumulation,
-    Article,
-    FlushReport,
-    Outcome,
-    PageView,
-    ParkedEvent,
-    Reader,
-    Report,
-    SweepReport,
-)
+from caliper_readtime.model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime.policy import Completion, ReadTimePolicy
 from caliper_readtime.reporting import Reporting
+from caliper_readtime.results import Accumulation, FlushReport, Outcome, Report, SweepReport
 from caliper_readtime.sweeping import Sweep
 from caliper_readtime.transitions import Caller, Counted, Defer, Signal, Unpark
 from caliper_readtime.units import to_epoch_ms, to_ms, to_seconds
@@ -95,7 +86,12 @@ class ReadTimeTracker:
             ConfigurationError: settings are missing (all are named), unknown or wrong.
         """
         parts = config.parts(mapping, overrides)
-        tracker = cls(parts.store, parts.emitter, parts.events, parts.policy, parts.clock, on_report=parts.on_report)
+        try:
+            tracker = cls(parts.store, parts.emitter, parts.events, parts.policy, parts.clock, on_report=parts.on_report)
+        except BaseException:
+            for part in parts.created:
+                part.close()
+            raise
         tracker._created = parts.created
         return tracker
 

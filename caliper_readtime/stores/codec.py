@@ -17,8 +17,8 @@ from caliper_readtime.units import to_datetime, to_epoch_ms
 #: Written into every ledger. A newer minor number adds fields, which are kept; a newer major one is refused.
 SCHEMA: Final = (1, 0)
 
-# Ids hold no control characters, so these cannot stand inside one.
-_FIELD, _ROW = "\x1f", "\x1e"
+# Ids hold no control characters, so this cannot stand inside one.
+_SEPARATOR: Final = "\x1f"
 _LARGEST: Final = 2**53
 
 
@@ -85,8 +85,8 @@ def _compatible(major: object, minor: object) -> None:
 
 
 def dump_views(views: tuple[tuple[str, int], ...]) -> str:
-    """Return page views as text."""
-    return _ROW.join([f"{view}{_FIELD}{total}" for view, total in views])
+    """Return page views as text: ids and totals in turn."""
+    return _SEPARATOR.join([f"{view}{_SEPARATOR}{total}" for view, total in views])
 
 
 def load_views(text: str) -> tuple[tuple[str, int], ...]:
@@ -97,20 +97,21 @@ def load_views(text: str) -> tuple[tuple[str, int], ...]:
     """
     if not text:
         return ()
+    fields = text.split(_SEPARATOR)
     try:
-        return tuple([(view, int(total)) for view, total in [row.split(_FIELD) for row in text.split(_ROW)]])
+        return tuple(zip(fields[::2], map(int, fields[1::2]), strict=True))
     except ValueError:
         raise CorruptState("the stored page views cannot be read") from None
 
 
 def dump_heartbeats(heartbeats: tuple[str, ...]) -> str:
     """Return heartbeat ids as text."""
-    return _ROW.join(heartbeats)
+    return _SEPARATOR.join(heartbeats)
 
 
 def load_heartbeats(text: str) -> tuple[str, ...]:
     """Return the heartbeat ids that ``text`` holds."""
-    return tuple(text.split(_ROW)) if text else ()
+    return tuple(text.split(_SEPARATOR)) if text else ()
 
 
 def named(error: CorruptState, key: Key) -> CorruptState:

@@ -6,7 +6,6 @@ import os
 import sqlite3
 import threading
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -26,7 +25,7 @@ from caliper_readtime.stores.memory import compare_meta
 from caliper_readtime.transitions import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from caliper_readtime.protocols import Transition
 
@@ -62,12 +61,12 @@ CREATE INDEX IF NOT EXISTS state_expires ON state (expires_ms) WHERE expires_ms 
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 _COLUMNS: Final = (
-    "cumulative_ms, last_sync_ms, carry_ms, since_ms, clamped_ms, position_ms, views, heartbeats, ledger, due_ms"
+    "cumulative_ms, last_sync_ms, carry_ms, since_ms, clamped_ms, position_ms, views, heartbeats, ledger, due_ms, rowid"
 )
 _SELECT: Final = f"SELECT {_COLUMNS} FROM state WHERE reader = ? AND resource = ?"  # noqa: S608 - constants
 _BEAT: Final = (
     "UPDATE state SET cumulative_ms = ?, last_sync_ms = ?, carry_ms = ?, since_ms = ?, clamped_ms = ?,"
-    " position_ms = ?, views = ?, heartbeats = ?, expires_ms = ? WHERE reader = ? AND resource = ?"
+    " position_ms = ?, views = ?, heartbeats = ? WHERE rowid = ?"
 )
 _WRITE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
@@ -84,6 +83,49 @@ class _Connection:
         if self.synchronous != level:
             self.sqlite.execute(f"PRAGMA synchronous={level}")
             self.synchronous = level
+
+
+class _Transaction:
+    """One transaction on this process's connection; it is durable once the body has ended, as ``level`` says."""
+
+    # A class, because a generator's context costs a heartbeat a tenth of its time.
+    __slots__ = ("_begin", "_connection", "_level", "_store")
+
+    def __init__(self, store: SqliteStateStore, level: str, begin: str = "BEGIN IMMEDIATE") -> None:
+        self._store, self._level, self._begin = store, level, begin
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            connection = self._connection = self._store.connection()
+        except sqlite3.Error as error:
+            raise self._store.unavailable(error) from error
+        connection.lock.acquire()
+        try:
+            connection.durably(self._level)
+            connection.sqlite.execute(self._begin)
+        except BaseException as error:
+            connection.lock.release()
+            if isinstance(error, sqlite3.Error):
+                raise self._store.unavailable(error) from error
+            raise
+        return connection.sqlite
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        sqlite = self._connection.sqlite
+        try:
+            if error is None:
+                sqlite.execute("COMMIT")
+                return
+            if sqlite.in_transaction:
+                sqlite.execute("ROLLBACK")
+        except sqlite3.Error as failed:
+            if sqlite.in_transaction:
+                sqlite.execute("ROLLBACK")
+            raise self._store.unavailable(failed) from failed
+        finally:
+            self._connection.lock.release()
+        if isinstance(error, sqlite3.Error):
+            raise self._store.unavailable(error) from error
 
 
 class SqliteStateStore:
@@ -110,13 +152,18 @@ class SqliteStateStore:
         # A connection must not cross a fork, not even to be closed: a child leaves its parent's entry alone.
         self._connections: dict[int, _Connection] = {}
         self._opening = threading.Lock()
-        with self._transaction("FULL"):
+        with _Transaction(self, "FULL"):
             pass
 
     def __repr__(self) -> str:
         return f"SqliteStateStore({self._path!r})"
 
-    def _connection(self) -> _Connection:
+    def unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
+        """Return what hosts are told of SQLite's error."""
+        return StoreUnavailable(f"SQLite file {self._path}: {error}; check its disk, its rights and its other users")
+
+    def connection(self) -> _Connection:
+        """Return this process's connection; opens one after a fork or a close."""
         connection = self._connections.get(os.getpid())
         if connection is None:
             new = _Connection(self._path)
@@ -127,64 +174,37 @@ class SqliteStateStore:
                 new.sqlite.close()
         return connection
 
-    @contextmanager
-    def _transaction(self, level: str, begin: str = "BEGIN IMMEDIATE") -> Iterator[sqlite3.Connection]:
-        """Run the body in one transaction; it is durable once this returns, as ``level`` says."""
-        try:
-            connection = self._connection()
-            with connection.lock:
-                connection.durably(level)
-                sqlite = connection.sqlite
-                sqlite.execute(begin)
-                try:
-                    yield sqlite
-                    sqlite.execute("COMMIT")
-                except BaseException:
-                    if sqlite.in_transaction:
-                        sqlite.execute("ROLLBACK")
-                    raise
-        except sqlite3.Error as error:
-            raise StoreUnavailable(
-                f"SQLite file {self._path}: {error}; check its disk, rights and other users"
-            ) from error
-
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition in one IMMEDIATE transaction."""
-        with self._transaction("NORMAL" if isinstance(transition, Signal) else "FULL") as sqlite:
-            moment = self.now() if now is None else now
-            old, indexed = self._read(sqlite, key, moment)
+        with _Transaction(self, "NORMAL" if isinstance(transition, Signal) else "FULL") as sqlite:
+            moment = time.time_ns() // 1_000_000 if now is None else now
+            row = sqlite.execute(_SELECT, key).fetchone()
+            old = None if row is None else _state(key, row)
+            # What has a due entry holds unreported time, so it neither expires nor gets a date to.
+            indexed = row is not None and row[9] is not None
+            if old is not None and not indexed and _expired(old, moment):
+                sqlite.execute("DELETE FROM state WHERE rowid = ?", row[10:])
+                old = None
             new, result = transition(old, moment)
             if new is not old and new is not None:
-                if old is not None and new.ledger is old.ledger and (indexed or new.due is None):
-                    sqlite.execute(_BEAT, (*_meter_row(new.meter), new.expires_at_ms, *key))
+                if indexed and old is not None and new.ledger is old.ledger:
+                    sqlite.execute(_BEAT, (*new.meter[:6], *_lists(new.meter), row[10]))
                 else:
                     sqlite.execute(_WRITE, _row(key, new))
             return result, new
 
-    def _read(self, sqlite: sqlite3.Connection, key: Key, now: int) -> tuple[ReadTimeState | None, bool]:
-        """Return the state, or None, and whether it has a due entry. An expired state is removed."""
-        row = sqlite.execute(_SELECT, key).fetchone()
-        if row is None:
-            return None, False
-        state = _state(key, row)
-        expires = state.expires_at_ms
-        if expires is not None and expires <= now:
-            sqlite.execute("DELETE FROM state WHERE reader = ? AND resource = ?", key)
-            return None, False
-        return state, row[9] is not None
-
     def load(self, key: Key, now: int | None = None, /) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
             row = sqlite.execute(_SELECT, key).fetchone()
             state = None if row is None else _state(key, row)
         moment = self.now() if now is None else now
-        return None if state is None or (state.expires_at_ms or moment + 1) <= moment else state
+        return None if state is None or _expired(state, moment) else state
 
     def keys(self, reader: str, now: int | None = None, /) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
         moment = self.now() if now is None else now
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
             rows = sqlite.execute(
                 "SELECT reader, resource FROM state WHERE reader = ? AND (expires_ms IS NULL OR expires_ms > ?)",
                 (reader, moment),
@@ -194,7 +214,7 @@ class SqliteStateStore:
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         moment = self.now() if now is None else now
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
             rows = sqlite.execute(
                 "SELECT * FROM (SELECT due_ms, reader, resource FROM state"
                 " WHERE due_ms IS NOT NULL AND soft = 0 AND due_ms <= ? ORDER BY due_ms LIMIT ?)"
@@ -207,16 +227,16 @@ class SqliteStateStore:
 
     def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events."""
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
             rows = sqlite.execute(
                 f"SELECT {_COLUMNS}, reader, resource FROM state WHERE parked > 0 LIMIT ?",  # noqa: S608 - constants
                 (limit,),
             ).fetchall()
-        return tuple(_state(Key(*row[10:]), row) for row in rows)
+        return tuple(_state(Key(*row[11:]), row) for row in rows)
 
     def delete(self, reader: str, /) -> int:
         """Remove everything of a reader in one transaction; return how many states."""
-        with self._transaction("FULL") as sqlite:
+        with _Transaction(self, "FULL") as sqlite:
             return sqlite.execute("DELETE FROM state WHERE reader = ?", (reader,)).rowcount
 
     def now(self, key: Key | None = None, /) -> int:  # noqa: ARG002 - one clock for every key
@@ -230,20 +250,20 @@ class SqliteStateStore:
             ConfigurationError: a recorded fact differs.
         """
         facts = {"schema": str(SCHEMA[0]), **expected}
-        with self._transaction("FULL") as sqlite:
+        with _Transaction(self, "FULL") as sqlite:
             compare_meta(dict(sqlite.execute("SELECT name, value FROM meta").fetchall()), facts)
             sqlite.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", facts.items())
 
     def swept(self, now: int | None = None, /) -> None:
         """Record that a sweep has run, and remove what has expired."""
         moment = self.now() if now is None else now
-        with self._transaction("NORMAL") as sqlite:
+        with _Transaction(self, "NORMAL") as sqlite:
             sqlite.execute("INSERT OR REPLACE INTO meta VALUES ('last_sweep', ?)", (str(moment),))
             sqlite.execute("DELETE FROM state WHERE expires_ms <= ?", (moment,))
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
             row = sqlite.execute("SELECT value FROM meta WHERE name = 'last_sweep'").fetchone()
         return None if row is None else int(row[0])
 
@@ -263,24 +283,21 @@ def _state(key: Key, row: tuple[Any, ...]) -> ReadTimeState:
         raise named(error, key) from None
 
 
-def _meter_row(meter: Meter) -> tuple[Any, ...]:
-    return (
-        meter.cumulative_ms,
-        meter.last_sync_ms,
-        meter.carry_ms,
-        meter.since_ms,
-        meter.clamped_ms,
-        meter.position_ms,
-        dump_views(meter.views),
-        dump_heartbeats(meter.heartbeats),
-    )
+def _expired(state: ReadTimeState, now: int) -> bool:
+    expires = state.expires_at_ms
+    return expires is not None and expires <= now
+
+
+def _lists(meter: Meter) -> tuple[str, str]:
+    return dump_views(meter.views), dump_heartbeats(meter.heartbeats)
 
 
 def _row(key: Key, state: ReadTimeState) -> tuple[Any, ...]:
     due = state.due
     return (
         *key,
-        *_meter_row(state.meter),
+        *state.meter[:6],
+        *_lists(state.meter),
         None if due is None else due.at_ms,
         0 if due is None else int(due.soft),
         state.expires_at_ms,

@@ -33,7 +33,8 @@ def defer(verb: Defer, state: ReadTimeState, now: int) -> tuple[ReadTimeState, b
     state = refreshed(state, verb.reader, verb.article, finalize=verb.finalize)
     if state.meter.cumulative_ms - state.reported_ms < SECOND:
         return settled(state, now), False
-    return deferred(state, now), True
+    # Time that is claimed or parked has its own hour; a mark left on it would outlive it and hurry later time.
+    return deferred(state, now) if verb.finalize or state.unclaimed_ms >= SECOND else state, True
 
 
 def deferred(state: ReadTimeState, now: int) -> ReadTimeState:

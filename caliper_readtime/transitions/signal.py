@@ -128,11 +128,11 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
             heartbeats = (*heartbeats[1 - MAX_VIEWS :], signal.heartbeat_id)
     else:
         total = _capped(signal, now)
-        known = next((stored for view, stored in views if view == signal.view_id), None)
+        known = dict(views).get(signal.view_id)
         # PROTOCOL: known is the stored total, or for an unknown view what the client says is acknowledged (M).
         claimed = max(0, total - (signal.acknowledged_ms if known is None else known))
         duplicate = known is not None and not claimed
-        others = views if known is None else tuple(entry for entry in views if entry[0] != signal.view_id)
+        others = views if known is None else [entry for entry in views if entry[0] != signal.view_id]
         views = (*others[1 - MAX_VIEWS :], (signal.view_id, total))
     if claimed:
         elapsed = now - last_sync
@@ -156,6 +156,9 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
     else:
         new = meter._replace(position_ms=signal.position_ms)
     told = _told(signal, ledger)
+    if ledger.parked and new is not meter and told is ledger and cumulative - ledger.claimed_to_ms < SECOND:
+        # New time is due long before a parked event's retry: a copy of the ledger makes the store move the due entry.
+        told = attrs.evolve(ledger)
     if new is not meter or told is not ledger:
         state = ReadTimeState(state.reader_sourced_id, state.resource_id, new, told)
     completed = told.finalized_ms is None and _counts_as_read(policy, new, told)

@@ -1,0 +1,207 @@
+"""``ClientCredentials``: an auth for ``requests`` that fetches bearer tokens (OAuth2 client credentials)."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from math import isfinite
+from threading import Lock, local
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from caliper_readtime.emitters import arguments
+from caliper_readtime.emitters.address import Address
+from caliper_readtime.emitters.answers import Answer, Verdict, retry_after
+from caliper_readtime.emitters.deadline import cut, left, within
+from caliper_readtime.errors import ConfigurationError, EmitError, EmitterUnavailable, EndpointRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from requests import PreparedRequest, Response
+
+#: How long a token is taken to be good where the answer does not say, in seconds.
+DEFAULT_EXPIRY_SECONDS: Final = 3600.0
+
+_BEARER: Final = re.compile(r"[!-~]+")
+_ERROR_CODE: Final = re.compile(r"[a-z_]{1,40}")
+
+
+@attrs.frozen
+class _Token:
+    text: str = attrs.field(repr=False)
+    renew_at: float  # on the monotonic clock
+
+
+class ClientCredentials:
+    """Sends ``Authorization: Bearer …``, with a token that is fetched when it is needed and renewed before it expires.
+
+    Thread-safe: one thread fetches, the others wait for it. May be built before a fork. Pass it as
+    ``HttpCaliperEmitter(auth=…)`` or as the auth of any ``requests`` call. Fetching keeps its own time-out, and the
+    emitter's deadline.
+
+    Args:
+        token_url: where tokens are fetched; the credentials are sent in the body.
+        client_id: identifier of this client.
+        client_secret: its secret.
+        scope: scopes to ask for, separated by spaces.
+        timeout: longest duration of one fetch, in seconds.
+        leeway_seconds: how long before its end a token is renewed; at most half of its life.
+
+    Raises:
+        ConfigurationError: an argument is not acceptable, or Authlib is not installed.
+    """
+
+    def __init__(
+        self,
+        token_url: str,
+        client_id: str,
+        client_secret: str,
+        *,
+        scope: str | None = None,
+        timeout: float = 5.0,
+        leeway_seconds: float = 60.0,
+    ) -> None:
+        self._address = Address.checked(token_url, "token_url")
+        for name, value in (("client_id", client_id), ("client_secret", client_secret)):
+            if not isinstance(value, str) or not value:
+                raise ConfigurationError(f"{name}: must be text that is not empty")
+        self._client_id = client_id
+        self._client_secret = client_secret
+        if not isinstance(scope, str | None):
+            raise ConfigurationError("scope: must be text")
+        self._scope = scope
+        self._timeout = arguments.seconds(timeout, "timeout")
+        self._leeway = arguments.seconds(leeway_seconds, "leeway_seconds", zero=True)
+        self._token: _Token | None = None
+        self._used = local()
+        self._locks: dict[int, Lock] = {}
+        _session_class()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._address.where!r}, client_id={self._client_id!r})"
+
+    def __call__(self, request: PreparedRequest) -> PreparedRequest:
+        """Put a token on a request.
+
+        Raises:
+            EndpointRefused: the credentials or the token URL are wrong.
+            EmitterUnavailable: no token could be fetched now.
+        """
+        token = self._token
+        if token is None or time.monotonic() >= token.renew_at:
+            token = self._renewed(token)
+        # So that renew() knows which token was refused, whatever other threads do meanwhile.
+        self._used.token = token
+        request.headers["Authorization"] = f"Bearer {token.text}"
+        return request
+
+    def renew(self) -> None:
+        """Replace the token that this thread used last, unless another thread already has.
+
+        Raises:
+            EndpointRefused: the credentials or the token URL are wrong.
+            EmitterUnavailable: no token could be fetched now.
+        """
+        self._renewed(getattr(self._used, "token", self._token))
+
+    def _renewed(self, old: _Token | None) -> _Token:
+        """Return a token that is not ``old``."""
+        with self._alone():
+            token = self._token
+            if token is None or token is old:
+                token = self._token = self._fetch()
+            return token
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        # A lock of this process: one that another thread held while the process forked would stay locked.
+        lock = self._locks.setdefault(os.getpid(), Lock())
+        if not lock.acquire(timeout=max(0.0, min(self._timeout, left()))):
+            raise EmitterUnavailable(f"no token from {self._address.where} in time: try again later")
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _fetch(self) -> _Token:
+        started = time.monotonic()
+        try:
+            with within(self._timeout), self._session() as session:
+                fetched = session.fetch_token(
+                    self._address.url,
+                    grant_type="client_credentials",
+                    timeout=cut(self._timeout),
+                    allow_redirects=False,
+                )
+            text = fetched["access_token"]
+            life = float(fetched.get("expires_in") or DEFAULT_EXPIRY_SECONDS)
+            life = life if isfinite(life) else DEFAULT_EXPIRY_SECONDS
+        except EmitError:
+            raise
+        except Exception as error:
+            raise EmitterUnavailable(
+                f"no token from {self._address.where} ({type(error).__name__}): try again later"
+            ) from error
+        if not isinstance(text, str) or not _BEARER.fullmatch(text):
+            raise EmitterUnavailable(f"{self._address.where} answered without a usable token")
+        return _Token(text, started + life - min(self._leeway, life / 2))
+
+    def _session(self) -> Any:
+        from caliper_readtime.emitters.transport import fit  # noqa: PLC0415 - requests is loaded late
+
+        session = _session_class()(
+            self._client_id,
+            self._client_secret,
+            scope=self._scope,
+            token_endpoint_auth_method="client_secret_post",  # noqa: S106 - the name of a method
+        )
+        fit(session)
+        session.register_compliance_hook("access_token_response", self._judged)
+        return session
+
+    def _judged(self, response: Response) -> Response:
+        """Return an answer that may hold a token."""
+        answer = Answer(
+            response.status_code,
+            response.content,
+            retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
+        )
+        where = self._address.where
+        if answer.verdict is Verdict.UNAVAILABLE:
+            raise EmitterUnavailable(
+                f"{where} answered {answer.status} and gave no token: try again later",
+                status=answer.status,
+                retry_after_seconds=answer.retry_after_seconds,
+            )
+        code = _error_code(response)
+        if code or answer.verdict is not Verdict.ACCEPTED:
+            raise EndpointRefused(
+                f"{where} answered {answer.status}{code} and gave no token: check token_url, client_id and"
+                " client_secret",
+                status=answer.status,
+            )
+        return response
+
+
+def _error_code(response: Response) -> str:
+    """Return the OAuth2 error code of an answer, such as " invalid_client", or nothing."""
+    try:
+        code = response.json()["error"]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return ""
+    return f" {code}" if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else " error"
+
+
+def _session_class() -> Any:
+    try:
+        from authlib.integrations.requests_client import (  # type: ignore[import-untyped]  # noqa: PLC0415 - an extra
+            OAuth2Session,
+        )
+    except ImportError as error:
+        raise ConfigurationError('ClientCredentials needs Authlib: pip install "caliper-readtime[oauth2]"') from error
+    return OAuth2Session

@@ -1,0 +1,102 @@
+"""What the documents say is true: their code runs, their tables are complete, their drawing is the code's."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import attrs
+import pytest
+
+from caliper_readtime import ReadTimePolicy, __version__, config
+from caliper_readtime.testing import CaliperEndpoint
+from tests import diagram
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+ENDPOINT = "https://caliper.example.org/caliper/event"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_code_runs(page, tmp_path, monkeypatch):
+    """Every Python block of a page runs, in the page's order, with a loopback endpoint for the one it names."""
+    monkeypatch.chdir(tmp_path)
+    text = page.read_text(encoding="utf-8")
+    with CaliperEndpoint() as endpoint:
+        names = {"__name__": "page"}
+        for block in PYTHON.finditer(text):
+            # Blank lines put the block where it stands in the page, so that a traceback names the right line.
+            source = "\n" * text.count("\n", 0, block.start(1)) + block[1].replace(ENDPOINT, endpoint.url)
+            exec(compile(source, str(page), "exec"), names)  # noqa: S102 - our own pages
+        for part in ("_store", "tracker"):
+            getattr(names.get(part), "close", lambda: None)()
+        assert endpoint.conflicts == ()
+
+
+def test_readme_reports(tmp_path, monkeypatch, capsys):
+    """The README's first steps end with the reader's seconds at the endpoint, and settled."""
+    monkeypatch.chdir(tmp_path)
+    blocks = PYTHON.findall((ROOT / "README.md").read_text(encoding="utf-8"))
+    with CaliperEndpoint() as endpoint:
+        names: dict[str, object] = {}
+        for block in blocks[:4]:
+            exec(block.replace(ENDPOINT, endpoint.url), names)  # noqa: S102 - our own page
+        assert endpoint.seconds() == 14.0
+    assert "bank now" in capsys.readouterr().out
+
+
+def test_links_lead_somewhere():
+    """Every relative link of every page names a file that is there."""
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text(encoding="utf-8")):
+            assert (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_settings_page_is_complete():
+    """The settings page lists exactly the settings that there are, and the policy's defaults."""
+    text = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    listed = re.findall(rf"^\| `{config.PREFIX}(\w+)` \|(?: ([^|]+) \|)?", text, re.MULTILINE)
+    assert {name.lower() for name, _ in listed} == {*config.REQUIRED, *config.OPTIONAL, *config.POLICY}
+    defaults = {name.lower(): default.strip("` ") for name, default in listed}
+    for attribute in attrs.fields(ReadTimePolicy):
+        if attribute.init:
+            value = "none" if attribute.default is None else attribute.default
+            shown = defaults[attribute.name]
+            assert shown == str(value) or float(shown) == value, attribute.name
+
+
+def test_errors_page_is_complete():
+    """The errors page names every error that hosts can catch."""
+    from caliper_readtime import errors  # noqa: PLC0415
+
+    text = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
+    abstract = {"ReadTimeError", "StoreError", "EmitError"}
+    assert {name for name in errors.__all__ if f"| `{name}`" in text} == set(errors.__all__) - abstract
+
+
+def test_drawing_is_the_table():
+    """The state machine that the documentation draws is the one that the code runs by."""
+    page = diagram.PAGE.read_text(encoding="utf-8")
+    assert diagram.drawn(page) == page
+
+
+def test_ci_runs_the_readme_command():
+    """CI takes its test command from the README, and there is only one."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.count("-m pytest") == 1
+    assert "grep -m1 -F -- '-m pytest' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+def test_changelog_knows_the_version():
+    """The changelog has a section for this version, or an unreleased one."""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## [{__version__}]" in changelog or "## [Unreleased]" in changelog
+
+
+def test_layout():
+    """The top level holds what the team agreed on, and nothing else."""
+    allowed = {"pyproject.toml", "README.md", "CHANGELOG.md", "LICENSE", "caliper_readtime", "tests", "docs"}
+    made = {"build", "dist", "caliper_readtime.egg-info"}
+    present = {path.name for path in ROOT.iterdir() if not path.name.startswith(".")}
+    assert present - made <= allowed
