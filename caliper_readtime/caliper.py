@@ -40,25 +40,29 @@ def key_of(oneroster_url: str | None, reader_id: str, resource_id: str) -> Key:
     Raises:
         InvalidInput: an id is not acceptable.
     """
-    return Key(_reduced(reader_id, "reader", oneroster_url), _reduced(resource_id, "article", oneroster_url))
+    return Key(reduced(reader_id, "reader", oneroster_url), reduced(resource_id, "article", oneroster_url))
 
 
-def reader_key(oneroster_url: str | None, reader_id: str) -> str:
-    """Return the reader's part of a key."""
-    return _reduced(reader_id, "reader", oneroster_url)
+def reduced(given: str, field: str, oneroster_url: str | None) -> str:
+    """Return one part of a key.
 
+    PROTOCOL: ids that are URLs under oneroster_url are reduced to their last path segment.
 
-def _reduced(given: str, field: str, oneroster_url: str | None) -> str:
-    """PROTOCOL: ids that are URLs under oneroster_url are reduced to their last path segment."""
+    Raises:
+        InvalidInput: the id is not acceptable.
+    """
     checks.identifier(given, field)
     if not checks.is_url(given):
         return given
     if oneroster_url is not None:
-        base, url = urlsplit(oneroster_url), urlsplit(checks.url(given, field))
+        base, url = urlsplit(oneroster_url), urlsplit(checks.to_uri(given))
         same_host = (base.scheme, base.netloc.lower()) == (url.scheme, url.netloc.lower())
         prefix = base.path.rstrip("/") + "/"
         if same_host and url.path.startswith(prefix):
-            given = unquote(url.path.rstrip("/").rpartition("/")[2])
+            try:
+                given = unquote(url.path.rstrip("/").rpartition("/")[2], errors="strict")
+            except UnicodeDecodeError:  # a replacement character would make one key of two ids
+                raise InvalidInput(field, "this URL's percent-encoding is not UTF-8") from None
             if len(url.path.rstrip("/")) < len(prefix):
                 raise InvalidInput(field, "this URL names no id")
     return checks.text(given, field, checks.MAX_ID)
@@ -79,15 +83,15 @@ def generated_id(generation: str, key: Key, from_ms: int, to_ms: int) -> str:
 
 
 def _activity_ids(value: Any) -> ActivityIds:
-    try:
-        return ActivityIds(value)
-    except ValueError as error:
-        raise ConfigurationError(f'activity_ids must be "uri" or "plain", not {value!r}') from error
+    activity_ids = checks.member(ActivityIds, value)
+    if activity_ids is None:
+        raise ConfigurationError('TimeSpentEvents.activity_ids: must be "uri" or "plain"')
+    return activity_ids
 
 
 def _configured_url(value: Any, name: str) -> str:
     try:
-        return checks.url(value, name)
+        return checks.to_uri(checks.url(value, name))
     except InvalidInput as error:
         raise ConfigurationError(f"TimeSpentEvents.{error}") from error
 
@@ -97,7 +101,10 @@ def _sensor(value: Any) -> str:
 
 
 def _oneroster_url(value: Any) -> str:
-    return _configured_url(value, "oneroster_url").rstrip("/")
+    base = _configured_url(value, "oneroster_url").rstrip("/")
+    if "?" in base or "#" in base:
+        raise ConfigurationError("TimeSpentEvents.oneroster_url: must end with its path: ids are appended to it")
+    return base
 
 
 def _app(value: Any) -> App:
@@ -128,12 +135,12 @@ class TimeSpentEvents:
 
     def actor_id(self, sourced_id: str) -> str:
         """Return the actor's URI: the full OneRoster user URL, or ``sourced_id`` itself where it is a URL elsewhere."""
-        return self._roster_id("users", reader_key(self.oneroster_url, sourced_id))
+        return self._roster_id("users", reduced(sourced_id, "reader", self.oneroster_url))
 
     def activity_id(self, resource_id: str) -> str:
         """Return the activity's id: the OneRoster resource URL unless ``activity_ids`` is ``"plain"``."""
-        reduced = _reduced(resource_id, "article", self.oneroster_url)
-        return reduced if self.activity_ids is ActivityIds.PLAIN else self._roster_id("resources", reduced)
+        plain = reduced(resource_id, "article", self.oneroster_url)
+        return plain if self.activity_ids is ActivityIds.PLAIN else self._roster_id("resources", plain)
 
     def event(
         self,
@@ -205,10 +212,10 @@ class TimeSpentEvents:
         """
         return envelope(self.sensor, events, sent_ms=sent_ms)
 
-    def _roster_id(self, collection: str, reduced: str) -> str:
-        if checks.is_url(reduced):
-            return checks.to_uri(reduced)
-        return f"{self.oneroster_url}{ROSTERING}/{collection}/{quote(reduced, safe='')}"
+    def _roster_id(self, collection: str, plain: str) -> str:
+        if checks.is_url(plain):
+            return checks.to_uri(plain)
+        return f"{self.oneroster_url}{ROSTERING}/{collection}/{quote(plain, safe='')}"
 
 
 def envelope(sensor: str, events: Sequence[Mapping[str, Any]], *, sent_ms: int) -> dict[str, Any]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 from urllib.parse import quote, urlsplit
 
 from caliper_readtime.errors import InvalidInput, MissingField
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from enum import Enum
 
     import attrs
+
+E = TypeVar("E", bound="Enum")
 
 MAX_ID: Final = 255
 MAX_SIGNAL_ID: Final = 64
@@ -19,11 +22,12 @@ MAX_TITLE: Final = 1000
 MAX_URL: Final = 2048
 MAX_EMAIL: Final = 320
 
-# C0 and C1 controls, line and paragraph separators would be; lone surrogates cannot be encoded.
+# C0 and C1 controls; lone surrogates cannot be encoded.
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _URL_FORBIDDEN = re.compile(r'[\s<>"{}|\\^`]|%(?![0-9A-Fa-f]{2})')
-_URI_SAFE: Final = "%/:=&?~#+!$,;'@()*[]"
+_AUTHORITY = re.compile(r"[^:]+://[^/?#]*")
+_URI_SAFE: Final = "%/:=&?~+!$,;'@()*"
 # The pattern that browsers apply to <input type=email> (WHATWG HTML, "valid e-mail address").
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_LABEL}(?:\.{_LABEL})*")
@@ -56,8 +60,7 @@ def is_url(value: str) -> bool:
 
 def identifier(value: object, field: str) -> str:
     """Return ``value`` if it can be an id: plain, or a URL that may later be reduced to one."""
-    longest = MAX_URL if isinstance(value, str) and is_url(value[:64]) else MAX_ID
-    return text(value, field, longest)
+    return url(value, field) if isinstance(value, str) and is_url(value) else text(value, field, MAX_ID)
 
 
 def url(value: object, field: str) -> str:
@@ -72,6 +75,7 @@ def url(value: object, field: str) -> str:
         parts = urlsplit(checked)
         parts.port  # noqa: B018 - reading it checks it
         good = is_url(checked) and bool(parts.hostname) and not _URL_FORBIDDEN.search(checked)
+        good = good and parts.netloc.count("@") < 2  # noqa: PLR2004 - one ends the user's name
     except ValueError:
         good = False
     if not good:
@@ -89,7 +93,34 @@ def email(value: object, field: str) -> str:
 
 def to_uri(checked_url: str) -> str:
     """Return a URL with everything percent-encoded that RFC 3986 does not allow as it is."""
-    return quote(checked_url, safe=_URI_SAFE)
+    authority = _AUTHORITY.match(checked_url)
+    end = 0 if authority is None else authority.end()
+    path, mark, fragment = checked_url[end:].partition("#")
+    # Brackets may stand around an address alone, and one "#" before the fragment; browsers mind neither.
+    host = quote(checked_url[:end], safe=_URI_SAFE + "[]")
+    return host + quote(path, safe=_URI_SAFE) + mark + quote(fragment, safe=_URI_SAFE)
+
+
+def count(value: object, field: str) -> int:
+    """Return ``value`` if it is a whole number, at least 1, that a database can take.
+
+    Raises:
+        InvalidInput: it is anything else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value < 2**63:
+        raise InvalidInput(field, "must be a whole number, at least 1 and below 2**63")
+    return value
+
+
+def member(kind: type[E], value: Any) -> E | None:
+    """Return the member of an enum that ``value`` is or names; None where there is none.
+
+    Not by a chained error: that of an enum quotes the value, however long or private it is.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        return None
 
 
 def checked(

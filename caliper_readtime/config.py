@@ -206,11 +206,11 @@ def _emitter(settings: Mapping[str, Any], policy: ReadTimePolicy) -> Emitter:
         return JsonLinesEmitter(_file(url, "endpoint"))
     from caliper_readtime.emitters.http import HttpCaliperEmitter  # noqa: PLC0415
 
-    # Two thirds of the lease, so that a shorter lock needs no second setting; 20 s by default.
+    # Half of the lease leaves room for reading back first, and a shorter lock needs no second setting.
     return HttpCaliperEmitter(
         url,
         auth=_auth(settings),
-        deadline_seconds=min(20.0, policy.lock_seconds * 2 / 3),
+        deadline_seconds=min(20.0, policy.lock_seconds / 2),
         read_back=_flag(settings, "read_back"),
     )
 
@@ -227,7 +227,8 @@ def _auth(settings: Mapping[str, Any]) -> Any:
     names = ("token_url", "client_id", "client_secret", "client_secret_file", "scope")
     if not any(settings.get(name) is not None for name in names):
         return None
-    secret, file = settings.get("client_secret"), settings.get("client_secret_file")
+    secret: Any = settings.get("client_secret")
+    file: Any = settings.get("client_secret_file")
     missing = [name for name in ("token_url", "client_id") if settings.get(name) is None]
     if secret is None and file is None:
         missing.append("client_secret")

@@ -18,6 +18,7 @@ from caliper_readtime.errors import (
     EventRejected,
 )
 from caliper_readtime.logs import say
+from caliper_readtime.policy import ReadTimePolicy
 from caliper_readtime.protocols import NeedsSensor, ReadsBack, StatesDeadline
 from caliper_readtime.results import Outcome, Report
 from caliper_readtime.transitions import (
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from caliper_readtime.caliper import TimeSpentEvents
     from caliper_readtime.model import Article, Reader
-    from caliper_readtime.policy import ReadTimePolicy
     from caliper_readtime.protocols import Emitter, StateStore, Transition
     from caliper_readtime.state import Claim, Key, Parked, ReadTimeState
 
@@ -108,6 +108,16 @@ class Courier:
         self.monotonic = time.monotonic
         self._clock = clock
         self._on_report = on_report
+        for name, kind, part, fits in (
+            ("store", "a StateStore", store, _can(store, "due")),
+            ("emitter", "an Emitter or None", emitter, emitter is None or _can(emitter, "emit")),
+            ("events", "TimeSpentEvents or None", events, events is None or _can(events, "event")),
+            ("policy", "a ReadTimePolicy", policy, isinstance(policy, ReadTimePolicy)),
+            ("clock", "a function or None", clock, clock is None or callable(clock)),
+            ("on_report", "a function or None", on_report, on_report is None or callable(on_report)),
+        ):
+            if not fits:
+                raise ConfigurationError(f"{name}: must be {kind}, not {type(part).__name__}")
         if emitter is not None and events is None:
             raise ConfigurationError(
                 "an emitter needs TimeSpentEvents to build its events: pass events=TimeSpentEvents(…)"
@@ -338,6 +348,10 @@ class Courier:
                     resource_id=report.resource_id,
                 )
         return report
+
+
+def _can(part: object, verb: str) -> bool:
+    return callable(getattr(part, verb, None)) and not isinstance(part, type)
 
 
 class _Late(EmitterUnavailable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from caliper_readtime.batches import Round, nothing_whole
 from caliper_readtime.courier import FLUSH, waiting
 from caliper_readtime.errors import CorruptState, EmitterUnavailable
+from caliper_readtime.logs import say
 from caliper_readtime.protocols import ReadsBack
 from caliper_readtime.results import FlushReport, Outcome, Report
 from caliper_readtime.transitions import Caller, Took
@@ -115,8 +117,10 @@ class Flush:
                 if entry.kind == "sent" and entry.event_id is not None and to_epoch_ms(entry.at, "at") >= since:
                     wanted.add(entry.event_id)
         while wanted:
-            with suppress(EmitterUnavailable):  # asked again, as long as there is time
+            try:
                 wanted -= emitter.held(sorted(wanted))
+            except Exception as error:  # noqa: BLE001 - what was sent is sent: asked again, as long as there is time
+                say(logging.WARNING, f"{FLUSH}: the endpoint cannot be asked", error=type(error).__name__)
             if wanted and not self._waited():
                 return False
         return True

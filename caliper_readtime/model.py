@@ -28,11 +28,10 @@ class Subject(StrEnum):
 
 
 def _subject(value: Any) -> Subject:
-    try:
-        return Subject(value)
-    except ValueError as error:
-        known = ", ".join(subject.value for subject in Subject)
-        raise InvalidInput("Article.subject", f"must be a Subject or one of: {known}") from error
+    subject = checks.member(Subject, value)
+    if subject is None:
+        raise InvalidInput("Article.subject", f"must be a Subject or one of: {', '.join(Subject)}")
+    return subject
 
 
 def _instance(kind: type, *, optional: bool = False) -> Any:

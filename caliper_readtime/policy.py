@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 
+from caliper_readtime import checks
 from caliper_readtime.errors import ConfigurationError, InvalidInput
 from caliper_readtime.units import to_ms
 
@@ -19,10 +20,10 @@ class Completion(StrEnum):
 
 
 def _completion(value: Any) -> Completion:
-    try:
-        return Completion(value)
-    except ValueError as error:
-        raise ConfigurationError(f'ReadTimePolicy.completion must be "send" or "defer", not {value!r}') from error
+    completion = checks.member(Completion, value)
+    if completion is None:
+        raise ConfigurationError('ReadTimePolicy.completion must be "send" or "defer"')
+    return completion
 
 
 def _seconds(*, zero: bool = True, optional: bool = False) -> Any:
@@ -96,7 +97,7 @@ class ReadTimePolicy:
     @completion_ratio.validator
     def _ratio(self, _: attrs.Attribute[float], value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-            raise ConfigurationError(f"ReadTimePolicy.completion_ratio must be above 0 and at most 1, not {value!r}")
+            raise ConfigurationError("ReadTimePolicy.completion_ratio must be above 0 and at most 1")
 
     @max_retry_backoff_seconds.validator
     def _backoffs(self, _: attrs.Attribute[float], value: float) -> None:

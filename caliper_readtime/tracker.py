@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Self
 from uuid import uuid4
 
 import attrs
 
 from caliper_readtime import checks, config
-from caliper_readtime.caliper import key_of, reader_key
+from caliper_readtime.caliper import key_of, reduced
 from caliper_readtime.courier import Courier
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.flushing import Flush
@@ -24,7 +25,7 @@ from caliper_readtime.transitions import Caller, Counted, Defer, Signal, Unpark
 from caliper_readtime.units import to_epoch_ms, to_ms, to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
     from datetime import datetime
 
     from caliper_readtime.caliper import TimeSpentEvents
@@ -87,7 +88,9 @@ class ReadTimeTracker:
         """
         parts = config.parts(mapping, overrides)
         try:
-            tracker = cls(parts.store, parts.emitter, parts.events, parts.policy, parts.clock, on_report=parts.on_report)
+            tracker = cls(
+                parts.store, parts.emitter, parts.events, parts.policy, parts.clock, on_report=parts.on_report
+            )
         except BaseException:
             for part in parts.created:
                 part.close()
@@ -297,14 +300,14 @@ class ReadTimeTracker:
         """
         sourced_id = self._reader_key(reader)
         wait = to_ms(wait_seconds, "wait_seconds") / 1000
+        if isinstance(resource_ids, str | bytes) or not isinstance(resource_ids, Iterable | None):
+            raise InvalidInput("resource_ids", "must be several ids, not one")
+        wanted = {reduced(resource_id, "resource_ids", self._oneroster_url) for resource_id in resource_ids or ()}
         self._compare()
         self._courier.require()
         keys = self._store.keys(sourced_id, self._courier.now())
         if resource_ids is not None:
-            if isinstance(resource_ids, str):
-                raise InvalidInput("resource_ids", "must be several ids, not one text")
-            wanted = {key_of(self._oneroster_url, sourced_id, resource_id) for resource_id in resource_ids}
-            keys = tuple(key for key in keys if key in wanted)
+            keys = tuple(key for key in keys if key.resource_id in wanted)
         return Flush(self._courier, uuid4().hex, keys, wait_seconds=wait).run(confirm=confirm)
 
     def sweep(
@@ -323,8 +326,7 @@ class ReadTimeTracker:
             StoreError: the store could not be reached; everything stays due.
         """
         idle_ms = to_ms(idle_seconds, "idle_seconds")
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise InvalidInput("limit", "must be a whole number of at least 1")
+        checks.count(limit, "limit")
         budget = None if budget_seconds is None else to_ms(budget_seconds, "budget_seconds") / 1000
         self._compare()
         self._courier.require()
@@ -344,8 +346,7 @@ class ReadTimeTracker:
 
     def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
         """Return refused events, at most ``limit``."""
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-            raise InvalidInput("limit", "must be a whole number of at least 1")
+        checks.count(limit, "limit")
         now = self._courier.moment()
         return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
 
@@ -381,7 +382,7 @@ class ReadTimeTracker:
         return None if state is None else attrs.evolve(state, seen_ms=self._courier.moment())
 
     def _reader_key(self, reader: Reader | str) -> str:
-        return reader_key(self._oneroster_url, reader.sourced_id if isinstance(reader, Reader) else reader)
+        return reduced(reader.sourced_id if isinstance(reader, Reader) else reader, "reader", self._oneroster_url)
 
     def _identify(self, reader: Reader | str, article: Article | str) -> tuple[Key, Reader | None, Article | None]:
         """Return the key, and the objects that were passed, with their ids reduced."""
@@ -391,8 +392,10 @@ class ReadTimeTracker:
         resource_id = article if known_article is None else known_article.resource_id
         try:
             key = key_of(self._oneroster_url, reader_id, resource_id)
-        except TypeError:  # unhashable, so it is no text
-            raise InvalidInput("reader", "and article must be a Reader and an Article, or their ids as text") from None
+        except TypeError:  # one of them is unhashable, so it is no text
+            checks.identifier(reader_id, "reader")
+            checks.identifier(resource_id, "article")
+            raise
         if known_reader is not None and known_reader.sourced_id != key.reader_sourced_id:
             known_reader = attrs.evolve(known_reader, sourced_id=key.reader_sourced_id)
         if known_article is not None and known_article.resource_id != key.resource_id:
@@ -409,13 +412,15 @@ class ReadTimeTracker:
         if counted.clamped_ms:
             threshold = to_ms(CLAMP_WARNING_SECONDS, "threshold")
             crossed = state.meter.clamped_ms - counted.clamped_ms < threshold <= state.meter.clamped_ms
-            self._say_signal(
-                logging.WARNING if crossed else logging.DEBUG,
-                "article accumulate: clamp",
-                key,
-                clamped=to_seconds(counted.clamped_ms),
-                clamped_in_all=state.clamped_seconds,
-            )
+            # PROTOCOL: debug each; one warning per state when its clamped time passes a threshold.
+            for level in (logging.DEBUG, logging.WARNING) if crossed else (logging.DEBUG,):
+                self._say_signal(
+                    level,
+                    "article accumulate: clamp",
+                    key,
+                    clamped=to_seconds(counted.clamped_ms),
+                    clamped_in_all=state.clamped_seconds,
+                )
         if counted.other_duration:
             self._say_signal(
                 logging.WARNING,

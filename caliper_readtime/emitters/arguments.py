@@ -67,7 +67,8 @@ def verify(value: object) -> bool | str:
     """
     if value is True:
         return True
-    if isinstance(value, str | os.PathLike) and Path(value).exists():
+    # An empty path is the present directory to pathlib, and "no verification" to requests.
+    if isinstance(value, str | os.PathLike) and os.fspath(value) and Path(value).exists():
         return os.fspath(value)
     raise ConfigurationError(
         "verify: must be True or the path of CA certificates; TLS verification cannot be switched off"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -77,8 +78,7 @@ class HttpCaliperEmitter:
         verify: bool | str | os.PathLike[str] = True,
     ) -> None:
         self._address = Address.checked(endpoint, "endpoint")
-        self._auth = arguments.auth(auth)
-        self._timeout = arguments.timeouts(timeout)
+        checked_auth, both_timeouts = arguments.auth(auth), arguments.timeouts(timeout)
         self._attempts = arguments.count(attempts, "attempts")
         self.deadline_seconds = arguments.seconds(deadline_seconds, "deadline_seconds")
         if not isinstance(read_back, bool):
@@ -89,7 +89,10 @@ class HttpCaliperEmitter:
         if sensor is not None:
             self.bind_sensor(sensor)
         self._processes: dict[int, _Process] = {}
-        self._here()  # imports requests now, and not in the middle of a host's request
+        # Here and not above: requests and tenacity are loaded by whoever builds an emitter, and by nobody else.
+        from caliper_readtime.emitters.exchange import Exchange  # noqa: PLC0415
+
+        self._exchange = partial(Exchange, where=self._address.where, auth=checked_auth, timeout=both_timeouts)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._address.where!r})"
@@ -122,7 +125,7 @@ class HttpCaliperEmitter:
             self._settle(events)
 
     def _settle(self, events: Sequence[Mapping[str, Any]]) -> None:
-        exchange = self._exchange(self._attempts)
+        exchange = self._open(self._attempts)
         waiting = [events]
         while waiting:
             part = waiting.pop()
@@ -154,7 +157,7 @@ class HttpCaliperEmitter:
         event_ids = ids_of(events)
         with within(self.deadline_seconds):
             url = self._address.below("validate")
-            answer = self._exchange(self._attempts).ask("POST", url, event_ids, self._body(events, event_ids))
+            answer = self._open(self._attempts).ask("POST", url, event_ids, self._body(events, event_ids))
         error = answer.error(self._address.where, event_ids)
         if error is not None:
             raise error
@@ -172,7 +175,7 @@ class HttpCaliperEmitter:
         if not wanted:
             return frozenset()
         self._here().gate.check(wanted)
-        exchange = self._exchange(1)
+        exchange = self._open(1)
         with within(min(self.deadline_seconds, READ_BACK_SECONDS)):
             for event_id in wanted:
                 try:
@@ -195,10 +198,8 @@ class HttpCaliperEmitter:
         sensor = self._sensor if self._sensor is not None else _sensor_of(events[0], event_ids)
         return to_json(envelope(sensor, events, sent_ms=time.time_ns() // 1_000_000), event_ids)
 
-    def _exchange(self, attempts: int) -> Exchange:
-        from caliper_readtime.emitters.exchange import Exchange  # noqa: PLC0415 - requests is loaded late
-
-        return Exchange(self._here().sessions.current(), self._address.where, self._auth, self._timeout, attempts)
+    def _open(self, attempts: int) -> Exchange:
+        return self._exchange(self._here().sessions.current(), attempts=attempts)
 
     def _here(self) -> _Process:
         """Return what belongs to this process alone: connections and locks must not survive a fork."""

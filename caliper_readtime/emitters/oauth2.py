@@ -7,7 +7,6 @@ import re
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from math import isfinite
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any, Final
 
@@ -140,7 +139,6 @@ class ClientCredentials:
                 )
             text = fetched["access_token"]
             life = float(fetched.get("expires_in") or DEFAULT_EXPIRY_SECONDS)
-            life = life if isfinite(life) else DEFAULT_EXPIRY_SECONDS
         except EmitError:
             raise
         except Exception as error:

@@ -12,6 +12,7 @@ import socket
 import threading
 import weakref
 import zlib
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -73,27 +74,23 @@ class _Connection(HTTPConnection):
             raise NewConnectionError(self, f"the name cannot be resolved: {error}") from error
         for family, kind, protocol, _, address in found:
             try:
-                sock = socket.socket(family, kind, protocol)
+                return self._connected(socket.socket(family, kind, protocol), address)
             except OSError as error:
                 problem = error
-                continue
-            try:
-                for option in self.socket_options or ():
-                    sock.setsockopt(*option)
-                sock.settimeout(cut(self.timeout))
-                sock.connect(address)
-                sock.settimeout(cut(self.timeout))  # for the TLS handshake
-            except OSError as error:
-                sock.close()
-                problem = error
-            except BaseException:
-                sock.close()
-                raise
-            else:
-                return sock
         if isinstance(problem, TimeoutError):
             raise ConnectTimeoutError(self, f"connecting took too long: {problem}") from problem
         raise NewConnectionError(self, f"no connection: {problem}") from problem
+
+    def _connected(self, sock: socket.socket, address: Any) -> socket.socket:
+        with ExitStack() as closing:
+            closing.enter_context(sock)
+            for option in self.socket_options or ():
+                sock.setsockopt(*option)
+            sock.settimeout(cut(self.timeout))
+            sock.connect(address)
+            sock.settimeout(cut(self.timeout))  # for the TLS handshake
+            closing.pop_all()
+        return sock
 
     def send(self, data: Any) -> None:
         if self.sock is None:
@@ -156,6 +153,8 @@ def _read(raw: Any) -> bytes:
     while len(body) < MAX_ANSWER_BYTES:
         piece = raw.read(MAX_ANSWER_BYTES - len(body), decode_content=False)
         if not piece:
+            if raw.length_remaining:  # urllib3 before 2.0 does not mind
+                raise OSError("it is shorter than announced")
             break
         body += piece
     return body

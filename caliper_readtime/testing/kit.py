@@ -85,7 +85,7 @@ class RecordingEmitter:
 
 
 def _names(uri: str, wanted: str) -> bool:
-    return wanted in (uri, unquote(uri.rpartition("/")[2]))
+    return wanted in (uri, unquote(uri), unquote(uri.rpartition("/")[2]))
 
 
 class FlakyEmitter:

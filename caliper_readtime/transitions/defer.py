@@ -34,7 +34,7 @@ def defer(verb: Defer, state: ReadTimeState, now: int) -> tuple[ReadTimeState, b
     if state.meter.cumulative_ms - state.reported_ms < SECOND:
         return settled(state, now), False
     # Time that is claimed or parked has its own hour; a mark left on it would outlive it and hurry later time.
-    return deferred(state, now) if verb.finalize or state.unclaimed_ms >= SECOND else state, True
+    return deferred(state, now) if state.ledger.finalize_wanted or state.unclaimed_ms >= SECOND else state, True
 
 
 def deferred(state: ReadTimeState, now: int) -> ReadTimeState:

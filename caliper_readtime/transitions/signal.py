@@ -125,7 +125,9 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         duplicate = signal.heartbeat_id in heartbeats
         if not duplicate:
             claimed = signal.claimed_ms
-            heartbeats = (*heartbeats[1 - MAX_VIEWS :], signal.heartbeat_id)
+            # An id that was only drawn for this call need not be remembered where there is nothing to count twice.
+            if claimed or signal.heartbeat_id != signal.nonce:
+                heartbeats = (*heartbeats[1 - MAX_VIEWS :], signal.heartbeat_id)
     else:
         total = _capped(signal, now)
         known = dict(views).get(signal.view_id)
@@ -150,11 +152,11 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
             views,
             heartbeats,
         )
-    elif signal.position_ms is None or signal.position_ms == position:
-        # PROTOCOL: a signal that claims nothing new moves no time.
-        new = meter
     else:
-        new = meter._replace(position_ms=signal.position_ms)
+        # PROTOCOL: a signal that claims nothing new moves no time (cumulative, last sync, carry, views).
+        moved = position if signal.position_ms is None else signal.position_ms
+        same = moved == position and heartbeats is meter.heartbeats
+        new = meter if same else meter._replace(position_ms=moved, heartbeats=heartbeats)
     told = _told(signal, ledger)
     if ledger.parked and new is not meter and told is ledger and cumulative - ledger.claimed_to_ms < SECOND:
         # New time is due long before a parked event's retry: a copy of the ledger makes the store move the due entry.

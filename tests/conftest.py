@@ -1,0 +1,24 @@
+"""What the whole suite shares: options, and how hard hypothesis looks."""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# The machine may be busy: only the number of examples bounds a test, never a clock.
+_SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
+settings.register_profile("fast", max_examples=40, stateful_step_count=30, **_SHARED)
+settings.register_profile("ci", max_examples=200, stateful_step_count=50, **_SHARED)
+settings.register_profile("deep", max_examples=5000, stateful_step_count=100, **_SHARED)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))  # or pytest --hypothesis-profile=deep
+
+
+def pytest_addoption(parser):
+    """Options that make single proofs go on for longer."""
+    parser.addoption("--seeds", dest="seeds", type=int, default=None, help="how many simulated seeds for each store")
+    parser.addoption(
+        "--deep",
+        action="store_true",
+        help="explore the model for half an hour: at least ten million worlds instead of some 400,000",
+    )

@@ -1,0 +1,276 @@
+"""The HTTP emitter against peers that hang, trickle, break off or answer nonsense: it always ends in time."""
+
+import gzip
+import json
+import socket
+import threading
+import zlib
+
+import pytest
+import requests
+
+from caliper_readtime.errors import EmitterUnavailable, EndpointRefused, EventRejected
+from tests.endpoint_client import event, until
+from tests.faults.emitting import DEADLINE, OVERSHOOT, SHORT, emitter_for, timed
+from tests.faults.raw_server import RawServer, reply
+
+EVENT = event()
+LONG = 30.0  # a time-out that never comes to anything, so that only the deadline can end a call
+SAYS_ERROR = json.dumps({"status": "error"}).encode()
+
+
+def unavailable(ended, *, status=None):
+    assert type(ended.error) is EmitterUnavailable
+    assert (ended.error.status, ended.error.event_ids) == (status, (EVENT["id"],))
+
+
+def test_silence_ends_with_the_time_outs():
+    """A server that reads and says nothing: one time-out for each attempt, then EmitterUnavailable."""
+    with RawServer() as server, emitter_for(server.url, timeout=(LONG, 0.1)) as emitter:
+        server.answer = server.hang
+        ended = timed(emitter.emit, [EVENT])
+        unavailable(ended)
+        assert 0.2 <= ended.seconds < DEADLINE
+        assert len(server.requests) == 2
+
+
+def test_silence_ends_with_the_deadline():
+    """PROTOCOL: time-outs are cut to what is left of the deadline."""
+    with RawServer() as server, emitter_for(server.url, timeout=LONG, deadline_seconds=SHORT) as emitter:
+        server.answer = server.hang
+        unavailable(timed(emitter.emit, [EVENT], deadline=SHORT))
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "trickled"),
+    [
+        (b"", b"HTTP/1.1 200 " + b"O" * 5000),
+        (b"HTTP/1.1 200 OK\r\n", b"X-Slow: " + b"x" * 5000),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n", b"x" * 5000),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n" * 5000),
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n", b"x" * 5000),
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 5000),
+    ],
+    ids=["status line", "header", "body", "chunks", "until closed", "informational"],
+)
+def test_trickling_gains_no_time(before, trickled):
+    """A byte now and then resets no clock: the deadline holds within half a second."""
+    with RawServer() as server, emitter_for(server.url, deadline_seconds=SHORT) as emitter:
+        server.answer = lambda connection, _: server.trickle(connection, before + trickled)
+        ended = timed(emitter.emit, [EVENT], deadline=SHORT)
+        unavailable(ended)
+        assert ended.seconds >= SHORT * 0.8
+        assert len(server.requests) == 1
+
+
+def test_a_peer_that_does_not_read_is_left():
+    """A body that the peer never takes ends with the deadline, too."""
+    big = {**EVENT, "extensions": {"text": "x" * 20_000_000}}
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/x"
+        with emitter_for(url, timeout=LONG, deadline_seconds=SHORT) as emitter:
+            unavailable(timed(emitter.emit, [big], deadline=SHORT))
+
+
+def test_each_address_of_a_name_gets_what_is_left(monkeypatch):
+    """A name with many addresses that do not answer costs one deadline, not one time-out for each."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+        waiting = [socket.socket() for _ in range(4)]
+        for client in waiting:  # fills the queue: the kernel answers nobody any more
+            client.setblocking(False)
+            client.connect_ex(deaf.getsockname())
+        found = [(deaf.family, deaf.type, 0, "", deaf.getsockname())] * 5
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with emitter_for("http://many.localhost/x", timeout=0.3, deadline_seconds=SHORT) as emitter:
+            ended = timed(emitter.emit, [EVENT], deadline=SHORT)
+        for client in waiting:
+            client.close()
+        unavailable(ended)
+        assert ended.seconds >= SHORT * 0.8
+        assert isinstance(ended.error.__cause__, requests.ConnectTimeout)
+
+
+def test_an_address_that_answers_is_found_among_dead_ones(monkeypatch):
+    """A dead first address does not keep the emitter from the next."""
+    with RawServer() as server, socket.create_server(("127.0.0.1", 0)) as dead:
+        addresses = (dead.getsockname(), ("127.0.0.1", server.port))
+        dead.close()
+        found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", address) for address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        with emitter_for(f"http://two.localhost:{server.port}/x", attempts=1) as emitter:
+            assert timed(emitter.emit, [EVENT]).error is None
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 50\r\n\r\nhalf",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+        b"\x16\x03\x01 no HTTP at all\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 500 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nX: " + b"y" * 100_000 + b"\r\n\r\n",
+        b"x" * 200_000,
+    ],
+    ids=["nothing", "half a body", "half a chunk", "not HTTP", "no status", "many headers", "long header", "no end"],
+)
+def test_an_answer_that_breaks_off_is_no_answer(data):
+    """Only a whole answer counts; anything else is retried with the same event, then EmitterUnavailable."""
+
+    def answer(connection, _):
+        connection.sendall(data)
+        return False
+
+    with RawServer(answer) as server, emitter_for(server.url) as emitter:
+        unavailable(timed(emitter.emit, [EVENT]))
+        assert len(server.requests) == 2
+        assert len({request.body.partition(b'"data"')[2] for request in server.requests}) == 1
+
+
+def test_a_body_without_end_is_not_read_to_its_end():
+    """At most 64 KiB of an answer are read; the status counts."""
+
+    def answer(connection, _):
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+        while not server.closing.is_set():
+            connection.sendall(b"x" * 65_536)
+        return False
+
+    with RawServer(answer) as server, emitter_for(server.url) as emitter:
+        ended = timed(emitter.emit, [EVENT])
+        assert ended.error is None
+        assert ended.seconds < 0.5
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(SAYS_ERROR)),
+        ("deflate", zlib.compress(SAYS_ERROR)),
+        ("GZIP", gzip.compress(SAYS_ERROR[:-1] + b', "errors": "' + b"x" * 50_000_000 + b'"}')),
+        ("identity", SAYS_ERROR),
+    ],
+    ids=["gzip", "deflate", "bomb", "identity"],
+)
+def test_compressed_answers_are_understood_and_bounded(encoding, body):
+    """Compression is not asked for; where it comes, at most 64 KiB are unpacked."""
+    with (
+        RawServer(lambda *_: reply(200, body, f"Content-Encoding: {encoding}")) as server,
+        emitter_for(server.url) as emitter,
+    ):
+        error = timed(emitter.emit, [EVENT]).error
+        assert type(error) is EventRejected
+        assert server.requests[0].header("Accept-Encoding") == "identity"
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_an_encoding_that_cannot_be_undone_is_garbage(encoding):
+    """PROTOCOL: "2xx: accepted", whatever the bytes of the body are."""
+    with (
+        RawServer(lambda *_: reply(200, b"\x1f\x8bgarbage", f"Content-Encoding: {encoding}")) as server,
+        emitter_for(server.url) as emitter,
+    ):
+        assert timed(emitter.emit, [EVENT]).error is None
+
+
+def test_a_connection_is_kept_and_replaced_once_the_server_has_closed_it():
+    """Keep-alive: one connection for many calls; one that was closed between calls costs nothing."""
+    with RawServer() as server, emitter_for(server.url, attempts=1) as emitter:
+        for _ in range(3):
+            emitter.emit([EVENT])
+        assert server.connections == 1
+        server.answer = lambda connection, _: connection.sendall(reply()) or False
+        emitter.emit([EVENT])
+        until(lambda: not server._open)
+        emitter.emit([EVENT])
+        assert (server.connections, len(server.requests)) == (2, 5)
+
+
+def test_an_informational_answer_is_not_taken_for_the_next_one():
+    """A late answer to one request must not stand for another request's: the connection is given up."""
+    with RawServer() as server, emitter_for(server.url) as emitter:
+        server.answer = lambda *_: b"HTTP/1.1 103 Early Hints\r\n\r\n"
+        assert timed(emitter.emit, [EVENT]).error.status == 103
+        assert server.connections == 2
+
+
+def test_no_credentials_or_proxies_from_the_environment(monkeypatch, tmp_path):
+    """trust_env is off: neither a proxy nor a netrc file of the environment is used."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login user password secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    with RawServer() as server, emitter_for(server.url) as emitter:
+        emitter.emit([EVENT])
+        assert server.requests[0].header("Authorization") is None
+        assert server.requests[0].line == "POST /caliper/event HTTP/1.1"
+
+
+def test_exactly_one_caller_probes_after_an_outage():
+    """Once the window is over one caller tries, and the others fail fast until it knows more."""
+    asked = threading.Event()
+    go_on = threading.Event()
+
+    def answer(_, number):
+        if number <= 2:
+            return False
+        asked.set()
+        go_on.wait(5)
+        return reply()
+
+    with RawServer(answer) as server, emitter_for(server.url, timeout=LONG, deadline_seconds=10) as emitter:
+        timed(emitter.emit, [EVENT])
+        until(lambda: _window_is_over(emitter))
+        probe = threading.Thread(target=emitter.emit, args=([EVENT],))
+        probe.start()
+        assert asked.wait(5)
+        others = [timed(emitter.emit, [EVENT]) for _ in range(5)]
+        go_on.set()
+        probe.join(5)
+        for ended in others:
+            unavailable(ended)
+            assert ended.seconds < 0.2
+        assert len(server.requests) == 3
+        assert timed(emitter.emit, [EVENT]).error is None
+
+
+def _window_is_over(emitter):
+    try:
+        emitter._here().gate.check(())
+    except EmitterUnavailable:
+        return False
+    return True
+
+
+def test_the_deadline_covers_an_auth_that_is_slow():
+    """The time of the auth counts, too: nothing is sent that could not end in time."""
+    late = threading.Event()
+
+    def auth(request):
+        late.wait(0.6)
+        return request
+
+    with RawServer() as server, emitter_for(server.url, auth=auth, timeout=LONG, deadline_seconds=0.5) as emitter:
+        unavailable(timed(emitter.emit, [EVENT], deadline=0.6))
+        assert server.requests == []
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_large_refusals_are_bounded(status):
+    """The body of a refusal is bounded, too, and never shown."""
+    with RawServer(lambda *_: reply(status, b"e" * 1_000_000)) as server, emitter_for(server.url) as emitter:
+        error = timed(emitter.emit, [EVENT]).error
+        assert type(error) is EndpointRefused
+        assert "eeee" not in str(error)
+
+
+def test_overshoot_is_small():
+    """What the promise "within half a second" rests on: the overshoot of a hanging peer is measured."""
+    with RawServer() as server, emitter_for(server.url, timeout=LONG, deadline_seconds=0.3) as emitter:
+        server.answer = server.hang
+        ended = timed(emitter.emit, [EVENT], deadline=0.3)
+        assert ended.seconds - 0.3 < OVERSHOOT / 2

@@ -1,0 +1,360 @@
+"""Rules of PROTOCOL.md, each taken out of the real code in one place, and the scenario that must notice."""
+
+from __future__ import annotations
+
+import __future__
+import inspect
+import sys
+import textwrap
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from unittest import mock
+
+from caliper_readtime.state import Parked, ReadTimeState
+from caliper_readtime.transitions import Verb, claim, defer, outcome, signal, steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class Mutation(NamedTuple):
+    """One small fault.
+
+    Attributes:
+        rule: what PROTOCOL.md says, and the mutant does not do.
+        where: the function, or the property of a class.
+        text: what stands there, exactly once.
+        instead: what the mutant says.
+        scenario: which must notice.
+    """
+
+    rule: str
+    where: Callable[..., Any] | property
+    text: str
+    instead: str
+    scenario: str
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Put the mutant in the function's place, wherever the package refers to it."""
+        original = self.where.fget if isinstance(self.where, property) else self.where
+        source = textwrap.dedent(inspect.getsource(original))
+        found = source.count(self.text)
+        assert found == 1, f"{original.__qualname__} holds {self.text!r} {found} times: bring the mutation up to date"
+        code = compile(
+            source.replace(self.text, self.instead), "<mutant>", "exec", __future__.annotations.compiler_flag
+        )
+        names: dict[str, Any] = {}
+        exec(code, original.__globals__, names)  # noqa: S102 - the package's own text
+        with ExitStack() as stack:
+            for patch in _patches(self.where, names[original.__name__]):
+                stack.enter_context(patch)
+            yield
+
+
+def _patches(original: object, mutant: Any) -> Iterator[Any]:
+    """Yield a patch for every place that holds the original: modules, classes, and the tables of the verbs."""
+    modules = [module for name, module in sys.modules.items() if name.startswith("caliper_readtime.")]
+    for holder in (*modules, ReadTimeState, Parked):
+        for name, value in tuple(vars(holder).items()):
+            if value is original:
+                yield mock.patch.object(holder, name, mutant)
+    for verb in Verb.__subclasses__():
+        for phase, rule in tuple(verb.rules.items()):
+            if rule.function is original:
+                yield mock.patch.dict(verb.rules, {phase: rule._replace(function=mutant)})
+
+
+MUTATIONS = (
+    # Signals
+    Mutation(
+        "an evicted view must not be paid twice (M)",
+        signal.count,
+        "signal.acknowledged_ms if known is None else known",
+        "known or 0",
+        "eviction",
+    ),
+    Mutation(
+        "a reborn state would pay twice (M)",
+        signal.birth,
+        "known = total if reborn else",
+        "known =",
+        "rebirth",
+    ),
+    Mutation(
+        "a known heartbeat id is a duplicate whatever its delta",
+        signal.count,
+        "if not duplicate:",
+        "if True:",
+        "signals",
+    ),
+    Mutation(
+        "carry = min(catch_up, allowed - accepted)",
+        signal.count,
+        "allowed - accepted)",
+        "allowed)",
+        "signals",
+    ),
+    Mutation(
+        "a clock that steps back never moves last sync back",
+        signal.count,
+        "now if elapsed > 0 else last_sync",
+        "now",
+        "signals",
+    ),
+    Mutation(
+        "a clock that steps back counts as no elapsed time",
+        signal.count,
+        "carry + elapsed if elapsed > 0 else carry",
+        "carry + abs(elapsed)",
+        "signals",
+    ),
+    Mutation(
+        "a signal that claims nothing new moves no time",
+        signal.count,
+        "    if claimed:",
+        "    if True:",
+        "signals",
+    ),
+    Mutation(
+        "new time is due from its last sync, although a parked event has an index entry for tomorrow",
+        signal.count,
+        "if ledger.parked and new is not meter",
+        "if False and new is not meter",
+        "rebirth",
+    ),
+    # Due, expiry, the stamp
+    Mutation(
+        "due is one function of the state: a claim's lease end or back-off (M)",
+        ReadTimeState.due,
+        "return Due(ledger.claim.until_ms, soft=False)",
+        "return None",
+        "hand-over",
+    ),
+    Mutation(
+        "a deferral or a completion never shortens a lease or a back-off (M)",
+        ReadTimeState.due,
+        "if ledger.claim is not None:",
+        "if ledger.claim is not None and ledger.deferred_ms is None:",
+        "completion",
+    ),
+    Mutation(
+        "a parked event is due: at once when its context has changed",
+        ReadTimeState.due,
+        "parked.retry_ms if parked.context == ledger.context else parked.parked_ms",
+        "parked.retry_ms",
+        "slow owner",
+    ),
+    Mutation(
+        "behind a full list new time makes nothing due",
+        ReadTimeState.due,
+        "self.unclaimed_ms >= SECOND and len(ledger.parked) < MAX_PARKED",
+        "self.unclaimed_ms >= SECOND",
+        "parking",
+    ),
+    Mutation(
+        "a claim keeps its state from expiring (M)",
+        ReadTimeState.expires_at_ms,
+        "ledger.claim is not None or ledger.parked or self",
+        "ledger.parked or self",
+        "hand-over",
+    ),
+    Mutation(
+        "a parked event keeps its state from expiring (M)",
+        ReadTimeState.expires_at_ms,
+        "ledger.claim is not None or ledger.parked or self",
+        "ledger.claim is not None or self",
+        "slow owner",
+    ),
+    Mutation(
+        "finalized_at waits for parked events (M)",
+        steps.settled,
+        "or ledger.parked or",
+        "or",
+        "replays",
+    ),
+    Mutation(
+        "finalized_at waits for claims (M)",
+        steps.settled,
+        "or ledger.claim is not None or",
+        "or",
+        "slow owner, split",
+    ),
+    Mutation(
+        "every verb stamps what has earned it (M): the commit that leaves nothing",
+        outcome.commit,
+        "return settled(attrs.evolve(state, ledger=ledger), now), Accepted",
+        "return attrs.evolve(state, ledger=ledger), Accepted",
+        "hand-over",
+    ),
+    Mutation(
+        "a finalize that cannot finish leaves finalize_wanted (M)",
+        steps.refreshed,
+        "wanted = ledger.finalize_wanted or (finalize and ledger.finalized_ms is None)",
+        "wanted = ledger.finalize_wanted",
+        "hand-over",
+    ),
+    # Claims
+    Mutation(
+        "another owner's live lease: IN_FLIGHT",
+        claim.take_held,
+        "claim.until_ms > now",
+        "claim.until_ms < 0",
+        "hand-over",
+    ),
+    Mutation(
+        "while a back-off runs heartbeats send nothing (M)",
+        claim.take_released,
+        "verb.caller is not Caller.EXPLICIT",
+        "verb.caller is Caller.SWEEP",
+        "completion",
+    ),
+    Mutation(
+        "while an event is parked heartbeats send nothing (M)",
+        claim.take_unclaimed,
+        "if ledger.parked and verb.caller is Caller.HEARTBEAT:",
+        "if False:",
+        "completion",
+    ),
+    Mutation(
+        "the same claim again: the same bytes",
+        claim._claimed_again,
+        "if claim.refusals and",
+        "if",
+        "slow owner",
+    ),
+    Mutation(
+        "a refused event that stayed in the slot is rebuilt if the context has changed (M)",
+        claim._claimed_again,
+        "if claim.refusals and",
+        "if claim.refusals > 99 and",
+        "parking",
+    ),
+    Mutation(
+        "with a full list only explicit calls claim new time",
+        claim._sweep_waits,
+        "len(state.ledger.parked) >= MAX_PARKED",
+        "False",
+        "refusals",
+    ),
+    Mutation(
+        "an event holds at most what one event may (split)",
+        claim._take_new,
+        "min(state.unclaimed_ms // SECOND * SECOND, MAX_EVENT_MS)",
+        "state.unclaimed_ms // SECOND * SECOND",
+        "splitting",
+    ),
+    Mutation(
+        "whole seconds; the rest below one second is carried",
+        claim._take_new,
+        "state.unclaimed_ms // SECOND * SECOND",
+        "state.unclaimed_ms",
+        "hand-over",
+    ),
+    # Commit, release, park
+    Mutation(
+        "after forget, expiry or rebirth a commit is a no-op",
+        outcome.commit,
+        "if ledger.generation != verb.generation:",
+        "if False:",
+        "rebirth",
+    ),
+    Mutation(
+        "a commit never lowers the pointer (M)",
+        outcome.commit,
+        "claim=None, pointer_ms=max(ledger.pointer_ms, verb.to_ms)",
+        "claim=None, pointer_ms=verb.to_ms",
+        "parking",
+    ),
+    Mutation(
+        "a commit also finds parked events",
+        outcome.commit,
+        "if not claimed and not is_parked(ledger, verb.event_id):",
+        "if not claimed:",
+        "slow owner",
+    ),
+    Mutation(
+        "a commit removes the parked entry (M)",
+        outcome.commit,
+        "parked=tuple(parked for parked in ledger.parked if parked.event_id != verb.event_id)",
+        "parked=ledger.parked",
+        "parking",
+    ),
+    Mutation(
+        "release needs the current owner token",
+        outcome.release,
+        "claim.owner != verb.owner or ",
+        "",
+        "hand-over",
+    ),
+    Mutation(
+        "park needs the current owner token",
+        outcome.refuse,
+        "claim.owner != verb.owner or ",
+        "",
+        "slow owner",
+    ),
+    Mutation(
+        "renewing needs the current owner token",
+        outcome.renew,
+        "claim.owner != verb.owner or ",
+        "",
+        "slow owner",
+    ),
+    Mutation(
+        "a failed emission is followed by a back-off",
+        outcome.release,
+        "until_ms=now + wait",
+        "until_ms=now",
+        "hand-over",
+    ),
+    Mutation(
+        "a parked event keeps the context it was built from (M)",
+        outcome.refuse,
+        "parked_entry(claim,",
+        "parked_entry(attrs.evolve(claim, context=ledger.context),",
+        "slow owner",
+    ),
+    Mutation(
+        "the pointer steps over a parked range (M)",
+        steps.set_aside,
+        "max(ledger.pointer_ms, claim.to_ms)",
+        "ledger.pointer_ms",
+        "parking",
+    ),
+    Mutation(
+        "a new refusal replaces its entry (M)",
+        steps.set_aside,
+        "tuple(entry for entry in ledger.parked if entry.event_id != claim.event_id)",
+        "ledger.parked",
+        "parking",
+    ),
+    Mutation(
+        "with a full list a refused event stays in the claim slot (M)",
+        outcome.refuse,
+        "len(ledger.parked) >= MAX_PARKED",
+        "False",
+        "parking",
+    ),
+    Mutation(
+        "… released at the maximum back-off (M)",
+        outcome.refuse,
+        "at_maximum=True",
+        "at_maximum=False",
+        "parking",
+    ),
+    Mutation(
+        "unpark sets the retry time to now, durably",
+        defer.unpark,
+        "min(now, entry.retry_ms)",
+        "entry.retry_ms",
+        "parking",
+    ),
+    Mutation(
+        "a parked event is claimable when its context was corrected",
+        Parked.claimable,
+        " or self.context != context",
+        "",
+        "slow owner",
+    ),
+)

@@ -1,0 +1,54 @@
+"""Every history within the scenarios' bounds, through the real transitions, keeps the promises."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import pytest
+
+from caliper_readtime.transitions import TABLE
+from tests.model.explorer import Explored, Explorer
+from tests.model.scenarios import SCENARIOS, Scenario, deeper
+
+#: Far more than any scenario has worlds; where --deep asks for more than memory holds, a level of this size is the last.
+ALL = 10**9
+DEEP = 1_000_000
+#: What the suite promises to have seen.
+LEAST, LEAST_DEEP = 200_000, 10_000_000
+
+
+@lru_cache(maxsize=None)
+def explored(scenario: Scenario, *, deep: bool) -> Explored:
+    """Return what the exploration of a scenario saw; each is explored once in a run."""
+    return Explorer(deeper(scenario)).run(DEEP) if deep else Explorer(scenario).run(ALL)
+
+
+@pytest.fixture
+def deep(request: pytest.FixtureRequest) -> bool:
+    return request.config.getoption("--deep")
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
+def test_every_history_keeps_every_promise(scenario, deep, record_property):
+    """PROOF: exhaustive interleavings over the production transitions, in each scenario."""
+    seen = explored(scenario, deep=deep)
+    record_property("worlds", seen.worlds)
+    record_property("steps", seen.steps)
+    end = "every history" if seen.complete else f"every history of up to {seen.depth} steps"
+    print(f"{scenario.name}: {seen.worlds:,} worlds, {seen.steps:,} steps, {end}, {seen.seconds:.1f} s")
+    assert seen.complete or deep
+
+
+def test_the_explored_edges_are_the_table(deep, record_property):
+    """PROOF: the edges that the explorer saw equal the state machine's table, over enough worlds."""
+    results = [explored(scenario, deep=deep) for scenario in SCENARIOS]
+    seen = frozenset().union(*(result.edges for result in results))
+    table = {(phase, verb, end) for (phase, verb), rule in TABLE.items() for end in rule.ends}
+    worlds, steps = sum(result.worlds for result in results), sum(result.steps for result in results)
+    seconds = sum(result.seconds for result in results)
+    record_property("worlds", worlds)
+    record_property("steps", steps)
+    record_property("edges", len(seen))
+    print(f"model: {worlds:,} distinct worlds, {steps:,} steps, {len(seen)} edges, {seconds:.0f} s")
+    assert sorted(seen) == sorted(table)
+    assert worlds >= (LEAST_DEEP if deep else LEAST)

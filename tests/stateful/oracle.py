@@ -1,0 +1,279 @@
+"""What PROTOCOL says of accepted time, written a second time, and the book in which every durable write is checked."""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+
+from caliper_readtime.state import MAX_PARKED, MAX_VIEWS, SECOND, Phase
+from caliper_readtime.transitions import (
+    Commit,
+    Defer,
+    Refuse,
+    Refused,
+    Release,
+    Renew,
+    Signal,
+    Take,
+    Took,
+)
+
+DAY_MS = 86_400_000
+
+
+class AcceptedTime:
+    """One state's time: what was granted by the clock, what was spent of it, and nothing else."""
+
+    def __init__(self, policy):
+        self.policy = policy
+        self.spent = self.clamped = self.granted = 0
+        self.began = self.last = None
+        self.views, self.beats = OrderedDict(), OrderedDict()
+
+    def hear(self, signal, now):
+        """Take note of a signal; return what is accepted of it."""
+        policy, first = self.policy, self.last is None
+        total = signal.claimed_ms
+        if signal.opened_ms is not None:
+            total = min(total, max(now - signal.opened_ms, 0) + policy.leeway_ms)
+        if signal.view_id is None:
+            claimed = 0 if signal.heartbeat_id in self.beats else total
+        else:
+            claimed = max(0, total - self.views.get(signal.view_id, signal.acknowledged_ms))
+        if first:
+            opened = now if signal.opened_ms is None else min(now, signal.opened_ms)
+            if signal.opened_ms is not None and now - opened >= policy.state_ttl_ms:
+                opened, claimed = now, 0
+            self.began = opened
+            self.granted = max(policy.heartbeat_ms, now - opened) + policy.leeway_ms
+        elif claimed:
+            self.granted += max(0, now - self.last)
+        if not claimed and not first:
+            return 0
+        accepted = min(claimed, self.granted - self.spent)
+        if policy.max_delta_ms is not None:
+            accepted = min(accepted, policy.max_delta_ms)
+        self.spent += accepted
+        self.clamped += claimed - accepted
+        self.granted = min(self.granted, self.spent + policy.catch_up_ms)
+        self.last = now if first else max(self.last, now)
+        ring, name = (self.beats, signal.heartbeat_id) if signal.view_id is None else (self.views, signal.view_id)
+        ring[name] = total
+        ring.move_to_end(name)
+        if len(ring) > MAX_VIEWS:
+            ring.popitem(last=False)
+        return accepted
+
+    @property
+    def bound(self):
+        """The most that wall time allows."""
+        return self.last - self.began + self.policy.heartbeat_ms + self.policy.leeway_ms
+
+
+def faults_in(state):
+    """Say which promises a single state breaks."""
+    ledger, meter = state.ledger, state.meter
+    parked = sum(entry.to_ms - entry.from_ms for entry in ledger.parked)
+    claim = ledger.claim
+    listed = claim is not None and any(entry.event_id == claim.event_id for entry in ledger.parked)
+    claimed = 0 if claim is None or listed else claim.to_ms - claim.from_ms
+    whole = state.unclaimed_ms >= SECOND
+    checks = {
+        "cumulative = reported + parked + claimed + rest": meter.cumulative_ms
+        == state.reported_ms + parked + claimed + state.unclaimed_ms,
+        "nothing is negative": min(state.reported_ms, state.unclaimed_ms, meter.carry_ms, meter.clamped_ms) >= 0,
+        "only whole seconds leave": state.reported_ms % SECOND == 0 and claimed % SECOND == 0,
+        "what is unreported is due": state.due is not None
+        or not (claim or ledger.parked or (whole and len(ledger.parked) < MAX_PARKED)),
+        "what is unreported never expires": state.expires_at_ms is None or not (claim or ledger.parked or whole),
+        "finalized only when nothing whole was left": not (ledger.finalize_wanted and state.phase is Phase.SETTLED),
+        "the parked list is bounded": len(ledger.parked) <= MAX_PARKED,
+    }
+    return [name for name, holds in checks.items() if not holds]
+
+
+class Life:
+    """One state from birth to its end."""
+
+    def __init__(self, policy):
+        self.time = AcceptedTime(policy)
+        self.forgotten = False
+        self.ranges = {}  # event id -> (from, to)
+
+
+class Book:
+    """Sees every applied write and every arrival; keeps what is wrong in ``faults`` and what happened in ``seen``."""
+
+    def __init__(self, policy):
+        self.policy = policy
+        self.faults = []
+        self.seen = Counter()
+        self.states = {}  # key -> the state that the last write left
+        self.lives = {}  # (key, generation) -> Life
+        self.owner_of = {}  # event id -> (key, generation)
+        self.leases = {}  # (worker, event id) -> monotonic time at which its lease began
+        self.told = {}  # event id -> times that a host was told of its acceptance
+        self.arrived = {}  # event id -> its bytes
+        self.refused = set()  # ids that the endpoint has refused
+
+    def expect(self, holds, fault):
+        if not holds:
+            self.faults.append(fault)
+
+    # The store's side
+
+    def wrote(self, key, transition, now, result, state, worker, monotonic):
+        """Note a write that was applied, whether or not its caller ever hears of it."""
+        old = self.states.get(key)
+        if state is None:
+            self.states.pop(key, None)
+            return
+        life = self._life(key, old, state)
+        if isinstance(transition, Signal):
+            accepted = life.time.hear(transition, now)
+            self.expect(accepted == result.accepted_ms, f"{key}: accepted {result.accepted_ms}, not {accepted}")
+            self.seen["duplicate signals"] += result.duplicate
+            self.seen["clamped signals"] += result.clamped_ms > 0
+        self.states[key] = state
+        time = life.time
+        meter = (state.meter.cumulative_ms, state.meter.clamped_ms, state.meter.last_sync_ms)
+        model = (time.spent, time.clamped, time.last)
+        self.expect(meter == model, f"{key}: meter {meter}, model {model} after {transition!r}")
+        self.expect(time.spent <= time.bound, f"{key}: {time.spent} ms accepted, wall time allows {time.bound}")
+        for fault in faults_in(state):
+            self.expect(False, f"{key}: broken: {fault}")
+        self._leases(key, transition, now, old, state)
+        self._claims(key, transition, result, old, state, worker, monotonic)
+        self._outcomes(transition, result, old, state)
+
+    def _life(self, key, old, state):
+        name = (key, state.ledger.generation)
+        if name not in self.lives:
+            if old is not None:
+                # Not forgotten, so it expired: PROTOCOL: expires only with less than a whole second unreported.
+                self.expect(old.expires_at_ms is not None, f"{key}: unreported time expired")
+            self.seen["rebirths"] += any(other == key and not life.forgotten for (other, _), life in self.lives.items())
+            self.lives[name] = Life(self.policy)
+        return self.lives[name]
+
+    def _leases(self, key, transition, now, old, state):
+        """PROTOCOL: while a lease lives, only its owner may end it; a commit apart, which anybody may bring."""
+        held, after = None if old is None else old.ledger.claim, state.ledger.claim
+        if held is None or held.owner is None or held.until_ms <= now or isinstance(transition, Commit):
+            return
+        if old.ledger.generation == state.ledger.generation and (after is None or after.owner != held.owner):
+            self.expect(transition.owner == held.owner, f"{key}: {transition!r} ended another owner's lease")
+
+    def _claims(self, key, transition, result, old, state, worker, monotonic):
+        claim = None
+        if isinstance(transition, Take) and result.took is Took.CLAIMED:
+            claim = result.claim
+        elif isinstance(transition, Renew):
+            claim = result
+        if claim is None:
+            return
+        self.leases[worker, claim.event_id] = monotonic
+        name = (key, state.ledger.generation)
+        ranges = self.lives[name].ranges
+        known = ranges.setdefault(claim.event_id, (claim.from_ms, claim.to_ms))
+        self.expect(known == (claim.from_ms, claim.to_ms), f"{key}: one id, two ranges")
+        self.expect(self.owner_of.setdefault(claim.event_id, name) == name, "one id, two states")
+        self.expect(0 < claim.to_ms - claim.from_ms <= DAY_MS, f"{key}: a claim of {claim.to_ms - claim.from_ms} ms")
+        overlapping = [
+            event_id
+            for event_id, (start, end) in ranges.items()
+            if event_id != claim.event_id and start < claim.to_ms and claim.from_ms < end
+        ]
+        self.expect(not overlapping, f"{key}: {claim.event_id} overlaps {overlapping}")
+        if isinstance(transition, Take):
+            before = None if old is None else old.ledger.claim
+            held = before is not None and before.event_id == claim.event_id and before.owner
+            self.seen["take-overs"] += bool(held) and before.owner != claim.owner
+            self.seen["claims again"] += result.again
+            self.seen["splits"] += claim.to_ms - claim.from_ms == DAY_MS and state.unclaimed_ms >= SECOND
+
+    def _outcomes(self, transition, result, old, state):
+        seen = self.seen
+        match transition:
+            case Take():
+                seen[f"take: {result.took}"] += 1
+            case Refuse():
+                seen[f"refuse: {result}"] += 1
+                seen["parkings"] += result is Refused.PARKED
+            case Release():
+                seen["releases"] += result
+                seen["systemic refusals"] += result and transition.refused
+                seen["late, nothing sent"] += result and not transition.counted and "lease" in transition.error
+            case Commit():
+                seen[f"commit: {result}"] += 1
+                if old is not None and len(old.ledger.parked) > len(state.ledger.parked):
+                    seen["healed parkings"] += 1
+            case Defer():
+                seen["deferred"] += result
+        stamped = state.ledger.finalized_ms is not None
+        seen["finalized"] += stamped and (old is None or old.ledger.finalized_ms is None)
+
+    def forgot(self, reader):
+        """Note that everything of a reader was erased."""
+        for key in [key for key in self.states if key.reader_sourced_id == reader]:
+            del self.states[key]
+            self.seen["forgotten"] += 1
+        for (key, _), life in self.lives.items():
+            life.forgotten |= key.reader_sourced_id == reader
+
+    # The endpoint's side
+
+    def sends(self, event_ids, worker, monotonic, deadline):
+        """Note that an emission begins."""
+        for event_id in event_ids:
+            # PROTOCOL: a claim is returned only once it is durable.
+            self.expect(event_id in self.owner_of, f"{event_id} is sent without a claim")
+            lease = self.leases.get((worker, event_id))
+            # PROTOCOL: no emission starts unless it can end within the lease.
+            self.expect(
+                lease is not None and monotonic - lease + deadline < self.policy.lock_seconds,
+                f"{event_id} is sent by somebody whose lease began at {lease}, at {monotonic}",
+            )
+
+    def came(self, event, body):
+        """Note that the endpoint accepted an event."""
+        event_id = event["id"]
+        first = self.arrived.setdefault(event_id, body)
+        self.seen["duplicates at the endpoint"] += first is not body
+        if event_id not in self.refused:
+            # PROTOCOL: same id, same bytes; they differ only after a refusal.
+            self.expect(first == body, f"{event_id} came twice with different bytes")
+        key, generation = self.owner_of[event_id]
+        start, end = self.lives[key, generation].ranges[event_id]
+        named = (event["actor"]["id"].rpartition("/")[2], event["object"]["activity"]["id"].rpartition("/")[2])
+        self.expect(named == key, f"{event_id} of {key} names {named}")
+        self.expect(event["generated"]["items"][0]["value"] * SECOND == end - start, f"{event_id} has another value")
+
+    def heard(self, report):
+        """Note what a host is told: PROTOCOL: on_report never counts twice."""
+        if report.delta_seconds:
+            for event_id in report.event_ids:
+                self.told[event_id] = self.told.get(event_id, 0) + 1
+                self.expect(self.told[event_id] == 1, f"{event_id} was counted twice")
+
+    # When all is quiet
+
+    def audit(self, load):
+        """Check the ends: what the endpoint has is what was accepted, to the second, for every life."""
+        for (key, generation), life in self.lives.items():
+            whole = life.time.spent // SECOND * SECOND
+            at_endpoint = sum(end - start for event_id, (start, end) in life.ranges.items() if event_id in self.arrived)
+            name = f"{key} {generation[:8]}"
+            self.expect(
+                at_endpoint <= whole if life.forgotten else at_endpoint == whole,
+                f"{name}: the endpoint has {at_endpoint} ms, accepted were {life.time.spent}",
+            )
+        for key, last in self.states.items():
+            state = load(key)
+            if state is None:
+                continue  # it has expired, and its life was checked above
+            self.expect(state == last, f"{key}: the store holds another state than the last write left")
+            whole = state.meter.cumulative_ms // SECOND * SECOND
+            self.expect(state.reported_ms == whole, f"{key}: {state.reported_ms} of {whole} ms are reported")
+            self.expect(state.due is None and state.phase is Phase.SETTLED, f"{key}: {state.phase}, still due")
+            self.expect(not state.ledger.finalize_wanted, f"{key}: not finalized though wanted")
+            self.expect(state.last_error is None, f"{key}: all is reported, and still {state.last_error}")

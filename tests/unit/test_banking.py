@@ -1,0 +1,114 @@
+"""``banked_minutes``: what an XP calculator pays for (WIRE section 4, "Consumer")."""
+
+from __future__ import annotations
+
+import pytest
+
+from caliper_readtime import Article, InMemoryStateStore, Reader
+from caliper_readtime.testing import banked_minutes, minutes_rounded_up
+from tests.scenes import ANNA, BEES, BEN, OWLS, ROSTER, Scene, events
+
+ACTOR = events().actor_id("anna")
+
+
+def event(seconds, resource="owls", *, name, actor=ACTOR, action="SpentTime", kind="active", plain=False):
+    """What counts of an event."""
+    return {
+        "id": name,
+        "action": action,
+        "actor": {"id": actor},
+        "object": {"activity": {"id": resource if plain else events().activity_id(resource)}},
+        "generated": {"items": [{"type": kind, "value": seconds}]},
+    }
+
+
+@pytest.mark.parametrize(
+    ("seconds", "minutes"),
+    [(0, 0), (19, 0), (20, 0), (20.001, 1), (21, 1), (60, 1), (61, 2), (120, 2), (121, 3), (600, 10), (601, 10)],
+)
+def test_minutes_begun_count_after_twenty_seconds(seconds, minutes):
+    """Consumer: "<= 20 s -> 0 min, … else ceil(s/60)", at most what the article pays."""
+    banked = banked_minutes([event(seconds, name="1")], ACTOR, ["owls"], 10)
+    assert banked == {"owls": minutes}
+    assert type(banked["owls"]) is int
+
+
+def test_an_articles_events_are_added_before_they_are_rounded():
+    """Consumer: many short events of one article are paid like one long event."""
+    short = [event(15, name=str(number)) for number in range(8)]
+    assert banked_minutes(short, ACTOR, ["owls"], 10) == {"owls": 2}
+
+
+def test_only_active_spent_time_of_this_actor_counts():
+    """Consumer: "counts only SpentTime + active items matched by actor URL"."""
+    others = [
+        event(100, name="2", actor=f"{ROSTER}/users/anna"),
+        event(100, name="3", actor=events().actor_id("ann")),
+        event(100, name="4", action="Completed"),
+        event(100, name="5", kind="inactive"),
+        event(100, "bees", name="6"),
+        {**event(100, name="7"), "object": {}},
+        {**event(100, name="8"), "object": {"activity": None}},
+        {**event(100, name="9"), "object": {"activity": {"name": "no id"}}},
+    ]
+    assert banked_minutes([event(59, name="1"), *others], ACTOR, ["owls"], 10) == {"owls": 1}
+    mixed = event(30, name="m")
+    mixed["generated"]["items"] += [{"type": "waste", "value": 900}, {"type": "active", "value": 31}]
+    assert banked_minutes([mixed], ACTOR, ["owls"], 10) == {"owls": 2}
+
+
+def test_an_event_that_came_twice_is_paid_once():
+    """DESIGN section 1: "what arrives twice is recognisably the same event"."""
+    assert banked_minutes([event(60, name="1"), event(60, name="1"), event(5, name="2")], ACTOR, ["owls"], 10) == {
+        "owls": 2
+    }
+
+
+def test_activities_match_as_uri_and_as_plain_id():
+    """WIRE section 7: the calculator "strips everything up to /resources/ … and takes a plain id as it is"."""
+    odd = "a b/é"
+    both = [event(60, odd, name="1"), event(60, odd, name="2", plain=True)]
+    for asked in (odd, events().activity_id(odd)):
+        assert banked_minutes(both, ACTOR, [asked], 10) == {asked: 2}
+    elsewhere = "https://cms.example.org/articles/7"
+    assert banked_minutes([event(60, elsewhere, name="1")], ACTOR, [elsewhere, "7"], 10) == {elsewhere: 1, "7": 0}
+
+
+@pytest.mark.parametrize(
+    ("expected_xp", "banked"),
+    [
+        (10, {"owls": 5, "bees": 1, "wasps": 0}),
+        (3, {"owls": 3, "bees": 1, "wasps": 0}),
+        (3.9, {"owls": 3, "bees": 1, "wasps": 0}),
+        (0, {"owls": 0, "bees": 0, "wasps": 0}),
+        ({"owls": 4, "bees": 9}, {"owls": 4, "bees": 1, "wasps": 0}),
+        ({"bees": 1}, {"owls": 0, "bees": 1, "wasps": 0}),
+    ],
+)
+def test_no_article_pays_more_than_it_is_worth(expected_xp, banked):
+    """DESIGN section 2: banked_minutes(events, actor_id, resource_ids, expected_xp) -> dict[resource_id, int]."""
+    arrived = [event(300, name="1"), event(45, "bees", name="2"), event(99, "ants", name="3")]
+    assert banked_minutes(iter(arrived), ACTOR, ["owls", "bees", "wasps"], expected_xp) == banked
+
+
+def test_hosts_may_round_otherwise():
+    """WIRE section 4: "doc says <= 20 s, code says < 20": the rounding is the host's."""
+    exactly = [event(20, name="1")]
+    assert banked_minutes(exactly, ACTOR, ["owls"], 9, rounding=lambda seconds: 0 if seconds < 20 else 1) == {"owls": 1}
+    assert minutes_rounded_up(20) == 0
+
+
+def test_what_a_tracker_sends_is_what_is_banked():
+    """The two ends meet: read, flush, bank."""
+    scene = Scene(InMemoryStateStore)
+    anna = Reader("anna/ü", "anna@example.org")
+    owls = Article("owls é/1", "Owls", OWLS.url)
+    scene.read(anna, owls, 61)
+    scene.read(anna, BEES, 20)
+    scene.read(BEN, owls, 500)
+    assert scene.tracker.flush_reader(anna).settled
+    asked = [owls.resource_id, BEES.resource_id]
+    assert banked_minutes(scene.emitter.events, events().actor_id("anna/ü"), asked, 10) == {"owls é/1": 2, "bees": 0}
+    assert banked_minutes(scene.emitter.events, events().actor_id(ANNA.sourced_id), [OWLS.resource_id], 10) == {
+        "owls": 0
+    }

@@ -1,0 +1,251 @@
+"""PROTOCOL "Reports", on the pure transitions: claim, defer, finalize_wanted and history."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+
+from caliper_readtime import Reader
+from caliper_readtime.transitions import Accepted, Caller, Refused, Took
+from tests.scenes import ANNA, OWLS
+from tests.unit.builders import DAY, NOW, Broken, Life, body, item, ms
+
+MENDED = Reader("anna", "mended@example.org")
+EXPLICIT, HEARTBEAT, SWEEP = Caller
+
+
+def span(claim):
+    """A claim's range in seconds."""
+    return claim.from_ms / 1000, claim.to_ms / 1000
+
+
+# Claim
+
+
+def test_a_claim_covers_the_whole_seconds_above_the_pointer():
+    """Claim: "a new claim over [pointer, pointer + whole seconds)"; the rest below one second is carried."""
+    life = Life().read(42.7)
+    taken = life.take()
+    assert (taken.took, span(taken.claim), taken.again) == (Took.CLAIMED, (0.0, 42.0), False)
+    assert (life.state.reported_read_time_seconds, life.state.in_flight) == (0.0, True)
+    life.commit(taken.claim)
+    life.read(10.5)
+    assert span(life.take().claim) == (42.0, 53.0)
+
+
+def test_a_claim_covers_at_most_a_day():
+    """Claim: "at most 86,400 s"; what is above waits for the next claim."""
+    life = Life(catch_up_seconds=4.0 * DAY).read(2.5 * DAY)
+    spans = []
+    while (taken := life.take()).claim:
+        spans.append(span(taken.claim))
+        life.commit(taken.claim)
+    assert spans == [(0, DAY), (DAY, 2 * DAY), (2 * DAY, 2.5 * DAY)]
+
+
+def test_a_claim_holds_the_finished_event_from_the_newest_context():
+    """Claim: it holds "the finished event, built from the newest context", refreshed by this very call."""
+    life = Life().read()
+    claim = life.take(reader=MENDED, article=attrs.evolve(OWLS, title="Owls, revised")).claim
+    assert claim == life.ledger.claim
+    assert body(claim)["actor"]["email"] == "mended@example.org"
+    assert body(claim)["object"]["activity"]["name"] == "Owls, revised"
+    assert item(claim)["value"] == 30
+
+
+@pytest.mark.parametrize("caller", list(Caller))
+def test_anothers_live_lease_is_in_flight(caller):
+    """Claim: "Another owner's live lease: IN_FLIGHT", to the last millisecond of it."""
+    life = Life()
+    claim = life.claimed()
+    life.wait(29.999)
+    taken = life.take("b", caller)
+    assert (taken.took, life.ledger.claim) == (Took.IN_FLIGHT, claim)
+
+
+@pytest.mark.parametrize("released", [False, True])
+def test_an_older_claim_is_taken_over_as_it_is(released):
+    """Claim: "whose lease has run out or was released: the same claim again under a new owner token"."""
+    life = Life()
+    claim = life.claimed()
+    if released:
+        life.release(claim)
+    life.wait(30).beat(30, reader=MENDED)
+    taken = life.take("b", reader=MENDED)
+    assert (taken.took, taken.again) == (Took.CLAIMED, True)
+    assert (taken.claim.owner, taken.claim.until_ms) == ("b", life.now + ms(30))
+    assert (taken.claim.event_id, span(taken.claim)) == (claim.event_id, span(claim))
+    assert taken.claim.event == claim.event  # the same bytes, whatever the context has become
+
+
+def test_one_owner_gets_its_claim_back():
+    """Claim: "The same owner claiming again gets its claim back, lease renewed"."""
+    life = Life()
+    claim = life.claimed()
+    for wait in (10, 25, 300):
+        taken = life.wait(wait).take("a")
+        assert taken.claim == attrs.evolve(claim, until_ms=life.now + ms(30))
+    assert life.kinds.count("claimed") == 1
+
+
+def test_a_claim_may_be_replayed_after_time_has_come_in():
+    """Claim: a driver's replay gets the same range, though more could be claimed by now."""
+    life = Life()
+    claim = life.claimed()
+    life.wait(10).beat(10)
+    assert span(life.take("a").claim) == span(claim)
+
+
+@pytest.mark.parametrize("caller", list(Caller))
+def test_less_than_a_second_is_nothing(caller):
+    """Claim: whole seconds; where there is none, nothing is claimed and nothing changes."""
+    life = Life()
+    life.beat(0.999)
+    before = life.state
+    assert life.take(caller=caller).took is Took.NOTHING
+    assert life.state is before
+
+
+def test_no_state_is_nothing_and_nothing_is_created():
+    """Partial: "No state: NOTHING_TO_SEND and nothing is created", for every verb but a signal."""
+    life = Life()
+    claim = Life().claimed()
+    assert life.take(reader=ANNA, article=OWLS, finalize=True).took is Took.NOTHING
+    answers = [life.commit(claim, "g"), life.release(claim), life.refuse(claim), life.renew(claim), life.unpark()]
+    assert answers == [Accepted.GONE, False, Refused.NOT_OWNER, None, 0]
+    assert not life.defer(finalize=True, reader=ANNA, article=OWLS)
+    assert life.state is None
+
+
+@pytest.mark.parametrize(
+    ("caller", "took"), [(EXPLICIT, Took.CLAIMED), (HEARTBEAT, Took.WAITING), (SWEEP, Took.WAITING)]
+)
+def test_explicit_calls_ignore_the_back_off(caller, took):
+    """Partial: "explicit calls ignore the back-off"; Completion: while it runs, further heartbeats send nothing (M)."""
+    life = Life()
+    life.release(life.claimed())
+    life.wait(4.999)
+    assert life.take("b", caller).took is took
+    assert life.wait(0.001).take("b", caller).took is Took.CLAIMED
+
+
+@pytest.mark.parametrize("build_again", [False, True])
+def test_an_event_that_cannot_be_built_is_parked(build_again):
+    """Claim: "An event that cannot be built is parked"; later time is not stuck behind it."""
+    life = Life().read()
+    taken = life.take(builder=Broken())
+    (parked,) = life.state.parked
+    assert (taken.took, parked.event_id, parked.seconds) == (Took.UNBUILDABLE, taken.claim.event_id, 30.0)
+    assert parked.status is None
+    assert "RuntimeError" in parked.reason
+    assert "example.org" not in repr(life.state.history) + parked.reason  # the builder's words may hold an address
+    assert not life.state.in_flight
+    if build_again:
+        life.wait(DAY)
+        assert life.take().claim.event_id == parked.event_id
+    else:
+        assert span(life.read(5).take().claim) == (30.0, 35.0)
+
+
+def test_a_sweep_leaves_an_active_reader_alone():
+    """Due: "Sweep takes what is due and idle", new time at once where it was deferred."""
+    life = Life().read().wait(59.999)
+    assert life.take(caller=SWEEP, idle_ms=60_000).took is Took.WAITING
+    assert life.wait(0.001).take(caller=SWEEP, idle_ms=60_000).took is Took.CLAIMED
+    deferred = Life().read()
+    deferred.defer()
+    assert deferred.take(caller=SWEEP, idle_ms=60_000).took is Took.CLAIMED
+
+
+def test_a_small_partial_is_deferred():
+    """Defer: "a partial below partial_min_seconds sends nothing: the state becomes due at once"."""
+    life = Life().read(19.9)
+    assert life.take(min_ms=20_000).took is Took.DEFERRED
+    assert life.state.due == (life.now, False)
+    life.wait(0.1).beat(0.1)
+    assert life.take(min_ms=20_000).took is Took.CLAIMED
+
+
+# Defer
+
+
+@pytest.mark.parametrize("finalize", [False, True])
+def test_a_deferral_makes_due_at_once(finalize):
+    """Defer: "sends nothing: the state becomes due at once (finalize: and wants finalizing)"."""
+    life = Life().read()
+    meter = life.meter
+    assert life.wait(7).defer(finalize=finalize)
+    assert (life.state.due, life.ledger.finalize_wanted) == ((life.now, False), finalize)
+    assert (life.state.in_flight, life.meter, life.kinds) == (False, meter, ["deferred"])
+
+
+def test_nothing_whole_is_nothing_to_defer():
+    """Defer: "NOTHING_TO_SEND when nothing whole is there"; a finalize is stamped on the spot."""
+    life = Life()
+    life.beat(0.9)
+    before = life.state
+    assert not life.defer()
+    assert life.state is before
+    assert not life.defer(finalize=True)
+    assert life.state.finalized_at is not None
+
+
+def test_a_deferral_refreshes_the_context():
+    """DESIGN section 2: "An object refreshes the stored context", for a deferral too."""
+    life = Life().read()
+    life.defer(reader=MENDED)
+    assert life.ledger.context.reader == MENDED
+
+
+# finalize_wanted
+
+
+def test_whoever_finishes_a_wanted_finalize_stamps_it():
+    """Finalize: one "that cannot finish (IN_FLIGHT, failure) leaves finalize_wanted" (M)."""
+    for interrupt in (
+        lambda life, claim: life.take("b", finalize=True),
+        lambda life, claim: life.release(claim),
+        lambda life, claim: life.defer(finalize=True),
+    ):
+        life = Life().read()
+        claim = life.take("a", finalize=True).claim
+        interrupt(life, claim)
+        assert (life.ledger.finalize_wanted, life.state.finalized_at) == (True, None)
+        life.commit(life.wait(31).take("sweeper", SWEEP).claim)
+        assert (life.ledger.finalize_wanted, life.state.finalized_at is not None) == (False, True)
+
+
+def test_a_partial_wants_no_finalize():
+    """Partial: it reports, and leaves the state open."""
+    life = Life()
+    life.commit(life.claimed())
+    assert (life.ledger.finalize_wanted, life.state.finalized_at) == (False, None)
+
+
+# History
+
+
+def test_the_history_tells_the_last_32_steps():
+    """DESIGN section 2: "claims, sends, failures, parkings, finalizations, with event id, seconds, time"."""
+    life = Life()
+    claim = life.claimed()
+    life.release(claim, error="down")
+    life.refuse(life.take("b").claim, "b", reason="bad")
+    life.read(20).defer(finalize=True)
+    life.commit(life.take("c").claim)
+    life.commit(life.wait(DAY).take("d").claim)
+    told = [(entry.kind, entry.seconds, entry.detail) for entry in life.state.history]
+    assert told == [
+        ("claimed", 30.0, ""),
+        ("failed", 30.0, "down"),
+        ("claimed", 30.0, "again"),
+        ("parked", 30.0, "bad"),
+        ("deferred", 20.0, ""),
+        ("claimed", 20.0, ""),
+        ("sent", 20.0, ""),
+        ("claimed", 30.0, ""),
+        ("sent", 30.0, ""),
+        ("finalized", 0.0, ""),
+    ]
+    assert [entry.event_id for entry in life.state.history[:4]] == [claim.event_id] * 4
+    assert life.state.history[0].at.timestamp() * 1000 == NOW + 30_000

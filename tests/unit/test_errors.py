@@ -1,0 +1,73 @@
+"""DESIGN section 2: the tree of errors, and that each carries its data."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+
+from caliper_readtime import (
+    errors,
+)
+
+TREE = {
+    "ReadTimeError": "Exception",
+    "InvalidInput": "ReadTimeError ValueError",
+    "MissingField": "InvalidInput",
+    "ConfigurationError": "ReadTimeError",
+    "StoreError": "ReadTimeError",
+    "StoreUnavailable": "StoreError",
+    "ContentionError": "StoreError",
+    "CorruptState": "StoreError",
+    "EmitError": "ReadTimeError",
+    "EmitterUnavailable": "EmitError",
+    "EndpointRefused": "EmitterUnavailable",
+    "EventRejected": "EmitError",
+}
+
+
+def test_the_tree_of_errors():
+    """DESIGN section 2: all errors stand under ReadTimeError, as drawn."""
+    assert {
+        name: " ".join(base.__name__ for base in getattr(errors, name).__bases__) for name in errors.__all__
+    } == TREE
+    assert all(name in errors.__doc__ for name in TREE)
+
+
+RAISED = [
+    errors.ReadTimeError("m"),
+    errors.InvalidInput("field", "problem"),
+    errors.MissingField("field", "problem"),
+    errors.ConfigurationError("m"),
+    errors.StoreError("m"),
+    errors.StoreUnavailable("m", reader_sourced_id="u1", resource_id="r1"),
+    errors.ContentionError("m", reader_sourced_id="u1"),
+    errors.CorruptState("m", resource_id="r1"),
+    errors.EmitError("m"),
+    errors.EmitError("m", event_ids=["a", "b"], status=500),
+    errors.EmitterUnavailable("m", event_ids=("a",), status=503, retry_after_seconds=2.5),
+    errors.EndpointRefused("m", event_ids=("a",), status=401, retry_after_seconds=None),
+    errors.EventRejected("m", event_ids=("a",), status=422, body="no"),
+]
+
+
+@pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
+def test_errors_carry_their_data_and_travel(error):
+    """DESIGN section 2: each error carries its data, also through pickle (process pools) and copies."""
+    for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
+        assert type(again) is type(error)
+        assert (vars(again), again.args, str(again)) == (vars(error), error.args, str(error))
+    assert str(error) == ("field: problem" if isinstance(error, errors.InvalidInput) else "m")
+
+
+def test_emit_errors_are_made_as_third_parties_make_them():
+    """DESIGN section 2: EmitError(message, *, event_ids=(), status=None), and what its kinds add."""
+    assert vars(errors.EmitError("m")) == {"event_ids": (), "status": None}
+    assert errors.EmitError("m", event_ids=iter(["a"])).event_ids == ("a",)
+    assert errors.EmitterUnavailable("m").retry_after_seconds is None
+    assert errors.EndpointRefused("m", retry_after_seconds=3).retry_after_seconds == 3
+    assert errors.EventRejected("m").body is None
+    for kind in (errors.EmitError, errors.EmitterUnavailable, errors.EndpointRefused, errors.EventRejected):
+        with pytest.raises(TypeError):
+            kind("m", ("a",))

@@ -1,0 +1,274 @@
+"""PROTOCOL "Logs": the lines, their levels, their fields, and what never stands in them."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from caliper_readtime import (
+    ContentionError,
+    EmitterUnavailable,
+    EndpointRefused,
+    EventRejected,
+    Outcome,
+    PageView,
+    Reader,
+    ReadTimeError,
+)
+from caliper_readtime.testing import RecordingEmitter
+from tests.scenes import ANNA, BEN, OWLS, WAIT_SECONDS, Gate, Picky, Scene, article, everything, running
+
+_STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+
+
+@pytest.fixture(autouse=True)
+def lines(caplog):
+    """Every line of the package, from DEBUG on."""
+    caplog.set_level(logging.DEBUG, logger="caliper_readtime")
+    return caplog
+
+
+def fields(record):
+    """A record's extra fields."""
+    return {name: given for name, given in vars(record).items() if name not in _STANDARD}
+
+
+def said(lines, message):
+    """The records whose line begins with the message."""
+    return [record for record in lines.records if record.getMessage().startswith(message)]
+
+
+def only(lines, message, level):
+    """The one record that says so, at its level."""
+    (record,) = said(lines, message)
+    assert record.levelno == level
+    return record
+
+
+def test_the_logger_has_a_null_handler():
+    """Logs: "Logger `caliper_readtime`, NullHandler attached": a host without logging sees nothing on stderr."""
+    logger = logging.getLogger("caliper_readtime")
+    assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
+
+
+def test_a_heartbeat_says_its_delta(scene: Scene, lines):
+    """Logs: "article accumulate: delta" (debug), for accumulate and observe, with ids as they are."""
+    scene.tracker.accumulate(ANNA, OWLS, 7)
+    record = only(lines, "article accumulate: delta", logging.DEBUG)
+    assert fields(record).items() >= {"delta": 7.0, "reader_sourced_id": "anna", "resource_id": "owls"}.items()
+    scene.clock.advance(5)
+    scene.tracker.observe(ANNA, OWLS, PageView("v", 5))
+    assert said(lines, "article accumulate: delta")[1].delta == 5.0
+
+
+def test_every_clamp_is_a_debug_line(scene: Scene, lines):
+    """Logs: "article accumulate: clamp" (debug each)."""
+    for _ in range(3):
+        scene.tracker.accumulate(ANNA, OWLS, 40)
+    records = said(lines, "article accumulate: clamp")
+    assert [record.levelno for record in records] == [logging.DEBUG] * 3
+    assert [record.clamped for record in records] == [25.0, 40.0, 40.0]
+
+
+def test_one_clamp_warning_per_state(scene: Scene, lines):
+    """Logs: "one warning per state when its clamped time passes a threshold"."""
+    for what in (OWLS, article("bees")):
+        for _ in range(20):
+            scene.tracker.accumulate(ANNA, what, 100)
+    warned = [r for r in said(lines, "article accumulate: clamp") if r.levelno == logging.WARNING]
+    assert [record.resource_id for record in warned] == ["owls", "bees"]
+
+
+def test_one_huge_clamp_warns_once(scene: Scene, lines):
+    """Logs: the first signal may pass the threshold already."""
+    for _ in range(3):
+        scene.tracker.accumulate(ANNA, OWLS, 100_000)
+    levels = [record.levelno for record in said(lines, "article accumulate: clamp")]
+    assert (levels.count(logging.WARNING), levels.count(logging.DEBUG)) == (1, 3)
+
+
+def test_another_duration_is_a_warning(scene: Scene, lines):
+    """Duration: "beyond it the canonical one stays, the time is still accepted, and a warning is logged"."""
+    scene.tracker.accumulate(ANNA, OWLS, 1, duration_seconds=100)
+    scene.tracker.accumulate(ANNA, OWLS, 1, duration_seconds=105)
+    assert [record for record in lines.records if record.levelno == logging.WARNING] == []
+    counted = scene.tracker.accumulate(ANNA, OWLS, 1, duration_seconds=105.001)
+    assert counted.accepted_seconds == 1.0
+    (record,) = [record for record in lines.records if record.levelno == logging.WARNING]
+    assert (record.duration, record.canonical, record.resource_id) == (105.001, 100.0, "owls")
+
+
+@pytest.mark.parametrize(
+    ("verb", "prefix", "sending"),
+    [
+        ("partial", "article partial finalize", "article partial finalize: sending delta"),
+        ("finalize", "article finalize", "article finalize: sending timespent"),
+    ],
+)
+def test_a_report_says_its_steps(scene: Scene, lines, verb, prefix, sending):
+    """Logs: "sending delta" or "sending timespent" (with its fields), "sent", "state persisted"."""
+    scene.read()
+    lines.clear()
+    report = getattr(scene.tracker, verb)(ANNA, OWLS)
+    steps = [sending, f"{prefix}: sent", f"{prefix}: state persisted"]
+    assert [record.getMessage().startswith(step) for record, step in zip(lines.records, steps, strict=True)] == [
+        True
+    ] * 3
+    record = only(lines, sending, logging.INFO)
+    assert (record.delta, record.resource_id, record.lock) == (30.0, "owls", "acquired")
+    assert "delta=30.0" in record.getMessage()
+    assert "resource_id=owls" in record.getMessage()
+    assert "lock=acquired" in record.getMessage()
+    for record in lines.records:
+        assert (record.reader_sourced_id, record.event_id) == ("anna", report.event_ids[0])
+
+
+@pytest.mark.parametrize(
+    ("verb", "prefix"), [("partial", "article partial finalize"), ("finalize", "article finalize")]
+)
+def test_a_lock_that_is_not_acquired_is_a_debug_line(scene: Scene, lines, verb, prefix):
+    """Logs: "… lock not acquired" (debug)."""
+    scene.read()
+    gate = Gate()
+    with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
+        assert gate.arrived.wait(WAIT_SECONDS)
+        getattr(scene.tracker, verb)(ANNA, OWLS)
+        gate.open.set()
+    record = only(lines, f"{prefix}: lock not acquired", logging.DEBUG)
+    assert (record.reader_sourced_id, record.resource_id) == ("anna", "owls")
+
+
+@pytest.mark.parametrize(
+    ("verb", "prefix"), [("partial", "article partial finalize"), ("finalize", "article finalize")]
+)
+@pytest.mark.parametrize(
+    "error",
+    [EmitterUnavailable("x"), EndpointRefused("x", status=403), EventRejected("x", status=422), RuntimeError("x")],
+)
+def test_a_failure_is_an_error_line(scene: Scene, lines, verb, prefix, error):
+    """Logs: "… failed" (error), with the kind of error and the status, and no "sent" or "state persisted"."""
+    scene.read()
+    scene.emitter.fail(error)
+    with pytest.raises(ReadTimeError) as raised:
+        getattr(scene.tracker, verb)(ANNA, OWLS)
+    record = only(lines, f"{prefix}: failed", logging.ERROR)
+    assert (record.resource_id, record.delta) == ("owls", 30.0)
+    assert (record.error, record.status) == (type(raised.value).__name__, raised.value.status)
+    assert said(lines, f"{prefix}: sent") == []
+    assert said(lines, f"{prefix}: state persisted") == []
+
+
+def test_a_failed_completion_is_logged(scene: Scene, lines):
+    """Completion: "A failed emission never fails the heartbeat: logged"."""
+    scene.read()
+    scene.emitter.fail(EmitterUnavailable("gone"))
+    counted = scene.tracker.accumulate(ANNA, OWLS, 0, position_seconds=9, duration_seconds=9)
+    assert counted.report.outcome is Outcome.FAILED
+    only(lines, "article finalize: failed", logging.ERROR)
+
+
+def test_a_lost_claim_is_an_error_line(scene: Scene, lines):
+    """Commit: "`to` > pointer: the store lost the claim, error log"."""
+
+    class Forgetful(RecordingEmitter):
+        """While it delivers, the store goes back to an older state, as a fail-over does."""
+
+        def emit(self, events, /):
+            super().emit(events)
+            scene.store.update(before.key, lambda _state, _now: (before, None), None)
+
+    scene.read()
+    before = scene.state()
+    scene.use(Forgetful()).partial(ANNA, OWLS)
+    (record,) = [r for r in lines.records if "lost the claim" in r.getMessage()]
+    assert (record.levelno, record.resource_id) == (logging.ERROR, "owls")
+
+
+def everything_happens(scene):
+    """Run every verb, with every kind of failure."""
+    errors = [EmitterUnavailable("x"), EventRejected("x", status=422), EndpointRefused("x"), ContentionError("x")]
+    tracker = scene.tracker
+    for position, error in enumerate(errors):
+        what = article(f"a{position}")
+        for send in (tracker.partial, tracker.finalize, tracker.unpark):
+            scene.read(ANNA, what)
+            scene.emitter.fail(error)
+            with pytest.raises(ReadTimeError):
+                send(ANNA, what)
+        scene.read(ANNA, what)
+        scene.emitter.fail(error)
+        tracker.flush_reader(ANNA)
+        scene.read(BEN, what)
+        scene.emitter.fail(error)
+        tracker.accumulate(BEN, what, 0, position_seconds=9, duration_seconds=9)
+        scene.clock.advance(86_400)
+        scene.emitter.fail(error)
+        tracker.sweep()
+        tracker.accumulate(ANNA, what, 10_000, duration_seconds=50)
+        tracker.accumulate(ANNA, what, 10_000, duration_seconds=90)
+        tracker.partial(ANNA, what, defer=True)
+    tracker.flush_reader(Reader("anna", "corrected@example.org"))
+    scene.use(Picky(everything))
+    for number in range(12):
+        scene.read(Reader(f"r{number}", f"r{number}@example.org"))
+    scene.tracker.sweep(idle_seconds=0)
+    scene.tracker.forget(ANNA)
+
+
+def test_fields_stand_in_the_message_and_as_extra(scene: Scene, lines):
+    """Logs: "one line each, the fields both in the message and as `extra`"."""
+    everything_happens(scene)
+    assert len(lines.records) > 100
+    for record in lines.records:
+        assert record.name == "caliper_readtime"
+        assert "\n" not in record.getMessage()
+        assert fields(record)
+        for name, given in fields(record).items():
+            assert f"{name}={given}" in record.getMessage()
+
+
+def test_e_mails_never_stand_in_a_line(scene: Scene, lines):
+    """Logs: "e-mails, tokens, bodies never", nor in the repr of states, reports and errors."""
+    everything_happens(scene)
+    formatted = "\n".join(logging.Formatter().format(record) for record in lines.records)
+    assert "anna" in formatted
+    assert "@" not in formatted
+    shown = [*scene.told, *scene.tracker.states(BEN), *scene.tracker.parked(), *scene.tracker.states("r1"), ANNA]
+    assert "@" not in "".join(map(repr, shown))
+
+
+def test_an_endpoints_words_never_stand_in_a_line(scene: Scene, lines):
+    """Logs: "bodies never": what an endpoint answers may quote the event, so it is not logged."""
+    scene.read()
+    body = "anna@example.org is not known"
+    scene.emitter.fail(EventRejected(f"422: {body}", status=422, body=body), RuntimeError(body))
+    with pytest.raises(EventRejected):
+        scene.tracker.partial(ANNA, OWLS)
+    with pytest.raises(EmitterUnavailable):
+        scene.tracker.unpark(ANNA, OWLS)
+    formatted = "\n".join(logging.Formatter().format(record) for record in lines.records)
+    assert "failed" in formatted
+    assert "is not known" not in formatted
+
+
+def test_nothing_is_written_without_a_handler(scene: Scene, capfd):
+    """Logs: NullHandler: an application that has not configured logging gets no output from errors."""
+    scene.read()
+    scene.emitter.fail(EmitterUnavailable("x"))
+    with pytest.raises(EmitterUnavailable):
+        scene.tracker.partial(ANNA, OWLS)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_read_back_is_logged_without_bodies(scene: Scene, lines):
+    """Logs: a claim that read-back settles says so."""
+    scene.read()
+    recording = RecordingEmitter()
+    scene.emitter.inner = recording
+    scene.emitter.fail(EmitterUnavailable("lost"), delivered=True)
+    with pytest.raises(EmitterUnavailable):
+        scene.tracker.partial(ANNA, OWLS)
+    scene.another(recording).partial(ANNA, OWLS)
+    (record,) = [r for r in lines.records if "read-back" in r.getMessage()]
+    assert (record.levelno, record.resource_id) == (logging.INFO, "owls")

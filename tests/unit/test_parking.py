@@ -1,0 +1,254 @@
+"""PROTOCOL "Reports", on the pure transitions: park and unpark."""
+
+from __future__ import annotations
+
+import pytest
+
+from caliper_readtime import Reader
+from caliper_readtime.state import MAX_PARKED, Phase
+from caliper_readtime.transitions import Caller, Refused, Took
+from tests.unit.builders import DAY, Broken, Life, body, item, ms
+
+MENDED = Reader("anna", "mended@example.org")
+EXPLICIT, HEARTBEAT, SWEEP = Caller
+
+
+def span(claim):
+    """A claim's range in seconds."""
+    return claim.from_ms / 1000, claim.to_ms / 1000
+
+
+def test_a_refused_event_is_set_aside():
+    """Park: "set aside in the state's parked list with the context it was built from" (M), unreported."""
+    life = Life()
+    claim = life.park()
+    (parked,) = life.state.parked
+    assert (parked.event_id, parked.seconds, parked.status, parked.reason) == (claim.event_id, 30.0, 422, "bad")
+    assert (parked.reader_sourced_id, parked.resource_id, parked.claimable) == ("anna", "owls", False)
+    assert life.ledger.parked[0].context == claim.context
+    assert (life.state.reported_read_time_seconds, life.state.unreported_seconds) == (0.0, 30.0)
+    assert (life.state.in_flight, life.state.last_error, life.kinds[-1]) == (False, "bad", "parked")
+
+
+def test_later_time_is_not_stuck_behind_it():
+    """Park: "the pointer steps over its range, so later time is not stuck behind it" (M)."""
+    life = Life()
+    life.park()
+    claim = life.claimed(20)
+    assert span(claim) == (30.0, 50.0)
+    life.commit(claim)
+    assert (life.state.reported_read_time_seconds, life.state.unreported_seconds) == (20.0, 30.0)
+
+
+@pytest.mark.parametrize(
+    "make", ["the context differs", "its retry time has come", "unparked"], ids=["context", "time", "unparked"]
+)
+def test_when_a_parked_event_is_claimable(make):
+    """Park: "claimable when the state's context differs from its own, or when its retry time has come"; unpark."""
+    life = Life()
+    claim = life.park()
+    assert life.take().took is Took.NOTHING
+    more = {}
+    if make == "unparked":
+        assert life.unpark() == 1
+    elif make == "its retry time has come":
+        assert life.wait(DAY - 0.001).take().took is Took.NOTHING
+        life.wait(0.001)
+    else:
+        more = {"reader": MENDED}
+    assert life.state.parked_events(life.now)[0].claimable is (not more)
+    taken = life.take(**more)
+    assert (taken.took, taken.again, taken.retry) == (Took.CLAIMED, True, True)
+    assert (taken.claim.event_id, span(taken.claim)) == (claim.event_id, span(claim))
+
+
+def test_a_context_that_is_set_back_is_no_correction():
+    """Park: the context is compared with the one the event was built from, not with whether it ever changed."""
+    life = Life()
+    life.park()
+    life.beat(0, reader=MENDED)
+    life.beat(0)
+    assert life.take().took is Took.NOTHING
+
+
+def test_a_claimed_retry_is_rebuilt_under_its_id_and_stays_listed():
+    """Park: "It is rebuilt under the same id"; "While claimed it stays in the list"."""
+    life = Life()
+    first = life.park()
+    claim = life.take(reader=MENDED).claim
+    assert (claim.event_id, body(claim)["generated"]["id"]) == (first.event_id, body(first)["generated"]["id"])
+    assert (body(claim)["actor"]["email"], body(first)["actor"]["email"]) == ("mended@example.org", "anna@example.org")
+    times = ("startDate", "endDate", "value")
+    assert [item(claim)[name] for name in times] == [item(first)[name] for name in times]
+    assert [parked.event_id for parked in life.state.parked] == [first.event_id]
+    assert life.state.unreported_seconds == 30.0
+
+
+def test_a_retry_goes_before_new_time():
+    """Park: it "goes through the claim slot before new time"."""
+    life = Life()
+    claim = life.park()
+    life.read(20).unpark()
+    first = life.take().claim
+    assert first.event_id == claim.event_id
+    life.commit(first)
+    assert span(life.take().claim) == (30.0, 50.0)
+
+
+def test_a_new_refusal_replaces_its_entry():
+    """Park: "a new refusal replaces its entry; commit removes it" (M), a day from now on."""
+    life = Life()
+    first = life.park()
+    claim = life.wait(DAY).take(reader=MENDED).claim
+    assert life.refuse(claim, status=400, reason="still bad") is Refused.PARKED
+    (parked,) = life.state.parked
+    assert (parked.event_id, parked.status, parked.reason) == (first.event_id, 400, "still bad")
+    assert life.ledger.parked[0].context.reader == MENDED
+    assert life.state.due == (life.now + ms(DAY), False)
+    life.commit(life.wait(DAY).take().claim)
+    assert (life.state.parked, life.state.reported_read_time_seconds) == ((), 30.0)
+
+
+def test_retry_times_are_spread():
+    """Park: "a day after each refusal, with jitter"."""
+    retries = []
+    for jitter in (0.0, 0.5, 0.999):
+        life = Life()
+        life.refuse(life.claimed(), jitter=jitter)
+        retries.append((life.ledger.parked[0].retry_ms - life.now) / 1000)
+    assert retries == sorted(set(retries), reverse=True)
+    assert all(0.9 * DAY <= retry <= DAY for retry in retries)
+
+
+def test_unparking_needs_no_claim_and_disturbs_none():
+    """Park: "unpark sets that time to now, durably, whoever holds a claim"."""
+    life = Life()
+    parked = life.park()
+    claim = life.claimed(20, owner="b")
+    assert life.unpark() == 1
+    assert life.ledger.claim == claim
+    assert life.ledger.parked[0].retry_ms == life.now
+    life.commit(claim)
+    assert life.take().claim.event_id == parked.event_id
+
+
+def test_unparking_holds_through_a_lost_retry():
+    """Park: an unparked event stays claimable until it is refused again or accepted."""
+    life = Life()
+    life.park()
+    life.unpark()
+    claim = life.take().claim
+    life.wait(300).take("b")
+    assert life.release(claim, "b")
+    assert life.take("c").claim.event_id == claim.event_id
+
+
+def test_the_list_holds_eight():
+    """Park: "the state's parked list (at most 8)", oldest first."""
+    life = Life()
+    claims = life.fill()
+    assert MAX_PARKED == 8
+    assert [parked.event_id for parked in life.state.parked] == [claim.event_id for claim in claims]
+    assert life.state.unreported_seconds == 240.0
+
+
+@pytest.mark.parametrize(
+    ("caller", "took"), [(EXPLICIT, Took.CLAIMED), (HEARTBEAT, Took.WAITING), (SWEEP, Took.WAITING)]
+)
+def test_a_full_list_leaves_new_time_to_explicit_calls(caller, took):
+    """Park: "When the list is full only explicit calls claim new time"."""
+    life = Life()
+    life.fill()
+    assert life.read(20).take("b", caller).took is took
+
+
+def test_what_is_refused_beyond_the_list_stays_in_the_claim_slot():
+    """Park: "if that event is refused it stays in the claim slot, released at the maximum back-off" (M)."""
+    life = Life()
+    life.fill()
+    claim = life.claimed(20)
+    assert life.refuse(claim, jitter=0.9) is Refused.STUCK
+    assert (life.state.phase, len(life.state.parked)) == (Phase.RELEASED, 8)
+    assert life.state.due == (life.now + ms(3600), False)
+    assert (life.ledger.claim.refusals, life.state.last_error) == (1, "bad")
+    same = life.take("b").claim
+    assert (same.event_id, same.event) == (claim.event_id, claim.event)  # nothing was corrected
+    assert life.refuse(same, "b") is Refused.STUCK
+
+
+def test_a_stuck_event_is_rebuilt_once_its_context_has_changed():
+    """Park: "rebuilt at its next claim if the context has changed" (M), under its id."""
+    life = Life()
+    life.fill()
+    claim = life.claimed(20)
+    life.refuse(claim)
+    rebuilt = life.take("b", reader=MENDED).claim
+    assert (rebuilt.event_id, span(rebuilt)) == (claim.event_id, span(claim))
+    assert body(rebuilt)["actor"]["email"] == "mended@example.org"
+    assert rebuilt.context.reader == MENDED
+    life.commit(rebuilt)
+    assert life.state.reported_read_time_seconds == 20.0
+
+
+def test_an_event_that_was_never_refused_is_never_rebuilt():
+    """Identity: "the bytes differ only after a refusal": EmitterUnavailable is none."""
+    life = Life()
+    claim = life.claimed()
+    life.release(claim)
+    assert life.take("b", reader=MENDED).claim.event == claim.event
+
+
+def test_a_retry_that_finds_a_full_list_replaces_its_entry():
+    """Park: one of eight that is refused again takes its own place."""
+    life = Life()
+    claims = life.fill()
+    life.unpark()
+    claim = life.take().claim
+    assert claim.event_id == claims[0].event_id
+    assert life.refuse(claim) is Refused.PARKED
+    assert (len(life.state.parked), life.state.in_flight) == (8, False)
+
+
+@pytest.mark.parametrize("when", ["unclaimed", "released", "lapsed"])
+def test_while_an_event_is_parked_heartbeats_send_nothing(when):
+    """Completion: while "an event is parked, further heartbeats answer DEFERRED and send nothing" (M)."""
+    life = Life()
+    life.park()
+    life.unpark()
+    if when != "unclaimed":
+        claim = life.take().claim
+        if when == "released":
+            life.release(claim)
+    life.wait(DAY)
+    assert life.take("b", HEARTBEAT).took is Took.WAITING
+
+
+def test_a_sweep_may_leave_retries_for_later():
+    """Sweep: "retries of parked events are sent alone, last": a first pass is told to wait."""
+    life = Life()
+    life.park()
+    life.read(20).unpark()
+    taken = life.take(caller=SWEEP, retries=False)
+    assert (taken.took, taken.claim) == (Took.RETRY_FIRST, None)
+    assert life.take(caller=SWEEP).retry
+
+
+def test_a_finalize_hears_of_the_oldest_parked_event():
+    """Finalize: "nothing but unclaimable parked seconds left" names the oldest event."""
+    life = Life()
+    first = life.park()
+    life.park(20)
+    taken = life.take(finalize=True)
+    assert (taken.took, taken.parked.event_id) == (Took.NOTHING, first.event_id)
+    assert life.ledger.finalize_wanted
+
+
+def test_a_parked_event_that_still_cannot_be_built_is_parked_anew():
+    """Park: a retry that cannot be built replaces its entry, and does not lose its range."""
+    life = Life()
+    claim = life.park()
+    life.wait(DAY)
+    assert life.take(builder=Broken()).took is Took.UNBUILDABLE
+    (parked,) = life.state.parked
+    assert (parked.event_id, parked.seconds, parked.status) == (claim.event_id, 30.0, None)
+    assert life.state.due == (life.now + ms(DAY), False)
