@@ -26,6 +26,8 @@ MAX_EMAIL: Final = 320
 _UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _URL_FORBIDDEN = re.compile(r'[\s<>"{}|\\^`]|%(?![0-9A-Fa-f]{2})')
+# User and port may be absent; brackets stand around an address alone.
+_NETLOC = re.compile(r"(?:[^@\[\]]+@)?(?:\[[^@\[\]]+\]|[^:@\[\]]+)(?::[0-9]*)?")
 _AUTHORITY = re.compile(r"[^:]+://[^/?#]*")
 _URI_SAFE: Final = "%/:=&?~+!$,;'@()*"
 # The pattern that browsers apply to <input type=email> (WHATWG HTML, "valid e-mail address").
@@ -74,8 +76,7 @@ def url(value: object, field: str) -> str:
     try:
         parts = urlsplit(checked)
         parts.port  # noqa: B018 - reading it checks it
-        good = is_url(checked) and bool(parts.hostname) and not _URL_FORBIDDEN.search(checked)
-        good = good and parts.netloc.count("@") < 2  # noqa: PLR2004 - one ends the user's name
+        good = is_url(checked) and bool(_NETLOC.fullmatch(parts.netloc)) and not _URL_FORBIDDEN.search(checked)
     except ValueError:
         good = False
     if not good:

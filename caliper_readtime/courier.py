@@ -16,6 +16,7 @@ from caliper_readtime.errors import (
     EmitterUnavailable,
     EndpointRefused,
     EventRejected,
+    InvalidInput,
 )
 from caliper_readtime.logs import say
 from caliper_readtime.policy import ReadTimePolicy
@@ -33,7 +34,7 @@ from caliper_readtime.transitions import (
     Taken,
     Took,
 )
-from caliper_readtime.units import to_datetime, to_epoch_ms, to_seconds
+from caliper_readtime.units import to_datetime, to_epoch_ms, to_ms, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -269,6 +270,10 @@ class Courier:
         """
         counted = tried and not isinstance(error, _Late)
         retry_after = error.retry_after_seconds if isinstance(error, EmitterUnavailable) else None
+        try:
+            retry_after_ms = to_ms(retry_after or 0, "retry_after_seconds")
+        except InvalidInput:  # an emitter of somebody's own may say anything
+            retry_after_ms = 0
         _, state = self.update(
             parcel.key,
             Release(
@@ -280,7 +285,7 @@ class Courier:
                 counted=counted,
                 refused=refused,
                 at_maximum=isinstance(error, EndpointRefused),
-                retry_after_ms=round((retry_after or 0) * 1000),
+                retry_after_ms=retry_after_ms,
             ),
         )
         report = _failed(parcel, error, state, Outcome.FAILED)
@@ -304,7 +309,7 @@ class Courier:
                 parcel.claim.event_id,
                 self.policy,
                 _RANDOM.random(),
-                error.status,
+                _status(error),
                 _reason(error),
             ),
         )
@@ -383,6 +388,12 @@ def waiting(key: Key, parked: Parked, state: ReadTimeState | None) -> Report:
 def _reason(error: EmitError) -> str:
     """Return what a state may keep of an error: an emitter's own words, shortened."""
     return f"{type(error).__name__}: {error}"[:300]
+
+
+def _status(error: EmitError) -> int | None:
+    """Return the HTTP status that a state may keep: an emitter of somebody's own may say anything."""
+    status: Any = error.status
+    return int(status) if isinstance(status, int) and 100 <= status < 1000 else None  # noqa: PLR2004 - three digits
 
 
 def retry_at(state: ReadTimeState | None) -> datetime | None:

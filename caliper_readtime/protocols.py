@@ -17,7 +17,7 @@ class Transition(Protocol[R_co]):
     """A pure, frozen value that maps a state and the time to a new state and a result.
 
     It has no side effect, so a store may call it again with a newer state when somebody else wrote in between.
-    It may raise a ``ReadTimeError``; then the store writes nothing and lets the error pass.
+    It may raise (``MissingField``); then the store writes nothing and lets the very error pass.
     """
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState | None, R_co]:
@@ -29,16 +29,19 @@ class Transition(Protocol[R_co]):
 
         Returns:
             The new state and the result. The very same object says "nothing to write"; the same ``ledger`` object
-            says that only the meter has changed.
+            says that only the meter has changed. A state comes back as None only where none was given.
         """
 
 
 class StateStore(Protocol):
     """Keeps one state for each key, and applies transitions to it atomically and durably.
 
-    Called by ``ReadTimeTracker`` from any thread, and from processes forked after construction. Times are whole
-    milliseconds since the epoch; ``now=None`` means the store's own clock, which all hosts share, and a given time
-    must travel the very same path. Raises ``StoreUnavailable`` when the store cannot be reached (the outcome of an
+    Called by ``ReadTimeTracker`` from any thread, and from processes forked after construction, at whatever moment: a
+    child must not wait for a lock that a thread of its parent held, nor use its parent's connection. Any call may come
+    again with equal arguments, because its answer was lost. Times are whole milliseconds since the epoch;
+    ``now=None`` means the store's own clock, which all hosts share, and a given time, however far from that clock,
+    must travel the very same path. Ids are any text that passes ``Reader`` and ``Article``: up to 255 characters,
+    compared as they are. Raises ``StoreUnavailable`` when the store cannot be reached (the outcome of an
     ``update`` is then unknown), ``ContentionError`` when bounded retries ran out, ``CorruptState`` for a state that
     cannot be read (never overwrite it). A driver's exception is chained as ``__cause__``, never let through.
 
@@ -47,7 +50,8 @@ class StateStore(Protocol):
     * a transition that changed the ledger: the due entry becomes ``state.due``, or is removed where that is None;
     * a transition that changed the meter alone: a missing due entry is added where ``state.due`` is not None, and
       an existing one may stay as it is;
-    * a state past its ``expires_at_ms`` is gone for every verb, as if it had been deleted.
+    * from its ``expires_at_ms`` on a state is gone for ``update``, ``load``, ``keys`` and ``due``, as if it had been
+      deleted; when it is removed is the store's affair. Without ``expires_at_ms`` it never goes.
     """
 
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
@@ -65,39 +69,40 @@ class StateStore(Protocol):
         """Return the keys of every state of this reader."""
 
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
-        """Return at most ``limit`` keys whose due entry has come, oldest first, fair over shards.
+        """Return at most ``limit`` keys whose due entry has come; of one shard oldest first, and fair over shards.
 
         An entry that is ``soft`` (an active reader's unreported time) must be ``idle_ms`` old as well; the others
-        (leases, back-offs, deferrals, retries) have come at their own time.
+        (leases, back-offs, deferrals, retries) have come at their own time: from that very millisecond on.
         """
 
     def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
-        """Return at most ``limit`` states that hold parked events."""
+        """Return at most ``limit`` states that hold parked events, in any order."""
 
     def delete(self, reader: str, /) -> int:
         """Remove every state, due entry and index entry of a reader in one atomic step; return how many states."""
 
     def now(self, key: Key | None = None, /) -> int:
-        """Return the store's own clock (of the shard that holds ``key``)."""
+        """Return the store's own clock (of the shard that holds ``key``), in milliseconds since the epoch."""
 
     def meta(self, expected: Mapping[str, str], /) -> None:
-        """Record what this store is used for, or compare with what an earlier user recorded.
+        """Record what this store is used for, and compare with what earlier users recorded.
 
         Args:
-            expected: facts that every user of one store must share, such as ``sensor`` and ``oneroster_url``.
+            expected: facts that every user of one store must share, such as ``sensor`` and ``oneroster_url``. Those
+                that nobody has recorded yet are added.
 
         Raises:
-            ConfigurationError: a recorded fact differs; nothing was written.
+            ConfigurationError: a recorded fact differs; the message names both values, and nothing was written.
         """
 
     def swept(self, now: int | None = None, /) -> None:
-        """Record that a sweep has run."""
+        """Record that a sweep has run; a good moment to remove what has expired."""
 
     def last_sweep(self) -> int | None:
-        """Return when a sweep last ran, or None."""
+        """Return the time that ``swept`` recorded last, or None."""
 
     def close(self) -> None:
-        """Release connections. A later call may open them again."""
+        """Release connections. Closing again is harmless, and a later call opens them again."""
 
 
 class Emitter(Protocol):

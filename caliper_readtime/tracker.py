@@ -13,7 +13,7 @@ import attrs
 from caliper_readtime import checks, config
 from caliper_readtime.caliper import key_of, reduced
 from caliper_readtime.courier import Courier
-from caliper_readtime.errors import InvalidInput
+from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.flushing import Flush
 from caliper_readtime.logs import logger, say
 from caliper_readtime.model import Article, PageView, ParkedEvent, Reader
@@ -340,9 +340,9 @@ class ReadTimeTracker:
         return self._seen(key)
 
     def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
-        """Return every state of a reader."""
+        """Return every state of a reader; one that cannot be read is logged and left out."""
         keys = self._store.keys(self._reader_key(reader), self._courier.now())
-        return tuple(state for state in map(self._seen, keys) if state is not None)
+        return tuple(state for state in map(self._readable, keys) if state is not None)
 
     def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
         """Return refused events, at most ``limit``."""
@@ -380,6 +380,19 @@ class ReadTimeTracker:
     def _seen(self, key: Key) -> ReadTimeState | None:
         state = self._store.load(key, self._courier.now())
         return None if state is None else attrs.evolve(state, seen_ms=self._courier.moment())
+
+    def _readable(self, key: Key) -> ReadTimeState | None:
+        try:
+            return self._seen(key)
+        except CorruptState as error:
+            say(
+                logging.ERROR,
+                "a stored state cannot be read, its time waits until somebody looks at it",
+                reader_sourced_id=key.reader_sourced_id,
+                resource_id=key.resource_id,
+                error=str(error),
+            )
+            return None
 
     def _reader_key(self, reader: Reader | str) -> str:
         return reduced(reader.sourced_id if isinstance(reader, Reader) else reader, "reader", self._oneroster_url)

@@ -18,6 +18,13 @@ def pytest_addoption(parser):
     """Options that make single proofs go on for longer."""
     parser.addoption("--seeds", dest="seeds", type=int, default=None, help="how many simulated seeds for each store")
     parser.addoption(
+        "--kill-seconds",
+        dest="kill_seconds",
+        type=float,
+        default=10.0,
+        help="for how long worker processes are killed at random moments",
+    )
+    parser.addoption(
         "--deep",
         action="store_true",
         help="explore the model for half an hour: at least ten million worlds instead of some 400,000",

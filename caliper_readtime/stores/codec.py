@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from functools import lru_cache
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from cattrs import Converter
@@ -14,18 +14,31 @@ from caliper_readtime.errors import CorruptState
 from caliper_readtime.state import Key, Ledger
 from caliper_readtime.units import to_datetime, to_epoch_ms
 
-#: Written into every ledger. A newer minor number adds fields, which are kept; a newer major one is refused.
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Written into every ledger. A newer minor number adds fields to it, which are kept (a field added deeper needs a new
+#: major number); a newer major one is refused.
 SCHEMA: Final = (1, 0)
 
 # Ids hold no control characters, so this cannot stand inside one.
 _SEPARATOR: Final = "\x1f"
-_LARGEST: Final = 2**53
+#: The first millisecond after the year 9999, where datetimes end.
+LARGEST: Final = 253_402_300_800_000
+# What hosts claim by mistake is clamped without end, but databases' numbers end.
+_MOST_CLAMPED: Final = 2**62
 
 
 def _integer(value: Any, _: Any) -> int:
-    if type(value) is not int or not 0 <= value < _LARGEST:
+    if type(value) is not int or not 0 <= value < LARGEST:
         raise ValueError("not a whole number in range")
     return value
+
+
+def _seconds(value: Any, _: Any) -> float:
+    if type(value) not in (int, float) or not 0 <= value < LARGEST:
+        raise ValueError("not a number in range")
+    return float(value)
 
 
 def _exactly(kind: type) -> Any:
@@ -40,6 +53,7 @@ def _exactly(kind: type) -> Any:
 def _converter() -> Converter:
     converter = Converter(omit_if_default=True, detailed_validation=False)
     converter.register_structure_hook(int, _integer)
+    converter.register_structure_hook(float, _seconds)
     converter.register_structure_hook(str, _exactly(str))
     converter.register_structure_hook(bool, _exactly(bool))
     converter.register_structure_hook(datetime, lambda value, _: to_datetime(_integer(value, int)))
@@ -48,7 +62,7 @@ def _converter() -> Converter:
 
 
 _CONVERTER: Final = _converter()
-_KNOWN: Final = frozenset(attribute.name for attribute in attrs.fields(Ledger))
+_KNOWN: Final = frozenset(attribute.name for attribute in attrs.fields(Ledger)) - {"unknown"}
 
 
 def dump_ledger(ledger: Ledger) -> str:
@@ -66,22 +80,45 @@ def load_ledger(text: str) -> Ledger:
         CorruptState: it is not a ledger, or one of an incompatible schema.
     """
     try:
-        fields = json.loads(text)
-        _compatible(*fields.pop("schema"))
-        unknown = {name: fields.pop(name) for name in fields.keys() - _KNOWN}
-        if unknown:
-            fields["unknown"] = json.dumps(unknown, separators=(",", ":"))
-        return _CONVERTER.structure(fields, Ledger)
+        return _structured(json.loads(text))
     except CorruptState:
         raise
     except Exception as error:  # noqa: BLE001 - whatever is wrong with stored text, the state is left as it is
-        # The text holds an address, and so may the error's: only its kind is told.
-        raise CorruptState(f"the stored ledger cannot be read ({type(error).__name__})") from None
+        kind = type(error).__name__
+    # The text holds an address, and so may that error's: only its kind is told, and it is not chained.
+    raise CorruptState(f"the stored ledger cannot be read ({kind})")
+
+
+def _structured(fields: Any) -> Ledger:
+    _compatible(*fields.pop("schema"))
+    unknown = {name: fields.pop(name) for name in tuple(fields) if name not in _KNOWN}
+    if unknown:
+        fields["unknown"] = json.dumps(unknown, separators=(",", ":"))
+    ledger = _CONVERTER.structure(fields, Ledger)
+    # An event that cannot be sent would fail every envelope that it is put in.
+    if ledger.claim is not None and json.loads(ledger.claim.event)["id"] != ledger.claim.event_id:
+        raise ValueError("the claim holds another event")
+    return ledger
 
 
 def _compatible(major: object, minor: object) -> None:
+    if type(major) is not int or type(minor) is not int:
+        raise TypeError("not a schema")
     if major != SCHEMA[0]:
         raise CorruptState(f"it has schema {major}.{minor}, this version reads {SCHEMA[0]}.x: run a newer version")
+
+
+def check_meter(numbers: Sequence[Any]) -> None:
+    """Make sure that a meter's first six numbers are as large as they can be; their types are checked elsewhere.
+
+    Raises:
+        CorruptState: one of them is not.
+    """
+    position = numbers[5]
+    if min(numbers[:5]) < 0 or max(numbers[:4]) >= LARGEST or numbers[4] >= _MOST_CLAMPED:
+        raise CorruptState("the stored meter is out of range")
+    if position is not None and not 0 <= position < LARGEST:
+        raise CorruptState("the stored position is out of range")
 
 
 def dump_views(views: tuple[tuple[str, int], ...]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from heapq import nsmallest
 from operator import itemgetter
 from typing import TYPE_CHECKING, TypeVar
 
 from caliper_readtime.errors import ConfigurationError
+from caliper_readtime.stores.forking import SurvivesFork
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-class InMemoryStateStore:
+class InMemoryStateStore(SurvivesFork):
     """A ``StateStore`` that lives and dies with its process. Thread-safe; not shared between processes."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        super().__init__()
         self._states: dict[Key, ReadTimeState] = {}
         self._readers: dict[str, dict[Key, None]] = {}
         self._due: dict[Key, Due] = {}

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from caliper_readtime.errors import ConfigurationError, CorruptState, StoreUnavailable
+from caliper_readtime.logs import say
 from caliper_readtime.state import Key, Meter, ReadTimeState
 from caliper_readtime.stores.codec import (
     SCHEMA,
+    check_meter,
     dump_heartbeats,
     dump_ledger,
     dump_views,
@@ -21,10 +23,12 @@ from caliper_readtime.stores.codec import (
     load_views,
     named,
 )
+from caliper_readtime.stores.forking import SurvivesFork
 from caliper_readtime.stores.memory import compare_meta
 from caliper_readtime.transitions import Signal
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Mapping
 
     from caliper_readtime.protocols import Transition
@@ -33,8 +37,9 @@ R = TypeVar("R")
 
 #: How long a writer waits for another process before ``StoreUnavailable``.
 BUSY_SECONDS: Final = 5.0
+_POLL_SECONDS: Final = 0.002
 
-# STRICT tables (SQLite 3.37) let nothing but whole numbers into the meter, so that a heartbeat need not check them.
+# STRICT tables (SQLite 3.37) let nothing but whole numbers into the meter: a heartbeat checks no more than their range.
 _OLDEST_SQLITE: Final = (3, 37, 0)
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS state (
@@ -72,12 +77,30 @@ _WRITE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?,
 
 
 class _Connection:
-    """One process's connection: the lock lets one thread at a time use it."""
+    """An open file, and how durable a commit on it is."""
 
-    def __init__(self, path: str) -> None:
-        self.lock = threading.Lock()
+    def __init__(self, path: str, busy_seconds: float) -> None:
         self.synchronous = ""
-        self.sqlite = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self.sqlite = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+        self.sqlite.text_factory = _text
+        try:
+            self._switch_to_wal(time.monotonic() + busy_seconds)
+            self.sqlite.executescript(_TABLES)
+        except BaseException:
+            self.sqlite.close()
+            raise
+
+    def _switch_to_wal(self, until: float) -> None:
+        # SQLite does not wait where two processes switch a new file: one of them is told at once that it is locked.
+        while True:
+            try:
+                self.sqlite.execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError as error:
+                if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() >= until:
+                    raise
+                time.sleep(_POLL_SECONDS)
+            else:
+                return
 
     def durably(self, level: str) -> None:
         if self.synchronous != level:
@@ -89,46 +112,44 @@ class _Transaction:
     """One transaction on this process's connection; it is durable once the body has ended, as ``level`` says."""
 
     # A class, because a generator's context costs a heartbeat a tenth of its time.
-    __slots__ = ("_begin", "_connection", "_level", "_store")
+    __slots__ = ("_begin", "_level", "_lock", "_sqlite", "_store")
 
-    def __init__(self, store: SqliteStateStore, level: str, begin: str = "BEGIN IMMEDIATE") -> None:
-        self._store, self._level, self._begin = store, level, begin
+    def __init__(self, store: SqliteStateStore, lock: threading.Lock, level: str, begin: str) -> None:
+        self._store, self._lock, self._level, self._begin = store, lock, level, begin
 
     def __enter__(self) -> sqlite3.Connection:
+        self._lock.acquire()
         try:
-            connection = self._connection = self._store.connection()
-        except sqlite3.Error as error:
-            raise self._store.unavailable(error) from error
-        connection.lock.acquire()
-        try:
+            connection = self._store.connection()
             connection.durably(self._level)
-            connection.sqlite.execute(self._begin)
+            sqlite = self._sqlite = connection.sqlite
+            sqlite.execute(self._begin)
         except BaseException as error:
-            connection.lock.release()
+            self._store.let_go()
+            self._lock.release()
             if isinstance(error, sqlite3.Error):
                 raise self._store.unavailable(error) from error
             raise
-        return connection.sqlite
+        return sqlite
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        sqlite = self._connection.sqlite
+        sqlite = self._sqlite
         try:
             if error is None:
                 sqlite.execute("COMMIT")
-                return
-            if sqlite.in_transaction:
+            elif sqlite.in_transaction:
                 sqlite.execute("ROLLBACK")
         except sqlite3.Error as failed:
-            if sqlite.in_transaction:
-                sqlite.execute("ROLLBACK")
             raise self._store.unavailable(failed) from failed
         finally:
-            self._connection.lock.release()
+            if sqlite.in_transaction:  # not even that worked, or a signal came between: closing it rolls back
+                self._store.let_go()
+            self._lock.release()
         if isinstance(error, sqlite3.Error):
             raise self._store.unavailable(error) from error
 
 
-class SqliteStateStore:
+class SqliteStateStore(SurvivesFork):
     """A ``StateStore`` in one file (WAL mode). Thread-safe, safe across processes, and across fork.
 
     Claims and everything else that the promises rest on are committed at ``synchronous=FULL``; heartbeats at
@@ -136,23 +157,24 @@ class SqliteStateStore:
 
     Args:
         path: the file; it is created where it does not exist. Not on a network file system.
+        busy_seconds: how long a call waits while another process writes, before ``StoreUnavailable``.
 
     Raises:
         ConfigurationError: ``path`` is not a file path, or Python's SQLite is older than 3.37.
         StoreUnavailable: the file cannot be opened.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> None:
         text = os.fspath(path)
         if not isinstance(text, str) or not text or text == ":memory:" or text.startswith("file:"):
             raise ConfigurationError("SqliteStateStore needs a file path; for memory use InMemoryStateStore")
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigurationError(f"SQLite 3.37 or newer is needed, Python has {sqlite3.sqlite_version}")
+        super().__init__()
         self._path = str(Path(text).absolute())
-        # A connection must not cross a fork, not even to be closed: a child leaves its parent's entry alone.
-        self._connections: dict[int, _Connection] = {}
-        self._opening = threading.Lock()
-        with _Transaction(self, "FULL"):
+        self._busy_seconds = busy_seconds
+        self._connection: _Connection | None = None
+        with self._transaction("FULL"):
             pass
 
     def __repr__(self) -> str:
@@ -163,22 +185,25 @@ class SqliteStateStore:
         return StoreUnavailable(f"SQLite file {self._path}: {error}; check its disk, its rights and its other users")
 
     def connection(self) -> _Connection:
-        """Return this process's connection; opens one after a fork or a close."""
-        connection = self._connections.get(os.getpid())
-        if connection is None:
-            new = _Connection(self._path)
-            new.sqlite.execute("PRAGMA journal_mode=WAL")
-            new.sqlite.executescript(_TABLES)
-            connection = self._connections.setdefault(os.getpid(), new)
-            if connection is not new:
-                new.sqlite.close()
-        return connection
+        """Return this process's connection; opens one after a fork or a close. Called with the lock held."""
+        if self._connection is None:
+            self._connection = _Connection(self._path, self._busy_seconds)
+        return self._connection
+
+    def let_go(self) -> None:
+        """Close this process's connection, which rolls back what was under way. Called with the lock held."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.sqlite.close()
+
+    def _transaction(self, level: str, begin: str = "BEGIN IMMEDIATE") -> _Transaction:
+        return _Transaction(self, self._lock, level, begin)
 
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition in one IMMEDIATE transaction."""
-        with _Transaction(self, "NORMAL" if isinstance(transition, Signal) else "FULL") as sqlite:
+        with self._transaction("NORMAL" if isinstance(transition, Signal) else "FULL") as sqlite:
             moment = time.time_ns() // 1_000_000 if now is None else now
-            row = sqlite.execute(_SELECT, key).fetchone()
+            row = _found(sqlite, key)
             old = None if row is None else _state(key, row)
             # What has a due entry holds unreported time, so it neither expires nor gets a date to.
             indexed = row is not None and row[9] is not None
@@ -195,8 +220,8 @@ class SqliteStateStore:
 
     def load(self, key: Key, now: int | None = None, /) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
-        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
-            row = sqlite.execute(_SELECT, key).fetchone()
+        with self._transaction("NORMAL", "BEGIN") as sqlite:
+            row = _found(sqlite, key)
             state = None if row is None else _state(key, row)
         moment = self.now() if now is None else now
         return None if state is None or _expired(state, moment) else state
@@ -204,7 +229,7 @@ class SqliteStateStore:
     def keys(self, reader: str, now: int | None = None, /) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
         moment = self.now() if now is None else now
-        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
+        with self._transaction("NORMAL", "BEGIN") as sqlite:
             rows = sqlite.execute(
                 "SELECT reader, resource FROM state WHERE reader = ? AND (expires_ms IS NULL OR expires_ms > ?)",
                 (reader, moment),
@@ -214,7 +239,7 @@ class SqliteStateStore:
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         moment = self.now() if now is None else now
-        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
+        with self._transaction("NORMAL", "BEGIN") as sqlite:
             rows = sqlite.execute(
                 "SELECT * FROM (SELECT due_ms, reader, resource FROM state"
                 " WHERE due_ms IS NOT NULL AND soft = 0 AND due_ms <= ? ORDER BY due_ms LIMIT ?)"
@@ -226,17 +251,28 @@ class SqliteStateStore:
         return tuple(Key(reader, resource) for _, reader, resource in rows)
 
     def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
-        """Return at most ``limit`` states that hold parked events."""
-        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
-            rows = sqlite.execute(
-                f"SELECT {_COLUMNS}, reader, resource FROM state WHERE parked > 0 LIMIT ?",  # noqa: S608 - constants
-                (limit,),
-            ).fetchall()
-        return tuple(_state(Key(*row[11:]), row) for row in rows)
+        """Return at most ``limit`` states that hold parked events; one that cannot be read is logged and left out."""
+        states: list[ReadTimeState] = []
+        with self._transaction("NORMAL", "BEGIN") as sqlite:
+            for found in sqlite.execute("SELECT reader, resource FROM state WHERE parked > 0").fetchall():
+                if len(states) == limit:
+                    break
+                key = Key(*found)
+                try:
+                    states.append(_state(key, _found(sqlite, key)))
+                except CorruptState as error:
+                    say(
+                        logging.ERROR,
+                        "parked events cannot be read",
+                        reader_sourced_id=key.reader_sourced_id,
+                        resource_id=key.resource_id,
+                        error=str(error),
+                    )
+        return tuple(states)
 
     def delete(self, reader: str, /) -> int:
         """Remove everything of a reader in one transaction; return how many states."""
-        with _Transaction(self, "FULL") as sqlite:
+        with self._transaction("FULL") as sqlite:
             return sqlite.execute("DELETE FROM state WHERE reader = ?", (reader,)).rowcount
 
     def now(self, key: Key | None = None, /) -> int:  # noqa: ARG002 - one clock for every key
@@ -250,33 +286,48 @@ class SqliteStateStore:
             ConfigurationError: a recorded fact differs.
         """
         facts = {"schema": str(SCHEMA[0]), **expected}
-        with _Transaction(self, "FULL") as sqlite:
+        with self._transaction("FULL") as sqlite:
             compare_meta(dict(sqlite.execute("SELECT name, value FROM meta").fetchall()), facts)
             sqlite.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", facts.items())
 
     def swept(self, now: int | None = None, /) -> None:
         """Record that a sweep has run, and remove what has expired."""
         moment = self.now() if now is None else now
-        with _Transaction(self, "NORMAL") as sqlite:
+        with self._transaction("NORMAL") as sqlite:
             sqlite.execute("INSERT OR REPLACE INTO meta VALUES ('last_sweep', ?)", (str(moment),))
             sqlite.execute("DELETE FROM state WHERE expires_ms <= ?", (moment,))
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""
-        with _Transaction(self, "NORMAL", "BEGIN") as sqlite:
+        with self._transaction("NORMAL", "BEGIN") as sqlite:
             row = sqlite.execute("SELECT value FROM meta WHERE name = 'last_sweep'").fetchone()
         return None if row is None else int(row[0])
 
     def close(self) -> None:
         """Close this process's connection; the next call opens another."""
-        connection = self._connections.pop(os.getpid(), None)
-        if connection is not None:
-            with connection.lock:
-                connection.sqlite.close()
+        with self._lock:
+            self.let_go()
+
+
+def _text(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        pass
+    # SQLite's own error would quote the text, which holds an address.
+    raise CorruptState("the stored text is not UTF-8")
+
+
+def _found(sqlite: sqlite3.Connection, key: Key) -> Any:
+    try:
+        return sqlite.execute(_SELECT, key).fetchone()
+    except CorruptState as error:
+        raise named(error, key) from None
 
 
 def _state(key: Key, row: tuple[Any, ...]) -> ReadTimeState:
     try:
+        check_meter(row)
         meter = Meter(row[0], row[1], row[2], row[3], row[4], row[5], load_views(row[6]), load_heartbeats(row[7]))
         return ReadTimeState(key[0], key[1], meter, load_ledger(row[8]))
     except CorruptState as error:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 #: By this the clock moves between two sweeps of a quiet world: past every lease, back-off and retry time.
 QUIET_MS = 2 * 86_400_000
 QUIET_SWEEPS = 16
+_TIMES = ("from_ms", "to_ms", "began_ms", "ended_ms")
 
 
 class Violation(AssertionError):
@@ -44,13 +45,19 @@ def must(holds: object, promise: str) -> None:
 
 
 def check_step(
-    verb: Any, old: ReadTimeState | None, new: ReadTimeState | None, result: Any, now: int, edge: tuple[Phase, str, Phase]
+    verb: Any,
+    old: ReadTimeState | None,
+    new: ReadTimeState | None,
+    result: Any,
+    now: int,
+    edge: tuple[Phase, str, Phase],
 ) -> None:
     """Check one transition."""
-    before, name, after = edge
-    must(after in TABLE[before, name].ends, f"the table has no edge {before} -{name}-> {after}")
+    start, name, end = edge
+    must(end in TABLE[start, name].ends, f"the table has no edge {start} -{name}-> {end}")
     if old is None or new is None:
-        must(new is None or (old is None and isinstance(verb, Signal)), "only a signal creates a state, no verb ends one")
+        born = old is None and isinstance(verb, Signal)
+        must(born or (old is None and new is None), "only a signal creates a state, and no verb ends one")
         return
     _check_time(verb, old, new, result, now)
     _check_ledger(verb, old, new, now)
@@ -72,8 +79,8 @@ def check_step(
         parked = new.ledger.parked
         must(all(p.claimable(new.ledger.context, now) for p in parked), "after unpark every event may be sent at once")
     elif isinstance(verb, Defer) and result and new.unclaimed_ms >= SECOND:
-        at_once = (now, old.ledger.deferred_ms)
-        must(new.ledger.deferred_ms is not None and new.ledger.deferred_ms in at_once, "what is deferred is due at once")
+        before = old.ledger.deferred_ms
+        must(new.ledger.deferred_ms == (now if before is None else before), "what is deferred is due at once")
 
 
 def _check_time(verb: Any, old: ReadTimeState, new: ReadTimeState, result: Any, now: int) -> None:
@@ -115,10 +122,8 @@ def _check_ledger(verb: Any, old: ReadTimeState, new: ReadTimeState, now: int) -
             committed = isinstance(verb, Commit) and verb.event_id == entry.event_id
             must(committed, "a claimed or parked event stays until it is committed")
             continue
-        times = ("from_ms", "to_ms", "began_ms", "ended_ms")
-        must(
-            all(getattr(kept, time) == getattr(entry, time) for time in times), "an event's range and times never change"
-        )
+        same = all(getattr(kept, time) == getattr(entry, time) for time in _TIMES)
+        must(same, "an event's range and times never change")
 
 
 def _check_take(verb: Take, old: ReadTimeState, new: ReadTimeState, result: Any, now: int) -> None:
@@ -189,14 +194,15 @@ def _check_refused(verb: Refuse, old: ReadTimeState, new: ReadTimeState, result:
 
 def check_world(world: World, scenario: Scenario) -> None:
     """Check one world."""
-    state, now = world.state, world.now
+    state = world.state
     if state is None:
         must(world.index is None, "nothing stored is nothing due")
         return
     meter, ledger, policy = state.meter, state.ledger, scenario.policy
     claim, parked = ledger.claim, ledger.parked
     opened = scenario.menu[0].opened_ms
-    first_ms = policy.heartbeat_ms if opened is None else max(policy.heartbeat_ms, ledger.first_sync_ms - START - opened)
+    open_ms = 0 if opened is None else ledger.first_sync_ms - START - opened
+    first_ms = max(policy.heartbeat_ms, open_ms)
     bound = meter.last_sync_ms - ledger.first_sync_ms + first_ms + policy.leeway_ms
     must(0 <= state.reported_ms <= meter.cumulative_ms <= bound - meter.carry_ms, "reported <= cumulative <= wall time")
     must(world.earlier_ms + meter.cumulative_ms <= truth(world, scenario), "no time of a view or delta is paid twice")
@@ -242,7 +248,7 @@ def truth(world: World, scenario: Scenario) -> int:
 
 
 def _check_due(world: World, scenario: Scenario) -> None:
-    state, now = world.state, world.now
+    state = world.state
     ledger, due, index = state.ledger, state.due, world.index
     open_ms = state.meter.cumulative_ms - state.reported_ms
     if open_ms < SECOND:

@@ -1,8 +1,8 @@
 """Rules of PROTOCOL.md, each taken out of the real code in one place, and the scenario that must notice."""
 
 from __future__ import annotations
-
 import __future__
+
 import inspect
 import sys
 import textwrap
@@ -121,7 +121,7 @@ MUTATIONS = (
         signal.count,
         "if ledger.parked and new is not meter",
         "if False and new is not meter",
-        "rebirth",
+        "later time",
     ),
     # Due, expiry, the stamp
     Mutation(
@@ -136,7 +136,7 @@ MUTATIONS = (
         ReadTimeState.due,
         "if ledger.claim is not None:",
         "if ledger.claim is not None and ledger.deferred_ms is None:",
-        "completion",
+        "completion beside a report",
     ),
     Mutation(
         "a parked event is due: at once when its context has changed",
@@ -235,7 +235,7 @@ MUTATIONS = (
         claim._sweep_waits,
         "len(state.ledger.parked) >= MAX_PARKED",
         "False",
-        "refusals",
+        "full list",
     ),
     Mutation(
         "an event holds at most what one event may (split)",
@@ -349,6 +349,13 @@ MUTATIONS = (
         "min(now, entry.retry_ms)",
         "entry.retry_ms",
         "parking",
+    ),
+    Mutation(
+        "sweep takes what is due and idle: no deferral is left on time that is in flight",
+        defer.defer,
+        " if state.ledger.finalize_wanted or state.unclaimed_ms >= SECOND else state",
+        "",
+        "deferral",
     ),
     Mutation(
         "a parked event is claimable when its context was corrected",

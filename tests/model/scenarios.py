@@ -15,6 +15,7 @@ SCENARIOS = (
         "hand-over",
         VIEWS[:2],
         Budget(signals=2, ticks=1, faults=1, crashes=1),
+        ticks=(6000,),
         late=True,
     ),
     # Ranges that are split, and a clock that steps back.
@@ -35,6 +36,16 @@ SCENARIOS = (
         sweeps=False,
         max_event_ms=2000,
         max_parked=1,
+    ),
+    # Later time behind parked events, which nobody may wait for.
+    Scenario(
+        "later time",
+        VIEWS[:2],
+        Budget(signals=2, ticks=1, rejects=1),
+        ticks=(6000, 86_400_000),
+        programs=("partial",),
+        max_event_ms=2000,
+        max_parked=2,
     ),
     # An old owner still runs while its event is taken over, parked, and its context changes.
     Scenario(
@@ -67,8 +78,18 @@ SCENARIOS = (
     Scenario(
         "refusals",
         VIEWS[1:2],
-        Budget(signals=1, ticks=2, rejects=3),
+        Budget(signals=1, ticks=4, rejects=4),
         ticks=(16_000, 86_400_000),
+        programs=(),
+        max_event_ms=2000,
+        max_parked=1,
+    ),
+    # The parked list fills up behind a sweeper's back.
+    Scenario(
+        "full list",
+        VIEWS[1:2],
+        Budget(signals=1, ticks=1, rejects=2),
+        ticks=(16_000,),
         programs=("partial",),
         max_event_ms=2000,
         max_parked=1,
@@ -78,6 +99,13 @@ SCENARIOS = (
         "completion",
         VIEWS[:2],
         Budget(signals=2, ticks=1, faults=1, rejects=1),
+        policy=attrs.evolve(_POLICY, completion_dwell_seconds=3),
+        programs=(),
+    ),
+    Scenario(
+        "completion beside a report",
+        VIEWS[:2],
+        Budget(signals=2, ticks=1, faults=1),
         policy=attrs.evolve(_POLICY, completion_dwell_seconds=3),
         programs=("partial",),
     ),
@@ -96,6 +124,7 @@ SCENARIOS = (
         "rebirth",
         tuple(item._replace(opened_ms=0) for item in VIEWS[:2]),
         Budget(signals=2, rejects=1, defers=1, unparks=1, ends=1),
+        programs=("finalize",),
     ),
     # Signals alone: late, doubled, clamped, with a clock that steps back.
     Scenario(

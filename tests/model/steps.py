@@ -46,13 +46,13 @@ class Steps:
 
     def of(self, world: World) -> Iterator[Step]:
         """Yield each step: its name, and the function that returns the world after it."""
-        budget = world.budget
         yield from self._client(world)
         yield from self._host(world)
+        yield from self._end(world)
         for place, worker in enumerate((*world.workers, world.sweeper)):
             if worker is not None:
                 yield from self._worker(world, place, worker)
-                if budget.crashes:
+                if world.budget.crashes:
                     crashed = _placed(_spent(world, "crashes"), place, None)
                     yield f"{worker.kind} {worker.owner} crashes", lambda crashed=crashed: crashed
         place = _idle(world)
@@ -63,6 +63,12 @@ class Steps:
         if self.scenario.sweeps and world.sweeper is None and self._due(world):
             swept = world._replace(sweeper=self._started(world, "sweep", 1), tokens=world.tokens + 1)
             yield "sweep finds it due", lambda: swept
+        yield from self._clock(world)
+
+    # What nobody does
+
+    def _clock(self, world: World) -> Iterator[Step]:
+        budget = world.budget
         if budget.ticks:
             for ms in self.scenario.ticks:
                 later = _spent(world, "ticks")._replace(now=world.now + ms)
@@ -70,6 +76,21 @@ class Steps:
         if budget.backs:
             earlier = _spent(world, "backs")._replace(now=world.now - self.scenario.back)
             yield "the clock steps back", lambda: earlier
+        for place, sent in enumerate(world.sent):
+            if sent.under_way:
+                arrived = sent._replace(under_way=False, held=True)
+                after = world._replace(sent=(*world.sent[:place], arrived, *world.sent[place + 1 :]))
+                yield f"{sent.event_id} arrives late", lambda after=after: after
+
+    def _end(self, world: World) -> Iterator[Step]:
+        budget = world.budget
+        if budget.ends and world.state is not None:
+            ended = _spent(world, "ends")._replace(state=None, index=None, lost=None)
+            yield "forget", lambda: ended._replace(told=0, earlier_ms=0)
+            expires = world.state.expires_at_ms
+            if expires is not None:
+                earlier_ms = world.earlier_ms + world.state.meter.cumulative_ms
+                yield "expiry", lambda: ended._replace(now=max(world.now, expires), earlier_ms=earlier_ms)
         if budget.failovers and world.lost is not None:
             state, index = world.lost
             fallen = _spent(world, "failovers")._replace(state=state, index=index, lost=None)
@@ -122,18 +143,6 @@ class Steps:
                 yield f"defer, finalize={finalize}", lambda verb=verb: self.apply(_spent(world, "defers"), verb)[0]
         if budget.unparks:
             yield "unpark", lambda: self.apply(_spent(world, "unparks"), Unpark())[0]
-        if budget.ends and world.state is not None:
-            ended = _spent(world, "ends")._replace(state=None, index=None, lost=None)
-            yield "forget", lambda: ended._replace(told=0, earlier_ms=0)
-            expires = world.state.expires_at_ms
-            if expires is not None:
-                earlier = world.earlier_ms + world.state.meter.cumulative_ms
-                yield "expiry", lambda: ended._replace(now=max(world.now, expires), earlier_ms=earlier)
-        for place, sent in enumerate(world.sent):
-            if sent.under_way:
-                arrived = sent._replace(under_way=False, held=True)
-                after = world._replace(sent=(*world.sent[:place], arrived, *world.sent[place + 1 :]))
-                yield f"{sent.event_id} arrives late", lambda after=after: after
 
     def _due(self, world: World) -> bool:
         index = world.index

@@ -14,13 +14,12 @@ BAD_ANNA, BAD_BEN, BAD_CLEO = (Reader(reader.sourced_id, f"bad-{reader.email}") 
 
 
 class Fault(StrEnum):
-    """What happens at the boundary: the process dies; the call fails; or it stands still while others
-    sweep past its lease, or while others forget a reader who then begins anew."""
+    """What happens at the boundary."""
 
-    CRASH = "crash"
-    FAILURE = "failure"
-    OVERTAKEN = "overtaken"
-    REBORN = "reborn"
+    CRASH = "crash"  # the process dies
+    FAILURE = "failure"  # the call fails
+    OVERTAKEN = "overtaken"  # it stands still past its lease, and others sweep
+    REBORN = "reborn"  # others forget a reader, who begins anew
 
 
 class Stage:

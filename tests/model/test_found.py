@@ -1,0 +1,53 @@
+"""What the explorer found, kept as short histories over every store."""
+
+from __future__ import annotations
+
+import pytest
+
+from caliper_readtime.policy import ReadTimePolicy
+from caliper_readtime.state import Key
+from caliper_readtime.transitions import Caller, Commit, Defer, Refuse, Signal, Take
+from tests.backends import STORES
+from tests.model.world import ARTICLE, EVENTS, READERS, START
+
+POLICY = ReadTimePolicy(heartbeat_seconds=10)
+KEY = Key("reader", "article")
+IDLE_MS = 60_000
+
+
+def signal(total_ms):
+    return Signal(POLICY, f"{0:032x}", total_ms, READERS[0], ARTICLE, "", "view")
+
+
+def take(owner):
+    return Take(owner, POLICY, EVENTS, Caller.EXPLICIT, 0.0)
+
+
+@pytest.fixture(params=STORES.values(), ids=STORES)
+def store(request, tmp_path):
+    store = request.param(tmp_path)
+    yield store
+    store.close()
+
+
+def test_time_behind_a_parked_event_does_not_wait_for_its_retry(store):
+    """Due: the earliest of a whole unclaimed second (last sync) and a parked event (its retry time, a day later)."""
+    store.update(KEY, signal(5000), START)
+    taken, _ = store.update(KEY, take("one"), START)
+    store.update(KEY, Refuse("one", taken.claim.event_id, POLICY, 0.0, 422, "refused"), START)
+    assert store.due(9, START + IDLE_MS, IDLE_MS) == ()
+    store.update(KEY, signal(9000), START + 5000)
+    assert store.due(9, START + 5000 + IDLE_MS, IDLE_MS) == (KEY,)
+
+
+def test_a_deferral_does_not_outlive_its_time(store):
+    """Sweep takes what is due and idle: a deferral made while its time is in flight does not hurry later time."""
+    store.update(KEY, signal(5000), START)
+    taken, state = store.update(KEY, take("one"), START)
+    waits, _ = store.update(KEY, Defer(finalize=False), START)
+    assert waits
+    claim = taken.claim
+    store.update(KEY, Commit(state.ledger.generation, claim.event_id, claim.from_ms, claim.to_ms), START)
+    store.update(KEY, signal(9000), START + 5000)
+    assert store.due(9, START + 5000, IDLE_MS) == ()
+    assert store.due(9, START + 5000 + IDLE_MS, IDLE_MS) == (KEY,)
