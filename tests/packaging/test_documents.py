@@ -75,6 +75,19 @@ def test_errors_page_is_complete():
     assert {name for name in errors.__all__ if f"| `{name}`" in text} == set(errors.__all__) - abstract
 
 
+def test_promises_are_shown():
+    """Every test that the page of promises names exists."""
+    text = (ROOT / "docs" / "explanation" / "promises.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    there = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    assert len(named) > 30
+    assert named - there == set()
+
+
 def test_drawing_is_the_table():
     """The state machine that the documentation draws is the one that the code runs by."""
     page = diagram.PAGE.read_text(encoding="utf-8")
