@@ -16,7 +16,7 @@ class SurvivesFork:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self.lock = threading.Lock()
         _forks.watch(self)
 
     def let_go(self) -> None:
@@ -24,15 +24,15 @@ class SurvivesFork:
 
     def before_fork(self) -> None:
         """Wait for the call under way, and let nobody begin another."""
-        self._lock.acquire()
+        self.lock.acquire()
         self.let_go()
 
     def after_fork(self, *, child: bool) -> None:
         """Go on."""
         if child:
-            self._lock = threading.Lock()
+            self.lock = threading.Lock()
         else:
-            self._lock.release()
+            self.lock.release()
 
 
 class _Forks:

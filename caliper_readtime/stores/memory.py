@@ -33,7 +33,7 @@ class InMemoryStateStore(SurvivesFork):
 
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition under the store's lock."""
-        with self._lock:
+        with self.lock:
             moment = self.now() if now is None else now
             old = self._states.get(key)
             # An active reader's state cannot have expired: the comparison spares its heartbeat a closer look.
@@ -81,18 +81,18 @@ class InMemoryStateStore(SurvivesFork):
 
     def load(self, key: Key, now: int | None = None, /) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
-        with self._lock:
+        with self.lock:
             return self._alive(key, self.now() if now is None else now)
 
     def keys(self, reader: str, now: int | None = None, /) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
-        with self._lock:
+        with self.lock:
             moment = self.now() if now is None else now
             return tuple(key for key in tuple(self._readers.get(reader, ())) if self._alive(key, moment) is not None)
 
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
-        with self._lock:
+        with self.lock:
             moment = self.now() if now is None else now
             come = (
                 (due.at_ms, key)
@@ -103,12 +103,12 @@ class InMemoryStateStore(SurvivesFork):
 
     def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events."""
-        with self._lock:
+        with self.lock:
             return tuple(self._states[key] for key in tuple(self._parked)[:limit])
 
     def delete(self, reader: str, /) -> int:
         """Remove everything of a reader; return how many states."""
-        with self._lock:
+        with self.lock:
             keys = tuple(self._readers.get(reader, ()))
             for key in keys:
                 self._remove(key)
@@ -124,7 +124,7 @@ class InMemoryStateStore(SurvivesFork):
         Raises:
             ConfigurationError: a recorded fact differs.
         """
-        with self._lock:
+        with self.lock:
             compare_meta(self._meta, expected)
             self._meta.update(expected)
 

@@ -28,7 +28,6 @@ from caliper_readtime.stores.memory import compare_meta
 from caliper_readtime.transitions import Signal
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Mapping
 
     from caliper_readtime.protocols import Transition
@@ -82,7 +81,6 @@ class _Connection:
     def __init__(self, path: str, busy_seconds: float) -> None:
         self.synchronous = ""
         self.sqlite = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
-        self.sqlite.text_factory = _text
         try:
             self._switch_to_wal(time.monotonic() + busy_seconds)
             self.sqlite.executescript(_TABLES)
@@ -103,37 +101,41 @@ class _Connection:
                 return
 
     def durably(self, level: str) -> None:
-        if self.synchronous != level:
-            self.sqlite.execute(f"PRAGMA synchronous={level}")
-            self.synchronous = level
+        self.sqlite.execute(f"PRAGMA synchronous={level}")
+        self.synchronous = level
 
 
 class _Transaction:
-    """One transaction on this process's connection; it is durable once the body has ended, as ``level`` says."""
+    """A transaction on this process's connection; it is durable once the body has ended, as ``level`` says.
+
+    Each store has one of each kind and uses it again and again: the store's lock lets in one body at a time.
+    """
 
     # A class, because a generator's context costs a heartbeat a tenth of its time.
     __slots__ = ("_begin", "_level", "_lock", "_sqlite", "_store")
 
-    def __init__(self, store: SqliteStateStore, lock: threading.Lock, level: str, begin: str) -> None:
-        self._store, self._lock, self._level, self._begin = store, lock, level, begin
+    def __init__(self, store: SqliteStateStore, level: str, begin: str = "BEGIN IMMEDIATE") -> None:
+        self._store, self._level, self._begin = store, level, begin
 
     def __enter__(self) -> sqlite3.Connection:
-        self._lock.acquire()
+        lock = self._store.lock
+        lock.acquire()
         try:
             connection = self._store.connection()
-            connection.durably(self._level)
-            sqlite = self._sqlite = connection.sqlite
-            sqlite.execute(self._begin)
+            if connection.synchronous != self._level:
+                connection.durably(self._level)
+            connection.sqlite.execute(self._begin)
         except BaseException as error:
             self._store.let_go()
-            self._lock.release()
+            lock.release()
             if isinstance(error, sqlite3.Error):
                 raise self._store.unavailable(error) from error
             raise
-        return sqlite
+        self._lock, self._sqlite = lock, connection.sqlite
+        return connection.sqlite
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        sqlite = self._sqlite
+        lock, sqlite = self._lock, self._sqlite
         try:
             if error is None:
                 sqlite.execute("COMMIT")
@@ -144,7 +146,7 @@ class _Transaction:
         finally:
             if sqlite.in_transaction:  # not even that worked, or a signal came between: closing it rolls back
                 self._store.let_go()
-            self._lock.release()
+            lock.release()
         if isinstance(error, sqlite3.Error):
             raise self._store.unavailable(error) from error
 
@@ -174,7 +176,10 @@ class SqliteStateStore(SurvivesFork):
         self._path = str(Path(text).absolute())
         self._busy_seconds = busy_seconds
         self._connection: _Connection | None = None
-        with self._transaction("FULL"):
+        self._reading = _Transaction(self, "NORMAL", "BEGIN")
+        self._beating = _Transaction(self, "NORMAL")
+        self._writing = _Transaction(self, "FULL")
+        with self._writing:
             pass
 
     def __repr__(self) -> str:
@@ -196,12 +201,9 @@ class SqliteStateStore(SurvivesFork):
         if connection is not None:
             connection.sqlite.close()
 
-    def _transaction(self, level: str, begin: str = "BEGIN IMMEDIATE") -> _Transaction:
-        return _Transaction(self, self._lock, level, begin)
-
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition in one IMMEDIATE transaction."""
-        with self._transaction("NORMAL" if isinstance(transition, Signal) else "FULL") as sqlite:
+        with self._beating if isinstance(transition, Signal) else self._writing as sqlite:
             moment = time.time_ns() // 1_000_000 if now is None else now
             row = _found(sqlite, key)
             old = None if row is None else _state(key, row)
@@ -220,7 +222,7 @@ class SqliteStateStore(SurvivesFork):
 
     def load(self, key: Key, now: int | None = None, /) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with self._reading as sqlite:
             row = _found(sqlite, key)
             state = None if row is None else _state(key, row)
         moment = self.now() if now is None else now
@@ -229,7 +231,7 @@ class SqliteStateStore(SurvivesFork):
     def keys(self, reader: str, now: int | None = None, /) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
         moment = self.now() if now is None else now
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with self._reading as sqlite:
             rows = sqlite.execute(
                 "SELECT reader, resource FROM state WHERE reader = ? AND (expires_ms IS NULL OR expires_ms > ?)",
                 (reader, moment),
@@ -239,7 +241,7 @@ class SqliteStateStore(SurvivesFork):
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         moment = self.now() if now is None else now
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with self._reading as sqlite:
             rows = sqlite.execute(
                 "SELECT * FROM (SELECT due_ms, reader, resource FROM state"
                 " WHERE due_ms IS NOT NULL AND soft = 0 AND due_ms <= ? ORDER BY due_ms LIMIT ?)"
@@ -253,7 +255,7 @@ class SqliteStateStore(SurvivesFork):
     def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events; one that cannot be read is logged and left out."""
         states: list[ReadTimeState] = []
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with self._reading as sqlite:
             for found in sqlite.execute("SELECT reader, resource FROM state WHERE parked > 0").fetchall():
                 if len(states) == limit:
                     break
@@ -272,7 +274,7 @@ class SqliteStateStore(SurvivesFork):
 
     def delete(self, reader: str, /) -> int:
         """Remove everything of a reader in one transaction; return how many states."""
-        with self._transaction("FULL") as sqlite:
+        with self._writing as sqlite:
             return sqlite.execute("DELETE FROM state WHERE reader = ?", (reader,)).rowcount
 
     def now(self, key: Key | None = None, /) -> int:  # noqa: ARG002 - one clock for every key
@@ -286,43 +288,37 @@ class SqliteStateStore(SurvivesFork):
             ConfigurationError: a recorded fact differs.
         """
         facts = {"schema": str(SCHEMA[0]), **expected}
-        with self._transaction("FULL") as sqlite:
+        with self._writing as sqlite:
             compare_meta(dict(sqlite.execute("SELECT name, value FROM meta").fetchall()), facts)
             sqlite.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", facts.items())
 
     def swept(self, now: int | None = None, /) -> None:
         """Record that a sweep has run, and remove what has expired."""
         moment = self.now() if now is None else now
-        with self._transaction("NORMAL") as sqlite:
+        with self._beating as sqlite:
             sqlite.execute("INSERT OR REPLACE INTO meta VALUES ('last_sweep', ?)", (str(moment),))
             sqlite.execute("DELETE FROM state WHERE expires_ms <= ?", (moment,))
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""
-        with self._transaction("NORMAL", "BEGIN") as sqlite:
+        with self._reading as sqlite:
             row = sqlite.execute("SELECT value FROM meta WHERE name = 'last_sweep'").fetchone()
         return None if row is None else int(row[0])
 
     def close(self) -> None:
         """Close this process's connection; the next call opens another."""
-        with self._lock:
+        with self.lock:
             self.let_go()
-
-
-def _text(raw: bytes) -> str:
-    try:
-        return raw.decode()
-    except UnicodeDecodeError:
-        pass
-    # SQLite's own error would quote the text, which holds an address.
-    raise CorruptState("the stored text is not UTF-8")
 
 
 def _found(sqlite: sqlite3.Connection, key: Key) -> Any:
     try:
         return sqlite.execute(_SELECT, key).fetchone()
-    except CorruptState as error:
-        raise named(error, key) from None
+    except sqlite3.OperationalError as error:
+        if "UTF-8" not in str(error):
+            raise
+    # SQLite's own error quotes the text, which holds an address: it is not chained.
+    raise named(CorruptState("the stored text is not UTF-8"), key)
 
 
 def _state(key: Key, row: tuple[Any, ...]) -> ReadTimeState:

@@ -22,7 +22,8 @@ def minutes_rounded_up(seconds: float) -> int:
 
 def active_seconds(event: Mapping[str, Any]) -> float:
     """Return the seconds of an event's ``active`` items."""
-    return sum(item["value"] for item in event["generated"]["items"] if item["type"] == "active")
+    values: list[float] = [item["value"] for item in event["generated"]["items"] if item["type"] == "active"]
+    return sum(values)
 
 
 def normalised_activity_id(activity_id: str) -> str:

@@ -104,7 +104,9 @@ def test_no_second_is_lost_or_doubled_by_kills(tmp_path, kill_seconds):
         assert state.reported_ms == state.meter.cumulative_ms // 1000 * 1000
         final = probed if state.key == probed.key else state
         assert arrived[ids_of(state)] * 1000 == final.reported_ms
-    assert sum(arrived.values()) * 1000 == sum(s.reported_ms for s in states if s.key != probed.key) + probed.reported_ms
+    assert (
+        sum(arrived.values()) * 1000 == sum(s.reported_ms for s in states if s.key != probed.key) + probed.reported_ms
+    )
     assert kills > 0
     assert repeats(endpoint) > 0
     print(
