@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 from caliper_readtime.errors import CorruptState, EmitError, EmitterUnavailable, EndpointRefused, EventRejected
 from caliper_readtime.logs import say
 from caliper_readtime.protocols import LimitsBatch
+from caliper_readtime.results import Outcome, Report
 from caliper_readtime.state import SECOND, Key
 from caliper_readtime.transitions import MAX_REFUSALS, Caller, Taken, Took
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from caliper_readtime.courier import Courier, Parcel
-    from caliper_readtime.results import Outcome, Report
     from caliper_readtime.state import ReadTimeState
 
 #: Events in one envelope, unless the emitter states fewer.
@@ -62,17 +62,38 @@ class Round:
         try:
             taken, state, parcel = self._courier.take(key, self._owner, caller, idle_ms=idle_ms, retries=retries)
         except CorruptState as error:
-            say(
-                logging.ERROR,
-                f"{self._verb}: a stored state cannot be read, its time waits until somebody looks at it",
-                reader_sourced_id=key.reader_sourced_id,
-                resource_id=key.resource_id,
-                error=str(error),
-            )
+            self._say_unreadable(key, error)
             return None
         if taken.took is Took.UNBUILDABLE:
             self.reports.append(self._courier.unbuilt(key, taken, state, self._verb))
         return taken, state, parcel
+
+    def _say_unreadable(self, key: Key, error: CorruptState) -> None:
+        say(
+            logging.ERROR,
+            f"{self._verb}: a stored state cannot be read, its time waits until somebody looks at it",
+            reader_sourced_id=key.reader_sourced_id,
+            resource_id=key.resource_id,
+            error=str(error),
+        )
+
+    def _note(self, parcel: Parcel, settle: Callable[[], Report]) -> None:
+        """Settle a parcel and note its report; a state that has become unreadable must not sink the others."""
+        try:
+            self.reports.append(settle())
+        except CorruptState as error:
+            self._say_unreadable(parcel.key, error)
+            failure = EmitterUnavailable(str(error), event_ids=(parcel.claim.event_id,))
+            self.reports.append(Report(Outcome.FAILED, *parcel.key, event_ids=(parcel.claim.event_id,), error=failure))
+
+    def _committed(self, parcel: Parcel) -> None:
+        self._note(parcel, lambda: self._courier.commit(parcel, self._verb))
+
+    def _refused(self, parcel: Parcel, error: EventRejected) -> None:
+        self._note(parcel, lambda: self._courier.refuse(parcel, error, self._verb))
+
+    def _released(self, parcel: Parcel, error: EmitError, *, tried: bool = True, refused: bool = False) -> None:
+        self._note(parcel, lambda: self._courier.release(parcel, error, self._verb, tried=tried, refused=refused))
 
     def deliver(self, parcels: Sequence[Parcel]) -> None:
         """Send parcels in as few envelopes as possible, halving a refused one until the culprit stands alone."""
@@ -103,7 +124,7 @@ class Round:
             elif not isinstance(error, EventRejected):
                 self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
                 for parcel in part:
-                    self.reports.append(self._courier.release(parcel, error, self._verb))
+                    self._released(parcel, error)
                 self._give_back([parcel for rest in waiting for parcel in rest])
                 return
             elif len(part) > 1:
@@ -117,16 +138,16 @@ class Round:
         """Send one parked event again; what comes of it says nothing about the endpoint."""
         error = self._courier.emit([parcel], self._verb)
         if error is None:
-            self.reports.append(self._courier.commit(parcel, self._verb))
+            self._committed(parcel)
         elif isinstance(error, EventRejected):
-            self.reports.append(self._courier.refuse(parcel, error, self._verb))
+            self._refused(parcel, error)
         else:
             self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
-            self.reports.append(self._courier.release(parcel, error, self._verb))
+            self._released(parcel, error)
 
     def _commit(self, parcels: Sequence[Parcel]) -> None:
         for parcel in parcels:
-            self.reports.append(self._courier.commit(parcel, self._verb))
+            self._committed(parcel)
         self._accepted = self._accepts = True
         # The endpoint takes others, so what it refused is to blame itself.
         self._park_suspects()
@@ -135,7 +156,7 @@ class Round:
         """Note a single refused event; return whether the endpoint is to blame."""
         if parcel.claim.refusals + 1 >= MAX_REFUSALS:
             # PROTOCOL: an event refused for the third time is parked whatever the others did (M).
-            self.reports.append(self._courier.refuse(parcel, error, self._verb))
+            self._refused(parcel, error)
             return False
         self._suspects.append((parcel, error))
         if self._accepts:
@@ -159,7 +180,7 @@ class Round:
         suspects, self._suspects = self._suspects, []
         for parcel, error in suspects:
             for renewed in self._renewed([parcel]):
-                self.reports.append(self._courier.refuse(renewed, error, self._verb))
+                self._refused(renewed, error)
 
     def _blame_endpoint(self, untried: Sequence[Parcel]) -> None:
         """PROTOCOL: systemic, so nothing is parked and EndpointRefused ends the round."""
@@ -173,9 +194,9 @@ class Round:
         error.__cause__ = first
         self._stop("refused", error)
         for parcel, _ in suspects:
-            self.reports.append(self._courier.release(parcel, error, self._verb, refused=True))
+            self._released(parcel, error, refused=True)
         for parcel in untried:
-            self.reports.append(self._courier.release(parcel, error, self._verb))
+            self._released(parcel, error)
 
     def _stop(self, reason: str, error: EmitError) -> None:
         self.stopped_by, self.error = reason, error
@@ -183,12 +204,19 @@ class Round:
     def _give_back(self, parcels: Sequence[Parcel]) -> None:
         error = self.error or EmitterUnavailable("the time budget of this round is used up")
         for parcel in parcels:
-            self.reports.append(self._courier.release(parcel, error, self._verb, tried=False))
+            self._released(parcel, error, tried=False)
 
     def _renewed(self, parcels: Sequence[Parcel]) -> list[Parcel]:
         """Return the parcels that are still this round's, with new leases."""
-        renewed = map(self._courier.renew, parcels)
-        return [parcel for parcel in renewed if parcel is not None]
+        kept = []
+        for parcel in parcels:
+            try:
+                renewed = self._courier.renew(parcel)
+            except CorruptState as error:
+                self._say_unreadable(parcel.key, error)
+            else:
+                kept += [] if renewed is None else [renewed]
+        return kept
 
     @property
     def seconds_sent(self) -> float:

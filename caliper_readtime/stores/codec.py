@@ -94,6 +94,8 @@ def _structured(fields: Any) -> Ledger:
     unknown = {name: fields.pop(name) for name in tuple(fields) if name not in _KNOWN}
     if unknown:
         fields["unknown"] = json.dumps(unknown, separators=(",", ":"))
+    if any(not isinstance(fields.get(name, []), list) for name in ("history", "parked")):
+        raise TypeError("not a list")
     ledger = _CONVERTER.structure(fields, Ledger)
     # An event that cannot be sent would fail every envelope that it is put in.
     if ledger.claim is not None and json.loads(ledger.claim.event)["id"] != ledger.claim.event_id:
@@ -136,9 +138,13 @@ def load_views(text: str) -> tuple[tuple[str, int], ...]:
         return ()
     fields = text.split(_SEPARATOR)
     try:
-        return tuple(zip(fields[::2], map(int, fields[1::2]), strict=True))
+        totals = list(map(int, fields[1::2]))
+        views = tuple(zip(fields[::2], totals, strict=True))
     except ValueError:
-        raise CorruptState("the stored page views cannot be read") from None
+        totals = [-1]
+    if min(totals) < 0:
+        raise CorruptState("the stored page views cannot be read")
+    return views
 
 
 def dump_heartbeats(heartbeats: tuple[str, ...]) -> str:

@@ -28,7 +28,8 @@ from caliper_readtime import (
     SqliteStateStore,
     StoreUnavailable,
 )
-from tests.scenes import ANNA, BEN, OWLS, article, events
+from caliper_readtime.state import Key
+from tests.scenes import ANNA, BEN, OWLS, WAIT_SECONDS, article, events
 
 #: All that is claimed is accepted, so that what was accepted is known without a clock; retries come soon.
 GENEROUS = {
@@ -202,6 +203,7 @@ def survivor(*, path):
     pid = os.fork()
     if pid:
         store.close()
+        say("closed")
         _, status = os.waitpid(pid, 0)
         return os.waitstatus_to_exitcode(status)
     tracker.accumulate(ANNA, OWLS, 20)
@@ -242,11 +244,31 @@ def busy_fork(*, path, forks):
     return {"statuses": statuses, "accepted": accepted, "total": total}
 
 
+def held_fork(*, path):
+    """Fork at the very moment at which another thread is inside ``update``; answers how the child ended."""
+    store = InMemoryStateStore() if path is None else SqliteStateStore(path)
+    tracker = ReadTimeTracker(store, None, None, ReadTimePolicy(**GENEROUS))
+    inside, forking = threading.Event(), threading.Event()
+    os.register_at_fork(before=forking.set)  # the last to be registered is the first to be called
+
+    def stay(state, _now):
+        inside.set()
+        return state, forking.wait(WAIT_SECONDS)
+
+    def fork(_):
+        assert inside.wait(WAIT_SECONDS)
+        return _forked(lambda: tracker.accumulate(ANNA, OWLS, 1))
+
+    statuses = in_threads(2, lambda place: fork(place) if place else store.update(Key("anna", "owls"), stay)[0])
+    store.close()
+    return sorted(statuses, key=str)
+
+
 # Death
 
 
 class Unreliable:
-    """Delivers into a file, and fails at random before or after, or takes its time."""
+    """Delivers into a file, and fails at random before or after."""
 
     def __init__(self, path, dice):
         self.inner, self.dice = JsonLinesEmitter(path, fsync=False), dice

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -82,7 +81,7 @@ def test_a_file_that_may_only_be_read():
         with child("unprivileged", path=path) as reader:
             assert reader.result() != "opened"
         assert path.read_bytes() == before
-        assert os.listdir(folder) == ["readtime.db"]
+        assert [path.name for path in folder.iterdir()] == ["readtime.db"]
     finally:
         folder.chmod(0o700)
         shutil.rmtree(folder)

@@ -31,7 +31,7 @@ def test_a_childs_writes_outlive_its_parents_file(tmp_path):
     """
     path = tmp_path / "readtime.db"
     with child("survivor", path=path) as parent:
-        parent.expect("forked")
+        assert {parent.line(), parent.line()} == {"forked", "closed"}
         with closing(SqliteStateStore(path)) as store:  # opens and, as the last one that SQLite knows of, closes it
             store.now()
         parent.say()
@@ -39,6 +39,13 @@ def test_a_childs_writes_outlive_its_parents_file(tmp_path):
     tracker, store = tracker_on(path)
     with closing(store):
         assert tracker.state(ANNA, OWLS).cumulative_read_time_seconds == 10 + 20 + 40
+
+
+@pytest.mark.parametrize("name", [None, "readtime.db"], ids=["memory", "sqlite"])
+def test_a_fork_while_another_thread_holds_the_store(tmp_path, name):
+    """A fork waits for the call under way; the child finds no lock that nobody will ever release."""
+    with child("held_fork", path=name and tmp_path / name) as parent:
+        assert parent.result() == [0, True]
 
 
 @pytest.mark.parametrize("store", ["memory", "sqlite"])
