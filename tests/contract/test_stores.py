@@ -7,8 +7,14 @@ from contextlib import closing
 
 import pytest
 
+from caliper_readtime import ConfigurationError, CorruptState
+from caliper_readtime.state import Key
 from caliper_readtime.testing.store_contract import StateStoreContract
+from caliper_readtime.testing.store_hand import CENTURY, NOW, POLICY, SECOND, Hand, Look, nonce, take
+from caliper_readtime.transitions import Commit, Defer, Signal, Unpark
 from tests.backends import STORES
+
+ROW = "SELECT * FROM state WHERE resource = 'article'"
 
 
 class TestInMemoryStateStore(StateStoreContract):
@@ -45,3 +51,63 @@ class TestSqliteStateStore(StateStoreContract):
                 file.commit()
 
         return lose
+
+    def test_a_state_that_cannot_be_read_is_left_as_it_is(self, store, tmp_path):
+        """DESIGN: CorruptState "is never overwritten": every verb names it, none touches it, others are unharmed."""
+        hand, other = Hand(store).read().park().read(), Hand(store, Key("reader", "other")).read()
+        with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
+            whole = file.execute(ROW).fetchone()
+            file.execute("UPDATE state SET ledger = substr(ledger, 1, length(ledger) - 9) WHERE resource = 'article'")
+            file.commit()
+            torn = file.execute(ROW).fetchone()
+            assert torn != whole
+            signal = Signal(POLICY, nonce(), SECOND, None, None, "h")
+            for verb in (signal, take("owner"), Defer(finalize=True), Unpark(), Commit("g", "e", 0, 1), Look()):
+                with pytest.raises(CorruptState, match="reader reader, article article") as caught:
+                    store.update(hand.key, verb, hand.now)
+                assert (caught.value.reader_sourced_id, caught.value.resource_id) == hand.key
+                assert "@" not in str(caught.value)
+            with pytest.raises(CorruptState):
+                store.load(hand.key, hand.now)
+            assert set(store.keys("reader", hand.now)) == set(store.due(10, hand.now)) == {hand.key, other.key}
+            store.swept(NOW + CENTURY)
+            other.read().settle()
+            assert file.execute(ROW).fetchone() == torn
+            file.execute("UPDATE state SET ledger = ? WHERE resource = 'article'", whole[-1:])
+            file.commit()
+        Hand(store, now=hand.now).read().unpark().settle()
+
+    def test_claims_wait_for_the_disk_and_heartbeats_do_not(self, store):
+        """CHOICES: "Claims commit at FULL, heartbeats may at NORMAL"."""
+        hand = Hand(store)
+
+        def synchronous():
+            return store.connection().sqlite.execute("PRAGMA synchronous").fetchone()[0]
+
+        normal, full = 1, 2
+        for _ in range(2):
+            hand.read()
+            store.update(hand.key, Signal(POLICY, nonce(), SECOND, None, None, nonce()), hand.now)
+            assert synchronous() == normal
+            for verb in (take("owner"), lambda state, _: (state, None)):
+                store.update(hand.key, verb, hand.now)
+                assert synchronous() == full
+            hand.settle()
+        assert store.connection().sqlite.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+
+    def test_a_sweep_removes_what_has_expired(self, store):
+        """The file does not grow for ever; what is unreported stays."""
+        hands = [Hand(store, Key("reader", name)).read() for name in ("settled", "unreported")]
+        hands[0].settle()
+        store.swept(NOW + CENTURY)
+        rows = store.connection().sqlite.execute("SELECT resource FROM state").fetchall()
+        assert rows == [("unreported",)]
+
+    def test_a_file_of_another_schema_is_refused(self, store, tmp_path):
+        """A newer major version has written here: ConfigurationError before anything is read or written."""
+        store.meta({})
+        with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
+            file.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+            file.commit()
+        with pytest.raises(ConfigurationError, match="schema"):
+            store.meta({})

@@ -232,7 +232,8 @@ def test_a_corrupt_state_is_not_quoted(tmp_path, heard):
     store = SqliteStateStore(tmp_path / "readtime.db")
     tracker = ReadTimeTracker(store)
     tracker.accumulate(READER, ARTICLE, 10.0)
-    store.connection().sqlite.execute(f'UPDATE state SET ledger = \'{{"schema": [1, 0], "{MAIL}\'')
+    sqlite = store.connection().sqlite
+    sqlite.execute("UPDATE state SET ledger = ?", ('{"schema": [1, 0], "' + MAIL,))
     with pytest.raises(CorruptState) as corrupt:
         tracker.state(READER, ARTICLE)
     assert tracker.states(READER) == ()

@@ -1,0 +1,138 @@
+"""How states are written: the text itself, because other versions, and operators, read it."""
+
+from __future__ import annotations
+
+import json
+import traceback
+
+import attrs
+import pytest
+
+from caliper_readtime import CorruptState
+from caliper_readtime.state import Key
+from caliper_readtime.stores.codec import (
+    dump_heartbeats,
+    dump_ledger,
+    dump_views,
+    load_heartbeats,
+    load_ledger,
+    load_views,
+    named,
+)
+from caliper_readtime.testing.store_hand import NOW, empty_state, full_state
+
+EMPTY, FULL = empty_state().ledger, full_state().ledger
+LEAST = (
+    '{"schema":[1,0],"generation":"g","first_sync_ms":1790000000000,"ttl_ms":86400000,"context":{"reader":{'
+    '"sourced_id":"reader","email":"reader@example.org"},"article":{"resource_id":"article","title":"T",'
+    '"url":"https://app.example.org"}}}'
+)
+
+
+def changed(**fields):
+    """The least ledger's text with some fields changed; None takes one out."""
+    parsed = {**json.loads(LEAST), **fields}
+    return json.dumps({name: value for name, value in parsed.items() if value is not None})
+
+
+def test_a_ledger_is_compact_json_without_defaults():
+    """Any tool can read it, and a field that a later version drops is not in the way."""
+    assert dump_ledger(EMPTY) == LEAST
+
+
+def test_nothing_is_left_out_of_a_full_ledger():
+    """Every field of the ledger and of its claim stands in the text under its own name; times are milliseconds."""
+    written = json.loads(dump_ledger(FULL))
+    assert written.keys() == {"schema", "newer"} | {field.name for field in attrs.fields(type(FULL))} - {"unknown"}
+    assert written["claim"].keys() == {field.name for field in attrs.fields(type(FULL.claim))}
+    assert written["parked"][0].keys() | {"status"} == {field.name for field in attrs.fields(type(FULL.parked[0]))}
+    assert written["history"][2] == {
+        "at": NOW + 2,
+        "kind": "failed",
+        "seconds": 0.25,
+        "detail": FULL.history[2].detail,
+    }
+
+
+@pytest.mark.parametrize("ledger", [EMPTY, FULL], ids=["empty", "full"])
+def test_a_ledger_comes_back_as_it_was(ledger):
+    """Reading undoes writing, and writing undoes reading."""
+    text = dump_ledger(ledger)
+    assert load_ledger(text) == ledger
+    assert dump_ledger(load_ledger(text)) == text
+
+
+def test_the_same_text_is_read_once():
+    """A heartbeat meets the same ledger again and again: it gets the very same frozen object."""
+    assert load_ledger(LEAST) is load_ledger("".join(list(LEAST)))
+
+
+@pytest.mark.parametrize("name", ["colour", "unknown", "Claim", ""])
+def test_fields_of_a_newer_minor_schema_are_kept(name):
+    """DESIGN: "Unknown fields of a newer minor schema are kept", whatever their name, through a read and a write."""
+    value = {"of": [1, None, "ü", {"claim": 1.5}]}
+    ledger = load_ledger(changed(schema=[1, 7], **{name: value}))
+    assert attrs.evolve(ledger, unknown="{}") == EMPTY
+    assert json.loads(dump_ledger(attrs.evolve(ledger, pointer_ms=5)))[name] == value
+
+
+@pytest.mark.parametrize("major", [0, 2, 10])
+def test_another_major_schema_says_what_to_do(major):
+    """DESIGN: "only an incompatible state raises CorruptState": it names both schemas."""
+    with pytest.raises(CorruptState, match=rf"{major}\.3.*reads 1\.x"):
+        load_ledger(changed(schema=[major, 3]))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        LEAST[:-1],
+        LEAST.replace("reader@example.org", "reader@@example.org"),
+        LEAST.replace('"T"', "7"),
+        changed(schema=None),
+        changed(schema=1),
+        changed(context=None),
+        changed(ttl_ms=-1),
+        changed(ttl_ms=1.0),
+        changed(ttl_ms=True),
+        changed(pointer_ms="5"),
+        changed(first_sync_ms=253_402_300_800_000),
+        changed(history=[{"at": NOW}]),
+        changed(parked={}),
+        changed(claim={"event_id": "e"}),
+        changed(generation=5),
+    ],
+)
+def test_what_is_no_ledger_is_corrupt_and_not_quoted(text):
+    """CorruptState says what kind of mistake it is; no address is in it, nor in anything that a log would print."""
+    with pytest.raises(CorruptState) as caught:
+        load_ledger(text)
+    assert "@" not in "".join(traceback.format_exception(caught.value, limit=0))
+
+
+def test_lists_are_short_text():
+    """Views are ids and totals in turn, heartbeats ids; a separator that no id can hold stands between."""
+    views, heartbeats = (("v:{}|,'\"", 0), ("猫", 5000)), ("h 1", "h,2")
+    assert dump_views(views) == "v:{}|,'\"\x1f0\x1f猫\x1f5000"
+    assert dump_heartbeats(heartbeats) == "h 1\x1fh,2"
+    assert load_views(dump_views(views)) == views
+    assert load_heartbeats(dump_heartbeats(heartbeats)) == heartbeats
+    assert (dump_views(()), dump_heartbeats(()), load_views(""), load_heartbeats("")) == ("", "", (), ())
+
+
+@pytest.mark.parametrize("text", ["v", "v\x1f", "v\x1fx", "v\x1f1.5", "v\x1f1\x1fw", "\x1f", "v\x1f-1"])
+def test_torn_views_are_corrupt(text):
+    """An id without a total, or a total that is no whole number."""
+    with pytest.raises(CorruptState):
+        load_views(text)
+
+
+def test_an_error_names_whom_it_is_about():
+    """An operator must find the state: ids as they are, in the message and as data."""
+    error = named(CorruptState("torn"), Key("anna", "owls"))
+    assert str(error) == "torn; reader anna, article owls; it was left as it is"
+    assert (error.reader_sourced_id, error.resource_id) == ("anna", "owls")
