@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from caliper_readtime.errors import ConfigurationError
-from caliper_readtime.testing.store_hand import NOW, POLICY, SECOND, Hand, nonce, persistently, take
+from caliper_readtime.testing.store_hand import NOW, POLICY, SECOND, Hand, Slow, nonce, persistently, take
 from caliper_readtime.transitions import Accepted, Commit, Signal, Took
 
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ class CrowdRules:
             accepted = 0
             for place in range(_BEATS):
                 signal = Signal(POLICY, nonce(), SECOND, None, None, f"{thread} {place}")
-                accepted += persistently(partial(store.update, hand.key, signal, NOW))[0].accepted_ms
+                verb = Slow(signal) if place % 2 else signal  # by the general path, and natively where there is one
+                accepted += persistently(partial(store.update, hand.key, verb, NOW))[0].accepted_ms
             return accepted
 
         with ThreadPoolExecutor(_THREADS) as pool:
@@ -117,14 +118,15 @@ class CrowdRules:
         hand = Hand(store).read()
 
         def ask(thread: int) -> Took:
-            return persistently(partial(store.update, hand.key, take(f"owner {thread}"), hand.now))[0].took
+            return persistently(partial(store.update, hand.key, Slow(take(f"owner {thread}")), hand.now))[0].took
 
         with ThreadPoolExecutor(_THREADS) as pool:
             took = list(pool.map(ask, range(_THREADS)))
             committing = hand.committing()
             answers = list(
                 pool.map(
-                    lambda _: persistently(partial(store.update, hand.key, committing, hand.now))[0], range(_THREADS)
+                    lambda _: persistently(partial(store.update, hand.key, Slow(committing), hand.now))[0],
+                    range(_THREADS),
                 )
             )
         assert sorted(took) == [Took.CLAIMED] + [Took.IN_FLIGHT] * (_THREADS - 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 import time
 from itertools import count
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
@@ -92,6 +92,19 @@ class Look:
     ) -> tuple[ReadTimeState | None, tuple[ReadTimeState | None, int]]:
         """Return the very same state, and all that the store gave."""
         return state, (state, now)
+
+
+@attrs.frozen
+class Slow(Generic[R]):
+    """A transition that lets other threads run in the middle of another one."""
+
+    inner: Transition[R]
+
+    def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState | None, R]:
+        """Return what the inner transition returns, after others have had their turn."""
+        answer = self.inner(state, now)
+        time.sleep(0)
+        return answer
 
 
 @attrs.frozen

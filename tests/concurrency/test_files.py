@@ -59,6 +59,38 @@ def test_a_database_that_may_not_grow(tmp_path):
         assert len(tracker.states(BEN)) == len(stored) + 1
 
 
+@pytest.mark.parametrize("error", [sqlite3.OperationalError("disk I/O error"), KeyboardInterrupt()], ids=["i/o", "^C"])
+@pytest.mark.parametrize("statement", ["COMMIT", "ROLLBACK"])
+def test_a_transaction_that_does_not_end(tmp_path, statement, error):
+    """No call leaves a transaction open, which would lock everybody else out: the file is closed and opened again."""
+    tracker, store = tracker_on(tmp_path / "readtime.db")
+    with closing(store):
+        before = tracker.accumulate(ANNA, OWLS, 5).state
+        store.connection().sqlite = Failing(store.connection().sqlite, statement, error)
+        with pytest.raises(StoreUnavailable if isinstance(error, sqlite3.Error) else KeyboardInterrupt):
+            # An article that nobody knows is refused inside the transaction, which is rolled back then.
+            tracker.accumulate(ANNA, OWLS if statement == "COMMIT" else "unknown", 5)
+        with closing(SqliteStateStore(tmp_path / "readtime.db", busy_seconds=0.1)) as other:
+            other.swept()
+        assert tracker.state(ANNA, OWLS) == before
+        assert tracker.accumulate(ANNA, OWLS, 5).state.cumulative_read_time_seconds == 10
+
+
+class Failing:
+    """A connection on which one statement raises before it is run."""
+
+    def __init__(self, inner, statement, error):
+        self.inner, self.statement, self.error = inner, statement, error
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def execute(self, statement, *more):
+        if statement == self.statement:
+            raise self.error
+        return self.inner.execute(statement, *more)
+
+
 def test_a_file_system_that_takes_no_more(tmp_path):
     """The write-ahead log cannot grow: StoreUnavailable, the state as it was, and nothing is lost in the end."""
     with child("limited", path=tmp_path / "readtime.db") as writer:

@@ -15,7 +15,7 @@ from tests.model.world import first, key_of
 #: Far more worlds than any scenario has.
 ALL = 10**9
 #: With --deep, the level in which a scenario has reached so many worlds is its last: memory is not endless.
-DEEP = 600_000
+DEEP = 900_000
 #: So many pairs of worlds show that the normal form is one.
 SAMPLE = 1000
 #: What the suite promises to have seen.
