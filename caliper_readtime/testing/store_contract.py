@@ -58,7 +58,7 @@ class StateStoreContract(UpdateRules, IndexRules, CrowdRules):
     def reopen(self) -> Any:
         """A function that returns another, independent store on the data of ``store``. The contract closes it."""
         if self.shared:
-            raise NotImplementedError("override the fixture `reopen`, or say `shared = False`")
+            pytest.fail("override the fixture `reopen`, or say `shared = False`")
         pytest.skip("lives in one object")
 
     @pytest.fixture

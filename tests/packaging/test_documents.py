@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import attrs
@@ -32,6 +35,19 @@ def test_code_runs(page, tmp_path, monkeypatch):
         for part in ("_store", "tracker"):
             getattr(names.get(part), "close", lambda: None)()
         assert endpoint.conflicts == ()
+
+
+@pytest.mark.parametrize("page", ["write-a-store", "write-an-emitter"])
+def test_contracts_pass_as_written(page, tmp_path):
+    """A stranger who pastes the contract from a how-to page into a test file sees it pass."""
+    text = (ROOT / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8")
+    (tmp_path / "test_mine.py").write_text(PYTHON.findall(text)[-1], encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"]
+    ran = subprocess.run(
+        command, cwd=tmp_path, env={**os.environ, "PYTEST_ADDOPTS": ""}, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stdout
+    assert " passed" in ran.stdout
 
 
 def test_readme_reports(tmp_path, monkeypatch, capsys):
