@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Final
 
 from caliper_readtime.errors import CorruptState, EmitError, EmitterUnavailable, EndpointRefused, EventRejected
-from caliper_readtime.logs import say
+from caliper_readtime.logs import say_unreadable
 from caliper_readtime.protocols import LimitsBatch
 from caliper_readtime.results import Outcome, Report
 from caliper_readtime.state import SECOND, Key
@@ -62,27 +61,18 @@ class Round:
         try:
             taken, state, parcel = self._courier.take(key, self._owner, caller, idle_ms=idle_ms, retries=retries)
         except CorruptState as error:
-            self._say_unreadable(key, error)
+            say_unreadable(error, self._verb)
             return None
         if taken.took is Took.UNBUILDABLE:
             self.reports.append(self._courier.unbuilt(key, taken, state, self._verb))
         return taken, state, parcel
-
-    def _say_unreadable(self, key: Key, error: CorruptState) -> None:
-        say(
-            logging.ERROR,
-            f"{self._verb}: a stored state cannot be read, its time waits until somebody looks at it",
-            reader_sourced_id=key.reader_sourced_id,
-            resource_id=key.resource_id,
-            error=str(error),
-        )
 
     def _note(self, parcel: Parcel, settle: Callable[[], Report]) -> None:
         """Settle a parcel and note its report; a state that has become unreadable must not sink the others."""
         try:
             self.reports.append(settle())
         except CorruptState as error:
-            self._say_unreadable(parcel.key, error)
+            say_unreadable(error, self._verb)
             failure = EmitterUnavailable(str(error), event_ids=(parcel.claim.event_id,))
             self.reports.append(Report(Outcome.FAILED, *parcel.key, event_ids=(parcel.claim.event_id,), error=failure))
 
@@ -213,7 +203,7 @@ class Round:
             try:
                 renewed = self._courier.renew(parcel)
             except CorruptState as error:
-                self._say_unreadable(parcel.key, error)
+                say_unreadable(error, self._verb)
             else:
                 kept += [] if renewed is None else [renewed]
         return kept

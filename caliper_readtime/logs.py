@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from caliper_readtime.errors import CorruptState
 
 logger: Final = logging.getLogger("caliper_readtime")
 logger.addHandler(logging.NullHandler())
@@ -21,3 +24,14 @@ def say(level: int, message: str, /, *, cause: BaseException | None = None, **fi
     if logger.isEnabledFor(level):
         pairs = "".join(f" {name}={value}" for name, value in fields.items())
         logger.log(level, "%s%s", message, pairs, extra=fields, exc_info=cause, stacklevel=2)
+
+
+def say_unreadable(error: CorruptState, doing: str) -> None:
+    """Tell the operator of a stored state that cannot be read and was left as it is, while the others go on."""
+    say(
+        logging.ERROR,
+        f"{doing}: a stored state cannot be read, its time waits until somebody looks at it",
+        reader_sourced_id=error.reader_sourced_id,
+        resource_id=error.resource_id,
+        error=str(error),
+    )

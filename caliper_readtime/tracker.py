@@ -15,7 +15,7 @@ from caliper_readtime.caliper import key_of, reduced
 from caliper_readtime.courier import Courier
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.flushing import Flush
-from caliper_readtime.logs import logger, say
+from caliper_readtime.logs import logger, say, say_unreadable
 from caliper_readtime.model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime.policy import Completion, ReadTimePolicy
 from caliper_readtime.reporting import Reporting
@@ -385,13 +385,7 @@ class ReadTimeTracker:
         try:
             return self._seen(key)
         except CorruptState as error:
-            say(
-                logging.ERROR,
-                "a stored state cannot be read, its time waits until somebody looks at it",
-                reader_sourced_id=key.reader_sourced_id,
-                resource_id=key.resource_id,
-                error=str(error),
-            )
+            say_unreadable(error, "states")
             return None
 
     def _reader_key(self, reader: Reader | str) -> str:

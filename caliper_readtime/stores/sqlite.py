@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sqlite3
 import time
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from caliper_readtime.errors import ConfigurationError, CorruptState, StoreUnavailable
-from caliper_readtime.logs import say
+from caliper_readtime.logs import say_unreadable
 from caliper_readtime.state import Key, Meter, ReadTimeState
 from caliper_readtime.stores.codec import (
     SCHEMA,
@@ -263,13 +262,7 @@ class SqliteStateStore(SurvivesFork):
                 try:
                     states.append(_state(key, _found(sqlite, key)))
                 except CorruptState as error:
-                    say(
-                        logging.ERROR,
-                        "parked events cannot be read",
-                        reader_sourced_id=key.reader_sourced_id,
-                        resource_id=key.resource_id,
-                        error=str(error),
-                    )
+                    say_unreadable(error, "parked")
         return tuple(states)
 
     def delete(self, reader: str, /) -> int:
