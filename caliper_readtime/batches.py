@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from caliper_readtime.courier import Courier, Parcel
+    from caliper_readtime.model import Reader
     from caliper_readtime.state import ReadTimeState
 
 #: Events in one envelope, unless the emitter states fewer.
@@ -55,11 +56,13 @@ class Round:
         return self.stopped_by is not None
 
     def take(
-        self, key: Key, caller: Caller, *, idle_ms: int = 0, retries: bool = True
+        self, key: Key, caller: Caller, *, reader: Reader | None = None, idle_ms: int = 0, retries: bool = True
     ) -> tuple[Taken, ReadTimeState | None, Parcel | None] | None:
         """Ask for a claim; None where the state cannot be read, which must not sink the others."""
         try:
-            taken, state, parcel = self._courier.take(key, self._owner, caller, idle_ms=idle_ms, retries=retries)
+            taken, state, parcel = self._courier.take(
+                key, self._owner, caller, reader=reader, idle_ms=idle_ms, retries=retries
+            )
         except CorruptState as error:
             say_unreadable(error, self._verb)
             return None
@@ -189,7 +192,8 @@ class Round:
             self._released(parcel, error)
 
     def _stop(self, reason: str, error: EmitError) -> None:
-        self.stopped_by, self.error = reason, error
+        if self.stopped_by is None:
+            self.stopped_by, self.error = reason, error
 
     def _give_back(self, parcels: Sequence[Parcel]) -> None:
         error = self.error or EmitterUnavailable("the time budget of this round is used up")

@@ -6,7 +6,7 @@ import json
 from enum import StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import SplitResult, quote, unquote, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
 import attrs
@@ -54,9 +54,12 @@ def reduced(given: str, field: str, oneroster_url: str | None) -> str:
     checks.identifier(given, field)
     if not checks.is_url(given):
         return given
-    if oneroster_url is not None:
+    if oneroster_url is None:
+        if ROSTERING in given:
+            raise InvalidInput(field, "is a OneRoster URL, whose id only a tracker with events= can tell: pass them")
+    else:
         base, url = urlsplit(oneroster_url), urlsplit(checks.to_uri(given))
-        same_host = (base.scheme, base.netloc.lower()) == (url.scheme, url.netloc.lower())
+        same_host = _origin(base) == _origin(url)
         prefix = base.path.rstrip("/") + "/"
         if same_host and url.path.startswith(prefix):
             try:
@@ -66,6 +69,10 @@ def reduced(given: str, field: str, oneroster_url: str | None) -> str:
             if len(url.path.rstrip("/")) < len(prefix):
                 raise InvalidInput(field, "this URL names no id")
     return checks.text(given, field, checks.MAX_ID)
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
 def _derived_id(*parts: object) -> str:

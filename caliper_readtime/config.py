@@ -71,7 +71,8 @@ class Parts:
 
 def prefixed(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings whose names carry the prefix, without it."""
-    return {name.removeprefix(PREFIX): value for name, value in mapping.items() if name.startswith(PREFIX)}
+    ours = ((str(name), value) for name, value in mapping.items() if str(name).upper().startswith(PREFIX))
+    return {name[len(PREFIX) :]: value for name, value in ours}
 
 
 def parts(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parts:

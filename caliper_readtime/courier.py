@@ -20,7 +20,7 @@ from caliper_readtime.errors import (
 )
 from caliper_readtime.logs import say
 from caliper_readtime.policy import ReadTimePolicy
-from caliper_readtime.protocols import NeedsSensor, ReadsBack, StatesDeadline
+from caliper_readtime.protocols import LimitsBatch, NeedsSensor, ReadsBack, StatesDeadline
 from caliper_readtime.results import Outcome, Report
 from caliper_readtime.transitions import (
     Accepted,
@@ -123,7 +123,9 @@ class Courier:
             raise ConfigurationError(
                 "an emitter needs TimeSpentEvents to build its events: pass events=TimeSpentEvents(…)"
             )
-        self._deadline = emitter.deadline_seconds if isinstance(emitter, StatesDeadline) else 0.0
+        self._deadline = _deadline_of(emitter)
+        if isinstance(emitter, LimitsBatch) and (not isinstance(emitter.max_batch, int) or emitter.max_batch < 1):
+            raise ConfigurationError("the emitter's max_batch must be a whole number of at least 1")
         # PROTOCOL: the tracker refuses an emitter that states a deadline not below the lease.
         if self._deadline >= policy.lock_seconds:
             raise ConfigurationError(
@@ -222,7 +224,7 @@ class Courier:
         if not asked or not isinstance(self.emitter, ReadsBack) or not getattr(self.emitter, "read_back", True):
             return list(parcels)
         try:
-            held = self.emitter.held(asked)
+            held = frozenset(self.emitter.held(asked))
         except Exception as error:  # noqa: BLE001 - not knowing is no reason not to send the same event again
             say(logging.WARNING, "read-back failed, sending again", error=type(error).__name__, events=len(asked))
             held = frozenset()
@@ -383,6 +385,15 @@ def waiting(key: Key, parked: Parked, state: ReadTimeState | None) -> Report:
         status=parked.status,
     )
     return Report(Outcome.PARKED, *key, event_ids=error.event_ids, state=state, error=error, retry_at=retry_at(state))
+
+
+def _deadline_of(emitter: object) -> float:
+    if not isinstance(emitter, StatesDeadline):
+        return 0.0
+    try:
+        return to_ms(emitter.deadline_seconds, "deadline_seconds") / 1000
+    except InvalidInput as error:
+        raise ConfigurationError(f"the emitter's {error}") from error
 
 
 def _reason(error: EmitError) -> str:

@@ -13,6 +13,7 @@ from caliper_readtime.errors import CorruptState, EmitterUnavailable
 from caliper_readtime.logs import say
 from caliper_readtime.protocols import ReadsBack
 from caliper_readtime.results import FlushReport, Outcome, Report
+from caliper_readtime.state import MAX_PARKED
 from caliper_readtime.transitions import Caller, Took
 from caliper_readtime.units import to_epoch_ms
 
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from caliper_readtime.courier import Courier, Parcel
+    from caliper_readtime.model import Reader
     from caliper_readtime.state import Key, ReadTimeState
+    from caliper_readtime.transitions import Taken
 
 #: How often a waiting flush looks again.
 POLL_SECONDS: Final = 0.05
@@ -31,9 +34,12 @@ RECENT_MS: Final = 60_000
 class Flush:
     """Claims, sends, waits for others' claims, and asks the endpoint, all within one time budget."""
 
-    def __init__(self, courier: Courier, owner: str, keys: Sequence[Key], *, wait_seconds: float) -> None:
+    def __init__(
+        self, courier: Courier, owner: str, keys: Sequence[Key], *, reader: Reader | None, wait_seconds: float
+    ) -> None:
         self._courier = courier
         self._keys = keys
+        self._reader = reader
         self._round = Round(courier, owner, FLUSH)
         self._until = courier.monotonic() + wait_seconds
         self._others: dict[Key, Report] = {}  # claims that somebody else holds
@@ -67,7 +73,7 @@ class Flush:
         parcels: list[Parcel] = []
         self._others = {}
         for key in dict.fromkeys(keys):
-            answer = self._round.take(key, Caller.EXPLICIT)
+            answer = self._taken(key)
             if answer is None:
                 error = EmitterUnavailable(f"the stored state of article {key.resource_id} cannot be read")
                 self._stuck[key] = Report(Outcome.FAILED, *key, error=error)
@@ -80,6 +86,16 @@ class Flush:
             elif taken.took is Took.NOTHING and taken.parked is not None:
                 self._stuck.setdefault(key, waiting(key, taken.parked, state))
         return parcels
+
+    def _taken(self, key: Key) -> tuple[Taken, ReadTimeState | None, Parcel | None] | None:
+        """Ask for a claim; events that cannot be built are stepped over, as long as there is room to set them aside."""
+        while True:
+            answer = self._round.take(key, Caller.EXPLICIT, reader=self._reader)
+            if answer is None or answer[0].took is not Took.UNBUILDABLE:
+                return answer
+            state = answer[1]
+            if state is None or len(state.ledger.parked) >= MAX_PARKED:
+                return answer
 
     def _loaded(self) -> list[ReadTimeState | None]:
         """Return the states as they stand now, but for those that cannot be read."""
@@ -100,7 +116,7 @@ class Flush:
     def _reports(self) -> tuple[Report, ...]:
         """Return one report for each article that had something: its events together, its last word."""
         merged: dict[tuple[str, str], Report] = {}
-        for report in (*self._stuck.values(), *self._round.reports, *self._others.values()):
+        for report in (*self._round.reports, *self._others.values(), *self._stuck.values()):
             name = (report.reader_sourced_id, report.resource_id)
             merged[name] = merge(merged[name], report) if name in merged else report
         return tuple(merged.values())
@@ -118,7 +134,7 @@ class Flush:
                     wanted.add(entry.event_id)
         while wanted:
             try:
-                wanted -= emitter.held(sorted(wanted))
+                wanted -= frozenset(emitter.held(sorted(wanted)))
             except Exception as error:  # noqa: BLE001 - what was sent is sent: asked again, as long as there is time
                 say(logging.WARNING, f"{FLUSH}: the endpoint cannot be asked", error=type(error).__name__)
             if wanted and not self._waited():

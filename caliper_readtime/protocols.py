@@ -62,29 +62,29 @@ class StateStore(Protocol):
         durable more lazily (a crash may then lose the last heartbeats, but must never lose a claim).
         """
 
-    def load(self, key: Key, now: int | None = None, /) -> ReadTimeState | None:
+    def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
 
-    def keys(self, reader: str, now: int | None = None, /) -> tuple[Key, ...]:
+    def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
 
-    def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
+    def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come; of one shard oldest first, and fair over shards.
 
         An entry that is ``soft`` (an active reader's unreported time) must be ``idle_ms`` old as well; the others
         (leases, back-offs, deferrals, retries) have come at their own time: from that very millisecond on.
         """
 
-    def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
+    def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events, in any order."""
 
-    def delete(self, reader: str, /) -> int:
+    def delete(self, reader: str) -> int:
         """Remove every state, due entry and index entry of a reader in one atomic step; return how many states."""
 
-    def now(self, key: Key | None = None, /) -> int:
+    def now(self, key: Key | None = None) -> int:
         """Return the store's own clock (of the shard that holds ``key``), in milliseconds since the epoch."""
 
-    def meta(self, expected: Mapping[str, str], /) -> None:
+    def meta(self, expected: Mapping[str, str]) -> None:
         """Record what this store is used for, and compare with what earlier users recorded.
 
         Args:
@@ -95,7 +95,7 @@ class StateStore(Protocol):
             ConfigurationError: a recorded fact differs; the message names both values, and nothing was written.
         """
 
-    def swept(self, now: int | None = None, /) -> None:
+    def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run; a good moment to remove what has expired."""
 
     def last_sweep(self) -> int | None:

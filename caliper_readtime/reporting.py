@@ -53,7 +53,7 @@ class Reporting:
                 error=type(error).__name__,
                 then="the heartbeat was accepted, the sweeper will report it",
             )
-            return Report(Outcome.FAILED, *key, error=failure)
+            return self._courier.told(Report(Outcome.FAILED, *key, error=failure))
 
     def report(
         self, key: Key, caller: Caller, reader: Reader | None, article: Article | None, *, finalize: bool

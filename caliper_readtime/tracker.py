@@ -285,7 +285,7 @@ class ReadTimeTracker:
         """Report everything that a reader has unreported, in as few envelopes as possible. Call it before banking.
 
         Args:
-            reader: whose time.
+            reader: whose time; a ``Reader`` refreshes the stored context, which heals what was refused for it.
             resource_ids: only these articles.
             wait_seconds: how long to wait for claims that others hold, and for the confirmation.
             confirm: ask the endpoint until it holds what was sent.
@@ -308,7 +308,9 @@ class ReadTimeTracker:
         keys = self._store.keys(sourced_id, self._courier.now())
         if resource_ids is not None:
             keys = tuple(key for key in keys if key.resource_id in wanted)
-        return Flush(self._courier, uuid4().hex, keys, wait_seconds=wait).run(confirm=confirm)
+        known_reader = attrs.evolve(reader, sourced_id=sourced_id) if isinstance(reader, Reader) else None
+        flush = Flush(self._courier, uuid4().hex, keys, reader=known_reader, wait_seconds=wait)
+        return flush.run(confirm=confirm)
 
     def sweep(
         self, *, idle_seconds: float = 60.0, limit: int = 1000, budget_seconds: float | None = None
@@ -337,16 +339,20 @@ class ReadTimeTracker:
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
         key, _, _ = self._identify(reader, article)
+        self._compare()
         return self._seen(key)
 
     def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
         """Return every state of a reader; one that cannot be read is logged and left out."""
-        keys = self._store.keys(self._reader_key(reader), self._courier.now())
+        sourced_id = self._reader_key(reader)
+        self._compare()
+        keys = self._store.keys(sourced_id, self._courier.now())
         return tuple(state for state in map(self._readable, keys) if state is not None)
 
     def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
         """Return refused events, at most ``limit``."""
         checks.count(limit, "limit")
+        self._compare()
         now = self._courier.moment()
         return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
 
@@ -370,6 +376,7 @@ class ReadTimeTracker:
         End the reader's sessions first: a page that is still open would count anew.
         """
         sourced_id = self._reader_key(reader)
+        self._compare()
         forgotten = self._store.delete(sourced_id)
         while self._store.keys(sourced_id, self._courier.now()):
             forgotten += self._store.delete(sourced_id)

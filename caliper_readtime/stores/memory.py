@@ -79,18 +79,18 @@ class InMemoryStateStore(SurvivesFork):
         if not keys:
             del self._readers[key.reader_sourced_id]
 
-    def load(self, key: Key, now: int | None = None, /) -> ReadTimeState | None:
+    def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
         with self.lock:
             return self._alive(key, self.now() if now is None else now)
 
-    def keys(self, reader: str, now: int | None = None, /) -> tuple[Key, ...]:
+    def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
         with self.lock:
             moment = self.now() if now is None else now
             return tuple(key for key in tuple(self._readers.get(reader, ())) if self._alive(key, moment) is not None)
 
-    def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
+    def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         with self.lock:
             moment = self.now() if now is None else now
@@ -101,12 +101,12 @@ class InMemoryStateStore(SurvivesFork):
             )
             return tuple(key for _, key in nsmallest(limit, come, key=itemgetter(0)))
 
-    def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
+    def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events."""
         with self.lock:
             return tuple(self._states[key] for key in tuple(self._parked)[:limit])
 
-    def delete(self, reader: str, /) -> int:
+    def delete(self, reader: str) -> int:
         """Remove everything of a reader; return how many states."""
         with self.lock:
             keys = tuple(self._readers.get(reader, ()))
@@ -114,11 +114,11 @@ class InMemoryStateStore(SurvivesFork):
                 self._remove(key)
             return len(keys)
 
-    def now(self, key: Key | None = None, /) -> int:  # noqa: ARG002 - one clock for every key
+    def now(self, key: Key | None = None) -> int:  # noqa: ARG002 - one clock for every key
         """Return this machine's clock."""
         return time.time_ns() // 1_000_000
 
-    def meta(self, expected: Mapping[str, str], /) -> None:
+    def meta(self, expected: Mapping[str, str]) -> None:
         """Record what this store is used for, or compare.
 
         Raises:
@@ -128,7 +128,7 @@ class InMemoryStateStore(SurvivesFork):
             compare_meta(self._meta, expected)
             self._meta.update(expected)
 
-    def swept(self, now: int | None = None, /) -> None:
+    def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run."""
         self._swept = self.now() if now is None else now
 

@@ -219,7 +219,7 @@ class SqliteStateStore(SurvivesFork):
                     sqlite.execute(_WRITE, _row(key, new))
             return result, new
 
-    def load(self, key: Key, now: int | None = None, /) -> ReadTimeState | None:
+    def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
         with self._reading as sqlite:
             row = _found(sqlite, key)
@@ -227,7 +227,7 @@ class SqliteStateStore(SurvivesFork):
         moment = self.now() if now is None else now
         return None if state is None or _expired(state, moment) else state
 
-    def keys(self, reader: str, now: int | None = None, /) -> tuple[Key, ...]:
+    def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
         moment = self.now() if now is None else now
         with self._reading as sqlite:
@@ -237,7 +237,7 @@ class SqliteStateStore(SurvivesFork):
             ).fetchall()
         return tuple(Key(*row) for row in rows)
 
-    def due(self, limit: int, now: int | None = None, idle_ms: int = 0, /) -> tuple[Key, ...]:
+    def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         moment = self.now() if now is None else now
         with self._reading as sqlite:
@@ -251,7 +251,7 @@ class SqliteStateStore(SurvivesFork):
             ).fetchall()
         return tuple(Key(reader, resource) for _, reader, resource in rows)
 
-    def parked(self, limit: int, /) -> tuple[ReadTimeState, ...]:
+    def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events; one that cannot be read is logged and left out."""
         states: list[ReadTimeState] = []
         with self._reading as sqlite:
@@ -265,16 +265,16 @@ class SqliteStateStore(SurvivesFork):
                     say_unreadable(error, "parked")
         return tuple(states)
 
-    def delete(self, reader: str, /) -> int:
+    def delete(self, reader: str) -> int:
         """Remove everything of a reader in one transaction; return how many states."""
         with self._writing as sqlite:
             return sqlite.execute("DELETE FROM state WHERE reader = ?", (reader,)).rowcount
 
-    def now(self, key: Key | None = None, /) -> int:  # noqa: ARG002 - one clock for every key
+    def now(self, key: Key | None = None) -> int:  # noqa: ARG002 - one clock for every key
         """Return this machine's clock, which every user of the file shares."""
         return time.time_ns() // 1_000_000
 
-    def meta(self, expected: Mapping[str, str], /) -> None:
+    def meta(self, expected: Mapping[str, str]) -> None:
         """Record what this file is used for, or compare.
 
         Raises:
@@ -285,7 +285,7 @@ class SqliteStateStore(SurvivesFork):
             compare_meta(dict(sqlite.execute("SELECT name, value FROM meta").fetchall()), facts)
             sqlite.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", facts.items())
 
-    def swept(self, now: int | None = None, /) -> None:
+    def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run, and remove what has expired."""
         moment = self.now() if now is None else now
         with self._beating as sqlite:

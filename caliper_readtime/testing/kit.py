@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from caliper_readtime.caliper import ROSTERING
 from caliper_readtime.model import Article, Reader
 from caliper_readtime.testing.banking import active_seconds
 from caliper_readtime.units import to_epoch_ms
@@ -85,7 +86,8 @@ class RecordingEmitter:
 
 
 def _names(uri: str, wanted: str) -> bool:
-    return wanted in (uri, unquote(uri), unquote(uri.rpartition("/")[2]))
+    # A URL elsewhere is an id of its own, and its last segment none.
+    return wanted in (uri, unquote(uri), unquote(uri.rpartition("/")[2]) if ROSTERING in uri else uri)
 
 
 class FlakyEmitter:

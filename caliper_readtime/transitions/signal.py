@@ -86,7 +86,7 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
         )
     # PROTOCOL: a state born by a view opened state_ttl ago or earlier takes the total so far as known (M).
     reborn = signal.opened_ms is not None and now - signal.opened_ms >= policy.state_ttl_ms
-    open_for = 0 if signal.opened_ms is None or reborn else now - signal.opened_ms
+    open_for = 0 if signal.opened_ms is None else now - signal.opened_ms
     allowed = max(policy.heartbeat_ms, open_for) + policy.leeway_ms
     total = _capped(signal, now)
     known = total if reborn else signal.acknowledged_ms
@@ -201,7 +201,7 @@ def _counts_as_read(policy: ReadTimePolicy, meter: Meter, ledger: Ledger) -> boo
     if policy.completion_dwell_ms is not None and meter.cumulative_ms >= policy.completion_dwell_ms:
         return True
     position, duration = meter.position_ms, ledger.duration_ms
-    return position is not None and duration is not None and position >= duration * policy.completion_ratio
+    return position is not None and duration is not None and position / duration >= policy.completion_ratio
 
 
 def _wanting(signal: Signal, state: ReadTimeState, now: int) -> ReadTimeState:

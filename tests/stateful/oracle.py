@@ -47,6 +47,10 @@ class AcceptedTime:
             self.granted = max(policy.heartbeat_ms, now - opened) + policy.leeway_ms
         elif claimed:
             self.granted += max(0, now - self.last)
+        drawn = signal.heartbeat_id == signal.nonce
+        if signal.view_id is None and signal.heartbeat_id not in self.beats and (first or claimed or not drawn):
+            # PROTOCOL: a known id is a duplicate whatever its delta, so an id that claimed nothing is known as well.
+            remember(self.beats, signal.heartbeat_id, total)
         if not claimed and not first:
             return 0
         accepted = min(claimed, self.granted - self.spent)
@@ -56,17 +60,22 @@ class AcceptedTime:
         self.clamped += claimed - accepted
         self.granted = min(self.granted, self.spent + policy.catch_up_ms)
         self.last = now if first else max(self.last, now)
-        ring, name = (self.beats, signal.heartbeat_id) if signal.view_id is None else (self.views, signal.view_id)
-        ring[name] = total
-        ring.move_to_end(name)
-        if len(ring) > MAX_VIEWS:
-            ring.popitem(last=False)
+        if signal.view_id is not None:
+            remember(self.views, signal.view_id, total)
         return accepted
 
     @property
     def bound(self):
         """The most that wall time allows."""
         return self.last - self.began + self.policy.heartbeat_ms + self.policy.leeway_ms
+
+
+def remember(ring, name, total):
+    """Put a name at the end of a ring of bounded size."""
+    ring[name] = total
+    ring.move_to_end(name)
+    if len(ring) > MAX_VIEWS:
+        ring.popitem(last=False)
 
 
 def faults_in(state):

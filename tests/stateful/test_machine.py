@@ -33,7 +33,9 @@ READERS, ARTICLES = ("anna", "ben"), ("owls", "bees")
 KEYS = [Key(reader, what) for reader in READERS for what in ARTICLES]
 EVERYTHING = 10_000
 readers, whats, keys = st.sampled_from(READERS), st.sampled_from(ARTICLES), st.sampled_from(KEYS)
-views = st.sampled_from([f"view-{number}" for number in range(20)])
+# A few names, so that they come again, and more of them than a state remembers.
+numbers = st.one_of(st.integers(0, 2), st.integers(0, 20))
+views, beats = (numbers.map(f"{kind}-{{}}".format) for kind in ("view", "beat"))
 seconds = st.one_of(st.floats(0, 120), st.floats(0, 100_000), st.sampled_from([0.0, 0.0005, 0.999, 1.0, 86_400.0]))
 waits = st.one_of(st.floats(0, 60), st.sampled_from([0.001, 31.0, 3601.0, 86_401.0, 40 * 86_400.0, -3.0]))
 policies = st.builds(
@@ -83,6 +85,7 @@ class TwoStores(RuleBasedStateMachine):
         self.worlds = [World(InOrder(s), policy, max_batch=max_batch, read_back=read_back, at=self.at) for s in stores]
         self.trackers = [world.tracker() for world in self.worlds]
         self.calls = 0
+        self.totals = {}
         self.crash_at = None  # name of the boundary at which the next call dies
 
     def teardown(self):
@@ -110,14 +113,39 @@ class TwoStores(RuleBasedStateMachine):
                         self.trackers[side] = world.tracker()
         assert outcomes[0] == outcomes[1]
 
-    @rule(key=keys, view=views, total=seconds, known=seconds, opened=st.none() | seconds, position=st.none() | seconds)
-    def observe(self, key, view, total, known, opened, position):
+    @rule(key=keys, gaps=st.lists(st.floats(0.5, 40), min_size=1, max_size=3))
+    def read(self, key, gaps):
+        """Honest time of one long view."""
+        for gap in (0, *gaps):
+            self.wait(gap)
+            self.totals[key] = self.totals.get(key, 0.0) + gap
+            who = key if self.worlds[0].load(key) else named(key)
+            self.both("observe", *who, PageView("long", self.totals[key]))
+
+    @rule(
+        key=keys, gaps=st.lists(st.floats(1, 40), min_size=1, max_size=2), verb=st.sampled_from(["partial", "finalize"])
+    )
+    def read_and_report(self, key, gaps, verb):
+        self.read(key, gaps)
+        self.both(verb, *key)
+
+    @rule(
+        key=keys,
+        view=views,
+        total=seconds,
+        known=seconds,
+        opened=st.none() | seconds,
+        position=st.none() | seconds,
+        bare=st.booleans(),
+    )
+    def observe(self, key, view, total, known, opened, position, bare):
+        """Anything that a browser may claim."""
         more = {} if opened is None else {"opened_at": self.worlds[0].clock() - timedelta(seconds=opened)}
         if position is not None:
             more |= {"position_seconds": position, "duration_seconds": 100.0}
-        self.both("observe", *named(key), PageView(view, total, known), **more)
+        self.both("observe", *(key if bare else named(key)), PageView(view, total, known), **more)
 
-    @rule(key=keys, delta=seconds, beat=st.sampled_from([f"beat-{number}" for number in range(20)]), bare=st.booleans())
+    @rule(key=keys, delta=seconds, beat=st.none() | beats, bare=st.booleans())
     def accumulate(self, key, delta, beat, bare):
         self.both("accumulate", *(key if bare else named(key)), delta, heartbeat_id=beat)
 
@@ -125,12 +153,18 @@ class TwoStores(RuleBasedStateMachine):
     def report(self, key, verb, bare, defer):
         self.both(verb, *(key if bare else named(key)), defer=defer)
 
-    @rule(key=keys, boundary=st.sampled_from(["Take after", "emit before", "emit after", "Commit after"]))
-    def die(self, key, boundary):
+    @rule(
+        key=keys,
+        boundary=st.sampled_from(["Take after", "emit before", "emit after", "Commit after", "Refuse before"]),
+        wait=st.sampled_from([0.0, 31.0]),
+    )
+    def die(self, key, boundary, wait):
         """A process dies while it reports: its claim stays, and the next calls are IN_FLIGHT or take it over."""
+        self.read(key, [5.0])
         self.crash_at = boundary
-        self.both("finalize", *named(key))
+        self.both("finalize", *key)
         self.crash_at = None
+        self.wait(wait)
 
     @rule(reader=readers, some=st.none() | st.just(["owls"]), confirm=st.booleans())
     def flush(self, reader, some, confirm):
@@ -140,20 +174,23 @@ class TwoStores(RuleBasedStateMachine):
     def sweep(self, idle, limit):
         self.both("sweep", idle_seconds=idle, limit=limit)
 
-    @rule(key=keys)
-    def unpark(self, key):
-        self.both("unpark", *key)
+    @rule(key=keys, address=st.sampled_from(["bad@example.org", "bad@example.org", "good@example.org", None]))
+    def address(self, key, address):
+        """The reader's address changes, or an operator unparks."""
+        if address is None:
+            self.both("unpark", *key)
+        else:
+            self.both("partial", Reader(key.reader_sourced_id, address), key.resource_id, defer=True)
 
-    @rule(key=keys, address=st.sampled_from(["bad@example.org", "good@example.org"]))
-    def correct(self, key, address):
-        self.both("partial", Reader(key.reader_sourced_id, address), key.resource_id, defer=True)
-
-    @rule(reader=readers, number=st.integers(0, 4))
+    @rule(reader=readers, number=st.integers(0, 9))
     def forget(self, reader, number):
-        if not number:  # rare, or no history grows long
+        if number == 7:  # rare, or no history grows long
             self.both("forget", reader)
+        else:
+            self.both("states", reader)
+            self.both("parked", limit=3)
 
-    @rule(mood=st.sampled_from(["ok", "ok", "down", "forbidden", "broken"]))
+    @rule(mood=st.sampled_from(["ok", "ok", "ok", "ok", "down", "forbidden", "broken"]))
     def mood(self, mood):
         for world in self.worlds:
             world.endpoint.mood = mood
@@ -163,11 +200,6 @@ class TwoStores(RuleBasedStateMachine):
         for world in self.worlds:
             world.clock.advance(wait)
             world.monotonic += max(0.0, wait)
-
-    @rule(reader=readers)
-    def look(self, reader):
-        self.both("states", reader)
-        self.both("parked", limit=3)
 
     @invariant()
     def agree(self):
@@ -216,6 +248,7 @@ def told(result):
 signals = st.tuples(
     waits,
     st.none() | views,
+    beats,
     seconds,
     st.one_of(st.just(0.0), seconds),
     st.none() | st.floats(-10, 100_000),
@@ -227,11 +260,11 @@ def test_no_history_goes_beyond_wall_time(policy, history):
     """PROTOCOL: cumulative <= (last sync - first sync or opening) + heartbeat + leeway over any history."""
     clock, state, model = ManualClock(START), None, AcceptedTime(policy)
     reader, what = named(KEYS[0])
-    for number, (wait, view, claimed, known, opened) in enumerate(history):
+    for number, (wait, view, beat, claimed, known, opened) in enumerate(history):
         clock.advance(wait)
         now = to_epoch_ms(clock(), "clock")
         opened_ms = None if view is None or opened is None else now - round(opened * 1000)
-        beat, known_ms = f"beat-{number % 20}", round(known * 1000)
+        known_ms = round(known * 1000)
         signal = Signal(policy, f"{number:032x}", round(claimed * 1000), reader, what, beat, view, known_ms, opened_ms)
         state, counted = signal(state, now)
         assert counted.accepted_ms == model.hear(signal, now)

@@ -195,7 +195,7 @@ def test_a_corrected_reader_is_flushed(scene: Scene):
     with pytest.raises(EventRejected):
         scene.tracker.partial(ANNA, OWLS)
     scene.tracker.accumulate(Reader("anna", "right@example.org"), OWLS, 0)
-    flushed = scene.tracker.flush_reader(ANNA)
+    flushed = scene.tracker.flush_reader("anna")
     assert (flushed.settled, flushed.seconds_sent) == (True, 30.0)
 
 
