@@ -339,20 +339,16 @@ class ReadTimeTracker:
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
         key, _, _ = self._identify(reader, article)
-        self._compare()
         return self._seen(key)
 
     def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
         """Return every state of a reader; one that cannot be read is logged and left out."""
-        sourced_id = self._reader_key(reader)
-        self._compare()
-        keys = self._store.keys(sourced_id, self._courier.now())
+        keys = self._store.keys(self._reader_key(reader), self._courier.now())
         return tuple(state for state in map(self._readable, keys) if state is not None)
 
     def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
         """Return refused events, at most ``limit``."""
         checks.count(limit, "limit")
-        self._compare()
         now = self._courier.moment()
         return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
 

@@ -161,16 +161,13 @@ def test_on_report_hears_of_a_finalize_that_failed_at_the_store():
 
 
 def test_two_tenants_cannot_mix():
-    """DESIGN: a store that is in use for another sensor is a ConfigurationError for every verb, forget first."""
+    """DESIGN: a store that is in use for another sensor is a ConfigurationError for every verb that writes."""
     store = InMemoryStateStore()
     tracker, _, _ = tracker_of(store=store)
     tracker.accumulate(READER, ARTICLE, 10.0)
     other = ReadTimeTracker(store, RecordingEmitter(), events("https://other.example.org"))
     for verb, args in (
         ("forget", ("u1",)),
-        ("state", ("u1", "x1")),
-        ("states", ("u1",)),
-        ("parked", ()),
         ("sweep", ()),
         ("flush_reader", ("u1",)),
     ):
