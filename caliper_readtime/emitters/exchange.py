@@ -102,12 +102,14 @@ class Exchange:
         except requests.RequestException as error:
             raise self._silent(error, event_ids) from error
         except ValueError:
-            # http.client quotes a header that it cannot send, and that may be a token: no cause.
-            raise EndpointRefused(
-                f"{self._where} cannot be asked: the auth sets a header that cannot be sent", event_ids=event_ids
-            ) from None
+            response = None
         except Exception as error:
             raise self._silent(error, event_ids) from error
+        if response is None:
+            # http.client quotes a header that it cannot send, and that may be a token: nothing is chained.
+            raise EndpointRefused(
+                f"{self._where} cannot be asked: the auth sets a header that cannot be sent", event_ids=event_ids
+            )
         if response.status_code < HTTPStatus.OK:
             self._session.close()  # the real answer is still to come, and is not the next request's
         asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))

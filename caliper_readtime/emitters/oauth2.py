@@ -129,6 +129,7 @@ class ClientCredentials:
 
     def _fetch(self) -> _Token:
         started = time.monotonic()
+        failure: EmitterUnavailable | None = None
         try:
             with within(self._timeout), self._session() as session:
                 fetched = session.fetch_token(
@@ -141,10 +142,14 @@ class ClientCredentials:
             life = float(fetched.get("expires_in") or DEFAULT_EXPIRY_SECONDS)
         except EmitError:
             raise
-        except Exception as error:
-            raise EmitterUnavailable(
+        except Exception as error:  # noqa: BLE001 - raised below
+            failure = EmitterUnavailable(
                 f"no token from {self._address.where} ({type(error).__name__}): try again later"
-            ) from error
+            )
+            # Other errors may quote the answer, so they are not chained.
+            failure.__cause__ = error if isinstance(error, OSError) else None
+        if failure is not None:
+            raise failure
         if not isinstance(text, str) or not _BEARER.fullmatch(text):
             raise EmitterUnavailable(f"{self._address.where} answered without a usable token")
         return _Token(text, started + life - min(self._leeway, life / 2))

@@ -19,7 +19,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError
 
 from caliper_readtime.emitters.deadline import cut
 
@@ -60,6 +60,12 @@ class _Response(http.client.HTTPResponse):
         super().__init__(sock, *args, **kwargs)
         self.fp.close()
         self.fp = io.BufferedReader(_Reader(sock))
+
+    def begin(self) -> None:
+        super().begin()
+        # urllib3 would log a header that cannot be read, whole, with the URL's query.
+        self.msg.defects.clear()
+        self.msg.set_payload("")
 
 
 class _Connection(HTTPConnection):
@@ -130,22 +136,39 @@ class _Adapter(HTTPAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
+        failure: requests.RequestException | None = None
         try:
             response = super().send(request, stream=True, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
         except requests.RequestException as error:
-            inner = error.args[0] if error.args else ""
-            # urllib3's text for giving up quotes the URL with its query, which may hold a key.
-            raise type(error)(str(getattr(inner, "reason", inner))) from None
-        try:
-            content = _decompressed(_read(response.raw), response.headers.get("Content-Encoding", ""))
-        except (HTTPError, OSError, http.client.HTTPException) as error:
-            raise requests.ConnectionError(f"the answer broke off: {error}") from error
-        finally:
-            response.close()  # a connection that was read to the answer's end is back in its pool already
+            failure = type(error)(_words(error))
+        else:
+            try:
+                content = _decompressed(_read(response.raw), response.headers.get("Content-Encoding", ""))
+            except (HTTPError, OSError, http.client.HTTPException) as error:
+                failure = requests.ConnectionError(f"the answer broke off: {_words(error)}")
+            finally:
+                response.close()  # a connection that was read to the answer's end is back in its pool already
+        if failure is not None:
+            # Outside of the handlers, so that nothing is chained that quotes what _words leaves out.
+            raise failure
         # The only way to hand over content that was read elsewhere.
         response._content = content  # noqa: SLF001
         response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
         return response
+
+
+def _words(error: Exception) -> str:
+    """Return what may be told of an error.
+
+    urllib3's text for giving up quotes the URL with its query, which may hold a key; and http.client quotes what it
+    cannot read of an answer, which may repeat the event.
+    """
+    inner = error.args[0] if isinstance(error, requests.RequestException) and error.args else error
+    inner = getattr(inner, "reason", inner)
+    if isinstance(inner, ProtocolError):
+        inner = next((part for part in inner.args if isinstance(part, Exception)), inner)
+    unread = isinstance(inner, ProtocolError | http.client.HTTPException)
+    return type(inner).__name__ if unread and not isinstance(inner, OSError) else str(inner)
 
 
 def _read(raw: Any) -> bytes:

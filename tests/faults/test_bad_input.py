@@ -332,6 +332,31 @@ def test_ids_that_look_alike_are_kept_apart(make_store, tmp_path):
     store.close()
 
 
+_SAYS = {**WIRED, "below": 99, "above": 1000, "64-bits": 2**63, "text": "422"}
+
+
+@pytest.mark.parametrize("make_store", STORES.values(), ids=STORES)
+@pytest.mark.parametrize("value", _SAYS.values(), ids=_SAYS)
+def test_a_strange_emitter_cannot_spoil_a_state(make_store, tmp_path, value):
+    """Release, park: whatever an emitter's error says of status and Retry-After, what is kept can be read back."""
+    store = make_store(tmp_path)
+    scene = Scene(lambda: store)
+    for error in (
+        EmitterUnavailable("\ud800\x00", status=value, retry_after_seconds=value),
+        EventRejected("\ud800\x00", status=value, body=value),
+    ):
+        scene.read(ANNA, OWLS)
+        scene.emitter.fail(error)
+        with pytest.raises(type(error)):
+            scene.tracker.partial(ANNA, OWLS)
+    (parked,) = scene.tracker.parked()
+    assert parked.status is None
+    assert scene.tracker.unpark(ANNA, OWLS).outcome is Outcome.SENT
+    assert scene.tracker.flush_reader(ANNA).settled
+    assert scene.emitter.seconds(ANNA, OWLS) == 60
+    store.close()
+
+
 def test_every_kind_of_bad_value_was_tried():
     """The table itself: kinds that the plan names, and how many cases there are."""
     kinds = {*NOTHING, *NOT_TEXT, *BAD_TEXT}

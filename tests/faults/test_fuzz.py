@@ -15,6 +15,7 @@ from caliper_readtime import (
     Course,
     EventRejected,
     HistoryEntry,
+    MissingField,
     Outcome,
     PageView,
     Reader,
@@ -34,7 +35,7 @@ from caliper_readtime.stores.codec import (
 from caliper_readtime.units import to_datetime
 from tests.faults.bad_values import problem_text
 from tests.faults.stored import COLUMNS, KINDS, NEWS, NUMBERS, TEXTS, Stored, ledger_of, paths, replaced, with_ledger
-from tests.scenes import ANNA, BEES, BEN, OWLS
+from tests.scenes import ANNA, OWLS
 
 LONG_TEXT = 300
 # What a verb says of one state that cannot be read.
@@ -79,11 +80,21 @@ def survives(stored, raw):
             assert stored.raw() == raw
         except EventRejected:
             assert readable  # it is parked, and must wait
+        except MissingField:
+            assert tracker.state(ANNA, OWLS) is None  # its time to live says that it has expired
+            assert verb == "accumulate-ids"
         else:
             assert readable, verb
             public_face(result if verb == "state" else getattr(result, "state", None))
     others_go_on(stored, raw, readable=readable)
     return readable
+
+
+def sent(result, emitter):
+    """The seconds of each state whose events went out. A victim's own event may have lost anything but its id."""
+    arrived = {event["id"] for event in emitter.events}
+    reports = [report for report in result.reports if arrived.issuperset(report.event_ids)]
+    return {(report.reader_sourced_id, report.resource_id): report.delta_seconds for report in reports}
 
 
 def others_go_on(stored, raw, *, readable):
@@ -92,18 +103,18 @@ def others_go_on(stored, raw, *, readable):
     assert NEWS.resource_id in {state.resource_id for state in tracker.states(ANNA)}
     tracker.parked()
     flushed = tracker.flush_reader(ANNA)
-    assert emitter.seconds(ANNA, NEWS) == 30
+    assert sent(flushed, emitter)["anna", "news"] == 30
     if not readable:
         assert not flushed.settled
         assert [r.outcome for r in flushed.reports if r.resource_id == "owls"] == [Outcome.FAILED]
     tracker, emitter = stored.begin(raw)
     swept = tracker.sweep(idle_seconds=0)
     assert swept.stopped_by == "drained"
-    assert (emitter.seconds(ANNA, NEWS), emitter.seconds(BEN, BEES)) == (30, 30)
+    assert (sent(swept, emitter)["anna", "news"], sent(swept, emitter)["ben", "bees"]) == (30, 30)
     if not readable:
         assert stored.raw() == raw
         assert "anna@example.org" not in repr((swept, flushed))
-    assert tracker.forget(ANNA) == 2
+    assert tracker.forget(ANNA) in (1, 2)  # the victim may have expired
     assert stored.raw() is None
 
 
@@ -118,6 +129,10 @@ JUNK = st.one_of(
     ),
     st.text(max_size=8),
 )
+
+
+# SQLite's numbers have 64 bits. A total of years is left out: it is believed, and goes out in hundreds of events.
+_NUMBERS = st.integers(-(2**63), -1) | st.integers(0, 10**9) | st.integers(LARGEST, 2**63 - 1)
 
 
 @st.composite
@@ -140,7 +155,8 @@ def mutated(draw, rows):
         elif wound == "bytes":
             raw[name] = draw(st.binary(max_size=20))
         else:
-            raw[draw(st.sampled_from(NUMBERS[:5]))] = draw(st.integers(-(2**63), 2**63 - 1) | st.integers(-9, 10**7))
+            number = draw(st.sampled_from(NUMBERS[:5]))
+            raw[number] = draw(_NUMBERS if number == "cumulative_ms" else _NUMBERS | st.integers(0, LARGEST - 1))
     return raw
 
 

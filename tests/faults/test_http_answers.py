@@ -243,7 +243,7 @@ def test_a_token_that_cannot_be_sent_is_not_shown(pair, text):
         raised = timed(emitter.emit, [EVENT]).error
     assert type(raised) is EndpointRefused
     assert raised.__cause__ is None
-    assert raised.__suppress_context__
+    assert raised.__context__ is None
     assert "secret" not in str(raised)
 
 
