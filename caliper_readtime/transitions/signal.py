@@ -96,7 +96,7 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
         cumulative_ms=accepted,
         last_sync_ms=now,
         carry_ms=min(policy.catch_up_ms, allowed - accepted),
-        since_ms=now - accepted,
+        since_ms=max(0, now - accepted),  # a test's clock may stand at the epoch
         clamped_ms=claimed - accepted,
         position_ms=signal.position_ms,
         views=() if signal.view_id is None else ((signal.view_id, total),),
@@ -146,7 +146,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
             cumulative + accepted,
             now if elapsed > 0 else last_sync,
             min(policy.catch_up_ms, allowed - accepted),
-            since if cumulative - ledger.claimed_to_ms >= SECOND else now - accepted,
+            since if cumulative - ledger.claimed_to_ms >= SECOND else max(0, now - accepted),
             clamped_in_all + clamped,
             position if signal.position_ms is None else signal.position_ms,
             views,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -237,3 +237,16 @@ def test_recorded_seconds_tell_ids_from_urls_elsewhere():
     tracker.flush_reader("u1")
     assert emitter.seconds("u1", "leaf") == 7.0
     assert emitter.seconds("u1", "https://other.example/leaf") == 10.0
+
+
+@pytest.mark.parametrize("make_store", STORES.values(), ids=STORES)
+def test_a_clock_may_start_at_the_epoch(make_store, tmp_path):
+    """A host's test clock that stands at 1970 is a clock like any other, on every store."""
+    store, emitter, clock = make_store(tmp_path), RecordingEmitter(), ManualClock(datetime(1970, 1, 1, tzinfo=UTC))
+    tracker = ReadTimeTracker(store, emitter, events(), clock=clock)
+    for _ in range(3):
+        tracker.accumulate(READER, ARTICLE, 5.0)
+        clock.advance(5)
+    assert tracker.finalize("u1", "x1").delta_seconds == 15.0
+    assert emitter.seconds("u1", "x1") == 15.0
+    store.close()
