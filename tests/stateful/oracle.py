@@ -42,7 +42,7 @@ class AcceptedTime:
         if first:
             opened = now if signal.opened_ms is None else min(now, signal.opened_ms)
             if signal.opened_ms is not None and now - opened >= policy.state_ttl_ms:
-                opened, claimed = now, 0
+                claimed = 0
             self.began = opened
             self.granted = max(policy.heartbeat_ms, now - opened) + policy.leeway_ms
         elif claimed:
@@ -119,6 +119,7 @@ class Book:
         self.states = {}  # key -> the state that the last write left
         self.lives = {}  # (key, generation) -> Life
         self.owner_of = {}  # event id -> (key, generation)
+        self.built = {}  # event id -> the context that its newest bytes were built from
         self.leases = {}  # (worker, event id) -> monotonic time at which its lease began
         self.told = {}  # event id -> times that a host was told of its acceptance
         self.arrived = {}  # event id -> its bytes
@@ -150,6 +151,10 @@ class Book:
         self.expect(time.spent <= time.bound, f"{key}: {time.spent} ms accepted, wall time allows {time.bound}")
         for fault in faults_in(state):
             self.expect(False, f"{key}: broken: {fault}")
+        if isinstance(transition, Refuse) and result is Refused.PARKED:
+            # PROTOCOL: set aside with the context it was built from, so that a correction meanwhile heals it.
+            built, parked = self.built[transition.event_id], state.ledger.parked[-1]
+            self.expect(parked.context == built, f"{key}: {transition.event_id} is parked with another context")
         self._leases(key, transition, now, old, state)
         self._claims(key, transition, result, old, state, worker, monotonic)
         self._outcomes(transition, result, old, state)
@@ -181,6 +186,7 @@ class Book:
         if claim is None:
             return
         self.leases[worker, claim.event_id] = monotonic
+        self.built[claim.event_id] = claim.context
         name = (key, state.ledger.generation)
         ranges = self.lives[name].ranges
         known = ranges.setdefault(claim.event_id, (claim.from_ms, claim.to_ms))
@@ -194,6 +200,8 @@ class Book:
         ]
         self.expect(not overlapping, f"{key}: {claim.event_id} overlaps {overlapping}")
         if isinstance(transition, Take):
+            listed = any(entry.event_id == claim.event_id for entry in state.ledger.parked)
+            self.expect(result.retry == listed, f"{key}: {claim.event_id} is a retry of a parked event, or is not")
             before = None if old is None else old.ledger.claim
             held = before is not None and before.event_id == claim.event_id and before.owner
             self.seen["take-overs"] += bool(held) and before.owner != claim.owner

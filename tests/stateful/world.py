@@ -34,10 +34,11 @@ class World:
     ``at`` runs on each side of each effect and is where tests hook in: it may raise, or let others run meanwhile.
     """
 
-    def __init__(self, store, policy, *, max_batch=100, read_back=False, at=lambda name: None):
+    def __init__(self, store, policy, *, max_batch=100, read_back=False, emit_seconds=0.0, at=lambda name: None):
         self.clock = ManualClock(START)
         self.monotonic = 0.0
         self.policy = policy
+        self.emit_seconds = emit_seconds  # how long one emission takes
         self.at = at
         self.worker = None  # who is running
         self.book = Book(policy)
@@ -143,6 +144,7 @@ class FaultyEmitter:
         world.book.sends(ids, world.worker, world.monotonic, self.deadline_seconds)
         world.book.expect(len(events) <= self.max_batch, "more events than max_batch")
         world.at("emit before")
+        world.advance(world.emit_seconds)
         world.endpoint.take(events)
         world.at("emit after")
 
