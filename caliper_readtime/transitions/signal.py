@@ -86,7 +86,8 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
         )
     # PROTOCOL: a state born by a view opened state_ttl ago or earlier takes the total so far as known (M).
     reborn = signal.opened_ms is not None and now - signal.opened_ms >= policy.state_ttl_ms
-    open_for = 0 if signal.opened_ms is None else now - signal.opened_ms
+    # Nor does such an opening widen the budget: another old tab could claim through it what was paid before.
+    open_for = 0 if signal.opened_ms is None or reborn else now - signal.opened_ms
     allowed = max(policy.heartbeat_ms, open_for) + policy.leeway_ms
     total = _capped(signal, now)
     known = total if reborn else signal.acknowledged_ms

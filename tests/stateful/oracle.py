@@ -42,7 +42,7 @@ class AcceptedTime:
         if first:
             opened = now if signal.opened_ms is None else min(now, signal.opened_ms)
             if signal.opened_ms is not None and now - opened >= policy.state_ttl_ms:
-                claimed = 0
+                opened, claimed = now, 0
             self.began = opened
             self.granted = max(policy.heartbeat_ms, now - opened) + policy.leeway_ms
         elif claimed:

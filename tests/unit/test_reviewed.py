@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import pytest
 
@@ -192,14 +192,21 @@ def test_one_reader_by_any_spelling_of_the_url(url):
     assert tracker.state("u1", "x1").cumulative_read_time_seconds == 10.0
 
 
-def test_a_reborn_state_carries_what_the_budget_says():
-    """Budget: allowed = max(heartbeat, now - opened_at) + leeway, carry = min(catch_up, allowed - accepted)."""
-    tracker, clock, _ = tracker_of()
-    opened = clock() - timedelta(days=31)
-    reborn = tracker.observe(READER, ARTICLE, PageView("v", 1000.0), opened_at=opened)
-    assert reborn.accepted_seconds == 0
-    clock.advance(10)
-    assert tracker.observe(READER, ARTICLE, PageView("v", 1100.0), opened_at=opened).accepted_seconds == 100.0
+def test_a_reborn_state_does_not_pay_an_old_tab_again():
+    """Signals: "a reborn state would pay twice": an opening of long ago gives other old tabs no budget either."""
+    tracker, clock, emitter = tracker_of()
+    opened = clock()
+    tracker.observe(READER, ARTICLE, PageView("one", 0.0), opened_at=opened)
+    clock.advance(300)
+    tracker.observe("u1", "x1", PageView("one", 150.0), opened_at=opened)
+    tracker.observe("u1", "x1", PageView("two", 150.0), opened_at=opened)
+    tracker.finalize("u1", "x1")
+    clock.advance(31 * 86_400)
+    assert tracker.state("u1", "x1") is None
+    assert tracker.observe(READER, ARTICLE, PageView("one", 150.0), opened_at=opened).accepted_seconds == 0
+    again = tracker.observe("u1", "x1", PageView("two", 150.0), opened_at=opened)
+    assert again.accepted_seconds <= 15.0  # one heartbeat and one leeway, as for any birth
+    assert emitter.seconds("u1", "x1") == 300.0
 
 
 def test_completion_is_a_ratio():
