@@ -147,6 +147,22 @@ def test_an_event_that_cannot_be_built_is_parked(build_again):
         assert span(life.read(5).take().claim) == (30.0, 35.0)
 
 
+def test_an_event_that_cannot_be_built_waits_where_the_list_is_full():
+    """Claim, park: "(at most 8)" holds for such an event too: its time stays unclaimed, and nothing is lost."""
+    life = Life()
+    life.fill()
+    assert life.read(20).take(builder=Broken()).took is Took.UNBUILDABLE
+    assert (len(life.state.parked), life.state.in_flight, life.state.unreported_seconds) == (8, False, 260.0)
+    assert "RuntimeError" in life.state.last_error
+    assert span(life.take().claim) == (240.0, 260.0)
+    retry = Life()
+    claims = retry.fill()
+    retry.unpark()
+    assert retry.take(builder=Broken()).claim.event_id == claims[0].event_id
+    assert [parked.event_id for parked in retry.state.parked][-1] == claims[0].event_id
+    assert len(retry.state.parked) == 8
+
+
 def test_a_sweep_leaves_an_active_reader_alone():
     """Due: "Sweep takes what is due and idle", new time at once where it was deferred."""
     life = Life().read().wait(59.999)
@@ -195,6 +211,15 @@ def test_a_deferral_refreshes_the_context():
     life = Life().read()
     life.defer(reader=MENDED)
     assert life.ledger.context.reader == MENDED
+
+
+@pytest.mark.parametrize(("rest", "there"), [(0.999, False), (1.0, True)])
+def test_a_whole_second_is_worth_deferring(rest, there):
+    """Defer: "NOTHING_TO_SEND when nothing whole is there", whatever was reported before."""
+    life = Life().sent()
+    life.wait(5).beat(rest)
+    assert life.defer() is there
+    assert (life.ledger.deferred_ms is not None) is there
 
 
 # finalize_wanted
@@ -249,3 +274,15 @@ def test_the_history_tells_the_last_32_steps():
     ]
     assert [entry.event_id for entry in life.state.history[:4]] == [claim.event_id] * 4
     assert life.state.history[0].at.timestamp() * 1000 == NOW + 30_000
+
+
+def test_the_history_counts_each_range_by_itself():
+    """DESIGN section 2: seconds of an entry are those of its event, wherever its range begins."""
+    life = Life().sent(30)
+    life.release(life.claimed(20))
+    life.refuse(life.take("b").claim, "b")
+    life.take("c", reader=attrs.evolve(ANNA, email="mended@example.org"))
+    life.wait(31).take("d")
+    told = [(entry.kind, entry.seconds) for entry in life.state.history[2:]]
+    assert told == [(kind, 20.0) for kind in ("claimed", "failed", "claimed", "parked", "claimed", "claimed")]
+    assert [parked.seconds for parked in life.state.parked] == [20.0]

@@ -123,6 +123,20 @@ def test_the_earliest_of_new_and_parked_time_counts():
     assert life.state.due == Due(retry, soft=False)
 
 
+@pytest.mark.parametrize(("first", "moves"), [(0.0, True), (0.999, True), (1.0, False)])
+def test_new_time_beside_a_parked_event_moves_the_due_entry(first, moves):
+    """Due: "the earliest of": a store writes the entry anew where the ledger is another object, and only then."""
+    life = Life()
+    life.park()
+    life.wait(5).beat(first)
+    ledger = life.ledger
+    life.wait(5).beat(5)
+    assert (life.ledger is not ledger) is moves
+    ledger = life.ledger
+    life.wait(5).beat(0)
+    assert life.ledger is ledger
+
+
 def test_a_corrected_context_makes_a_parked_event_due_at_once():
     """Due: "at once when its context has changed", however the correction arrives."""
     for correct in (

@@ -211,6 +211,23 @@ def test_it_begins_when_the_unreported_time_began():
     assert moment(item(claim)["endDate"]) == NOW + ms(330)
 
 
+def test_a_first_signal_already_brings_time_that_began_before_it():
+    """Event: "when the unreported time began": a first delta was read before its heartbeat arrived."""
+    life = Life()
+    life.beat(5)
+    life.wait(300).beat(10)
+    assert moment(item(life.take().claim)["startDate"]) == NOW - ms(5)
+
+
+@pytest.mark.parametrize(("rest", "start"), [(1.0, -1.0), (0.999, 290.0)])
+def test_unreported_time_is_what_could_be_reported(rest, start):
+    """Event: "when the unreported time began": the carried rest below a second does not stretch the next event."""
+    life = Life()
+    life.beat(rest)
+    life.wait(300).beat(10)
+    assert moment(item(life.take().claim)["startDate"]) == NOW + ms(start)
+
+
 def test_the_next_event_begins_with_its_own_time():
     """Event: "when the unreported time began": what is reported before does not stretch the next event."""
     life = Life().sent(30).wait(600).read(20)
@@ -236,6 +253,13 @@ def test_start_and_end_leave_room_for_the_value():
     life.beat(15)
     claim = life.take().claim
     assert moment(item(claim)["endDate"]) - moment(item(claim)["startDate"]) == ms(15)
+
+
+@pytest.mark.parametrize(("started", "start"), [(0, 0), (-500, -500), (30, 0), (100, 0)])
+def test_the_start_is_never_too_late_for_the_value(started, start):
+    """Event: "startDate = min(when the unreported time began, endDate - value)", also where a clock stepped back."""
+    event = judged(events(), build(started_ms=NOW + ms(started)))
+    assert moment(event["generated"]["items"][0]["startDate"]) == NOW + ms(start)
 
 
 def test_a_late_report_of_a_parked_event_keeps_its_times():

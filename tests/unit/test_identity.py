@@ -48,6 +48,8 @@ def as_key(name, roster=ROSTER):
         (f"{V1P2}/users/%C3%A9l%C3%A8ve", "élève"),
         (f"{V1P2}/users/100%2525", "100%25"),
         (f"{V1P2}/users/a+b", "a+b"),
+        (f"{ROSTER}/u1", "u1"),
+        (f"{ROSTER}/u", "u"),
         ("HTTPS://ROSTER.example.org/users/u1", "u1"),
     ],
 )
@@ -84,7 +86,9 @@ def test_under_means_under_the_path_too():
         assert as_key(other, base) == other
 
 
-@pytest.mark.parametrize("empty", [f"{ROSTER}/", "https://h.example/one/", "https://h.example/one//"])
+@pytest.mark.parametrize(
+    "empty", [f"{ROSTER}/", f"{ROSTER}/?x=u1", "https://h.example/one/", "https://h.example/one//"]
+)
 def test_a_roster_url_without_an_id_is_refused(empty):
     """Refused: "empty ids", and so a URL that reduces to nothing."""
     base = ROSTER if empty.startswith(ROSTER) else "https://h.example/one"

@@ -120,6 +120,17 @@ def test_a_commit_beyond_the_pointer_shows_that_the_store_lost_the_claim():
     assert life.take().took is Took.NOTHING
 
 
+def test_a_lost_claim_moves_the_pointer_no_further_than_the_time_that_is_left():
+    """Commit: the store lost heartbeats too: the pointer never passes what was accepted."""
+    life = Life().read(20)
+    older = life.state
+    claim = life.claimed(10)
+    life.state = older
+    assert life.commit(claim) is Accepted.LOST
+    assert life.state.reported_read_time_seconds == life.total == 20.0
+    assert life.state.history[-1].seconds == 30.0
+
+
 @pytest.mark.parametrize("reclaimed", [False, True])
 def test_a_lost_claim_never_moves_the_pointer_over_what_was_not_sent(reclaimed):
     """Commit: a lost claim whose range is claimed anew, or begins above the pointer, changes nothing."""

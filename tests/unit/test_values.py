@@ -32,6 +32,7 @@ from caliper_readtime import (
     SweepReport,
     TimeSpentEvents,
 )
+from caliper_readtime.state import Phase
 from tests.scenes import ANNA, OWLS, START, Scene, events
 from tests.unit.builders import Life
 
@@ -264,6 +265,17 @@ def test_a_state_tells_when_a_parked_event_becomes_claimable():
     scene.clock.advance(86_400)
     assert scene.tracker.state(ANNA, OWLS).parked[0].claimable
     assert scene.tracker.parked()[0] == scene.tracker.state(ANNA, OWLS).parked[0]
+
+
+def test_phases_by_the_millisecond():
+    """State: a whole second is 1,000 ms, no fewer; what is parked shows where nothing whole is left."""
+    life = Life()
+    life.beat(0.999)
+    assert life.state.phase is Phase.SETTLED
+    life.wait(1).beat(0.001)
+    assert life.state.phase is Phase.UNREPORTED
+    life.park(5)
+    assert life.state.phase is Phase.PARKED
 
 
 # Results
