@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -17,12 +18,15 @@ from caliper_readtime.units import to_datetime, to_epoch_ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from caliper_readtime.model import Article, Reader
+
 #: Written into every ledger. A newer minor number adds fields to it, which are kept (a field added deeper needs a new
 #: major number); a newer major one is refused.
 SCHEMA: Final = (1, 0)
 
-# Ids hold no control characters, so this cannot stand inside one.
-_SEPARATOR: Final = "\x1f"
+# Ids hold no control characters, so neither can stand inside one. A script finds an id by what stands around it.
+_LINE: Final = "\n"
+_TAB: Final = "\t"
 #: The first millisecond after the year 9999, where datetimes end.
 LARGEST: Final = 253_402_300_800_000
 # What hosts claim by mistake is clamped without end, but databases' numbers end.
@@ -124,8 +128,8 @@ def check_meter(numbers: Sequence[Any]) -> None:
 
 
 def dump_views(views: tuple[tuple[str, int], ...]) -> str:
-    """Return page views as text: ids and totals in turn."""
-    return _SEPARATOR.join([f"{view}{_SEPARATOR}{total}" for view, total in views])
+    """Return page views as text: for each a line break, its id, a tab and its total."""
+    return "".join([f"\n{view}\t{total}" for view, total in views])
 
 
 def load_views(text: str) -> tuple[tuple[str, int], ...]:
@@ -136,25 +140,32 @@ def load_views(text: str) -> tuple[tuple[str, int], ...]:
     """
     if not text:
         return ()
-    fields = text.split(_SEPARATOR)
+    before, *fields = text.replace(_TAB, _LINE).split(_LINE)
     try:
         totals = list(map(int, fields[1::2]))
         views = tuple(zip(fields[::2], totals, strict=True))
     except ValueError:
         totals = [-1]
-    if min(totals) < 0:
+    if before or min(totals) < 0:
         raise CorruptState("the stored page views cannot be read")
     return views
 
 
 def dump_heartbeats(heartbeats: tuple[str, ...]) -> str:
-    """Return heartbeat ids as text."""
-    return _SEPARATOR.join(heartbeats)
+    """Return heartbeat ids as text: for each a line break and the id."""
+    return "".join([f"\n{heartbeat}" for heartbeat in heartbeats])
 
 
 def load_heartbeats(text: str) -> tuple[str, ...]:
     """Return the heartbeat ids that ``text`` holds."""
-    return tuple(text.split(_SEPARATOR)) if text else ()
+    return tuple(text.split(_LINE)[1:])
+
+
+@lru_cache(maxsize=1024)
+def fingerprint(value: Reader | Article) -> str:
+    """Return a short digest of a reader or article: equal values, and only those, have equal ones."""
+    text = json.dumps(_CONVERTER.unstructure(value), sort_keys=True)
+    return blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def named(error: CorruptState, key: Key) -> CorruptState:

@@ -167,7 +167,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
     completed = told.finalized_ms is None and _counts_as_read(policy, new, told)
     if completed and not told.finalize_wanted:
         state = _wanting(signal, state, now)
-    other = signal.duration_ms is not None and _other_duration(signal, ledger)
+    other = signal.duration_ms is not None and other_duration(signal, ledger)
     return state, Counted(accepted, clamped, duplicate, completed, other)
 
 
@@ -191,7 +191,8 @@ def _told(signal: Signal, ledger: Ledger) -> Ledger:
     return ledger
 
 
-def _other_duration(signal: Signal, ledger: Ledger) -> bool:
+def other_duration(signal: Signal, ledger: Ledger) -> bool:
+    """Return whether the signal brings a duration that differs from the canonical one by more than the tolerance."""
     if not signal.duration_ms or ledger.duration_ms is None:
         return False
     return abs(signal.duration_ms - ledger.duration_ms) > signal.policy.duration_tolerance_ms
