@@ -152,13 +152,20 @@ def load_views(text: str) -> tuple[tuple[str, int], ...]:
 
 
 def dump_heartbeats(heartbeats: tuple[str, ...]) -> str:
-    """Return heartbeat ids as text: for each a line break and the id."""
-    return "".join([f"\n{heartbeat}" for heartbeat in heartbeats])
+    """Return heartbeat ids as text: how many there are, and the ids, each with a line break behind it."""
+    return _LINE.join([str(len(heartbeats)), *heartbeats, ""])
 
 
 def load_heartbeats(text: str) -> tuple[str, ...]:
-    """Return the heartbeat ids that ``text`` holds."""
-    return tuple(text.split(_LINE)[1:])
+    """Return the heartbeat ids that ``text`` holds.
+
+    Raises:
+        CorruptState: it holds something else.
+    """
+    count, *heartbeats = text.split(_LINE)
+    if count != str(len(heartbeats) - 1) or heartbeats.pop():
+        raise CorruptState("the stored heartbeats cannot be read")
+    return tuple(heartbeats)
 
 
 @lru_cache(maxsize=1024)

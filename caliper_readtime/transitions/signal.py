@@ -41,11 +41,12 @@ class Signal(NamedTuple):
 
     Attributes:
         policy: the rules.
-        nonce: 32 random hex digits: the generation, should this signal give birth to the state.
+        nonce: 32 random hex digits: the generation, should this signal give birth to the state; their second half is
+            the heartbeat id where the client gave none.
         claimed_ms: the delta, or the view's total.
         reader: newest reader, or None to rely on the stored one.
         article: newest article, or None to rely on the stored one.
-        heartbeat_id: id of the delta.
+        heartbeat_id: id of the delta, from the client or drawn.
         view_id: id of the page view; None for a delta.
         acknowledged_ms: how much of the total the client knows that the server has.
         opened_ms: when the page was opened, by the server's word.
@@ -66,6 +67,11 @@ class Signal(NamedTuple):
     position_ms: int | None = None
     duration_ms: int | None = None
     defers: bool = False
+
+    @property
+    def drawn(self) -> bool:
+        """Whether nobody but this call knows the heartbeat id."""
+        return self.nonce.endswith(self.heartbeat_id)
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
         """Apply the signal as ``SIGNAL_RULES`` say, without looking the phase up: this is the hot path."""
@@ -127,7 +133,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         if not duplicate:
             claimed = signal.claimed_ms
             # An id that was only drawn for this call need not be remembered where there is nothing to count twice.
-            if claimed or signal.heartbeat_id != signal.nonce:
+            if claimed or not signal.drawn:
                 heartbeats = (*heartbeats[1 - MAX_VIEWS :], signal.heartbeat_id)
     else:
         total = _capped(signal, now)

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime.stores.codec import fingerprint
-from caliper_readtime.stores.redis.layout import Names, fields_of
+from caliper_readtime.stores.redis.layout import Names, meter_text, other_fields
 
 if TYPE_CHECKING:
     from caliper_readtime.state import ReadTimeState
@@ -18,7 +18,7 @@ class Write:
 
     __slots__ = ("args", "claims", "moment", "state")
 
-    def __init__(self, names: Names, new: ReadTimeState, old: ReadTimeState | None, nonce: Any, moment: int) -> None:
+    def __init__(self, names: Names, new: ReadTimeState, old: ReadTimeState | None, meter: Any, moment: int) -> None:
         due = new.due
         expires = new.expires_at_ms
         ledger, before = new.ledger, None if old is None else old.ledger
@@ -31,8 +31,8 @@ class Write:
             and (before is None or before.claim != ledger.claim)
         )
         self.args = [
-            "" if nonce is None else nonce,
-            os.urandom(8).hex(),
+            "" if meter is None else meter,
+            meter_text(new.meter, os.urandom(8).hex()),
             int(old is None),
             names.member,
             names.resource,
@@ -42,7 +42,7 @@ class Write:
             int(bool(ledger.parked)),
             "" if expires is None else expires,
             moment,
-            *fields_of(new),
+            *other_fields(new),
         ]
 
 
@@ -53,10 +53,10 @@ def beat(member: str, signal: Signal, now: int | None) -> tuple[Any, ...]:
     return (
         "" if now is None else now,
         member,
-        signal.nonce,
+        signal.nonce[16:],
         signal.heartbeat_id if view is None else view,
         signal.claimed_ms,
-        "" if view is None else signal.acknowledged_ms,
+        signal.acknowledged_ms if view is not None else "" if signal.drawn else "-",
         "" if signal.opened_ms is None else signal.opened_ms,
         "" if signal.position_ms is None else signal.position_ms,
         1 if signal.duration_ms else 0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, unquote
@@ -25,30 +26,13 @@ from caliper_readtime.stores.codec import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-#: The fields that make a state, in the order in which scripts return them.
-STATE_FIELDS: Final = (
-    "nonce",
-    "cumulativeReadTimeMs",
-    "lastServerSyncMs",
-    "carryMs",
-    "sinceMs",
-    "clampedMs",
-    "positionMs",
-    "views",
-    "heartbeats",
-    "ledger",
+# A steady heartbeat reads and writes these as one text: a field for each number cost Redis twice the time.
+_METER: Final = "cumulative={} lastSync={} carry={} since={} clamped={} position={} nonce={}"
+_METER_PATTERN: Final = re.compile(
+    r"cumulative=(\d+) lastSync=(\d+) carry=(\d+) since=(\d+) clamped=(\d+) position=(\d*) nonce=[0-9a-f]+", re.ASCII
 )
-#: What the heartbeat script has to know of the ledger, which it does not read itself.
-LEDGER_FIELDS: Final = (
-    "schema",
-    "claimedToMs",
-    "canonicalDurationMs",
-    "finalizedMs",
-    "parkedEvents",
-    "dueMs",
-    "reader",
-    "article",
-)
+# What the heartbeat script has to know of the ledger, which it does not read itself.
+_STEADY: Final = "schema={} reader={} article={} claimedTo={} due={} duration={} finalized={}"
 _MAX_NAMESPACE: Final = 64
 #: More shards than a cluster has nodes cost a sweep a look into each.
 MAX_SHARDS: Final = 1024
@@ -116,52 +100,95 @@ class Layout:
         return Key(reader, unquote(resource))
 
 
-def fields_of(state: ReadTimeState) -> list[Any]:
-    """Return the fields of a state's hash and their values in turn, without the nonce."""
-    meter, ledger = state.meter, state.ledger
-    due = state.due
-    fields: dict[str, Any] = {
-        "cumulativeReadTimeMs": meter.cumulative_ms,
-        "reportedReadTimeMs": state.reported_ms,  # for people with redis-cli
-        "lastServerSyncMs": meter.last_sync_ms,
-        "carryMs": meter.carry_ms,
-        "sinceMs": meter.since_ms,
-        "clampedMs": meter.clamped_ms,
-        "positionMs": meter.position_ms,
-        "views": dump_views(meter.views),
-        "heartbeats": dump_heartbeats(meter.heartbeats),
-        "schema": SCHEMA[0],
-        "claimedToMs": ledger.claimed_to_ms,
-        "canonicalDurationMs": ledger.duration_ms,
-        "finalizedMs": ledger.finalized_ms,
-        "parkedEvents": len(ledger.parked),
-        "dueMs": None if due is None or due.soft else due.at_ms,
-        "reader": fingerprint(ledger.context.reader),
-        "article": fingerprint(ledger.context.article),
-        "ledger": dump_ledger(ledger),
-    }
-    # A field that was written once must not stay behind: what is None is written, too.
-    return [part for name, value in fields.items() for part in (name, "" if value is None else value)]
+def meter_text(meter: Meter, nonce: str) -> str:
+    """Return a meter's numbers as text, with a nonce that no other write has: who finds it there knows of no other."""
+    return _METER.format(*meter[:5], "" if meter.position_ms is None else meter.position_ms, nonce)
+
+
+def other_fields(state: ReadTimeState) -> tuple[str, ...]:
+    """Return the other fields of a state's hash and their values in turn."""
+    return (
+        "views",
+        dump_views(state.meter.views),
+        "heartbeats",
+        dump_heartbeats(state.meter.heartbeats),
+        "ledger",
+        dump_ledger(state.ledger),
+        "steady",
+        _steady(state),
+    )
+
+
+def _steady(state: ReadTimeState) -> str:
+    """Return what a steady heartbeat has to respect; nothing where there can be none."""
+    ledger, due = state.ledger, state.due
+    if ledger.parked:  # new time may become due before what is parked
+        return ""
+    return _STEADY.format(
+        SCHEMA[0],
+        fingerprint(ledger.context.reader),
+        fingerprint(ledger.context.article),
+        ledger.claimed_to_ms,
+        "" if due is None or due.soft else due.at_ms,
+        ledger.duration_ms or "",
+        "" if ledger.finalized_ms is None else ledger.finalized_ms,
+    )
+
+
+def beaten(key: Key, answer: Sequence[Any]) -> ReadTimeState:
+    """Return the state that the heartbeat script has left.
+
+    Args:
+        key: the state's.
+        answer: ledger, views, heartbeats, and the meter's numbers.
+
+    Raises:
+        CorruptState: the ledger or a list cannot be read.
+    """
+    ledger, views, heartbeats, cumulative, sync, carry, since, clamped, position = answer
+    try:
+        meter = Meter(
+            cumulative,
+            sync,
+            carry,
+            since,
+            clamped,
+            int(position) if position else None,
+            load_views(text_of(views)),
+            load_heartbeats(text_of(heartbeats)),
+        )
+        return ReadTimeState(key[0], key[1], meter, load_ledger(text_of(ledger)))
+    except CorruptState as error:
+        raise named(error, key) from None
 
 
 def state_of(key: Key, fields: Sequence[Any]) -> ReadTimeState | None:
-    """Return the state whose ``STATE_FIELDS`` these are, or None where there is none.
+    """Return the state that a hash holds, or None where there is none.
+
+    Args:
+        key: the state's.
+        fields: meter, views, heartbeats and ledger.
 
     Raises:
         CorruptState: they hold something else.
     """
-    if fields[0] is None:
+    if fields[0] is None and fields[3] is None:
         return None
+    if None in fields:
+        raise named(CorruptState("a stored field is missing"), key)
+    meter, views, heartbeats, ledger = map(text_of, fields)
+    found = _METER_PATTERN.fullmatch(meter)
+    if found is None:
+        raise named(CorruptState("the stored meter cannot be read"), key)
+    *counts, position = found.groups()
+    numbers = [*map(int, counts), int(position) if position else None]
     try:
-        numbers: list[Any] = [*map(int, fields[1:6]), int(fields[6]) if fields[6] not in (b"", "") else None]
-        views, heartbeats, ledger = (value if type(value) is str else value.decode() for value in fields[7:10])
         check_meter(numbers)
-        cumulative, sync, carry, since, clamped, position = numbers
-        meter = Meter(cumulative, sync, carry, since, clamped, position, load_views(views), load_heartbeats(heartbeats))
-        return ReadTimeState(key[0], key[1], meter, load_ledger(ledger))
+        return beaten(key, (ledger, views, heartbeats, *numbers[:5], position))
     except CorruptState as error:
         raise named(error, key) from None
-    except (TypeError, ValueError, AttributeError):
-        unreadable = CorruptState("a stored field is missing or of another kind")
-    # The driver's text holds an address: that error is not chained.
-    raise named(unreadable, key)
+
+
+def text_of(value: Any) -> str:
+    """Return what a client has answered as text, whether it decodes by itself or not."""
+    return value if type(value) is str else value.decode(errors="replace")

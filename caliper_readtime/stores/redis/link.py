@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis import Redis, RedisCluster
@@ -29,6 +30,12 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from caliper_readtime.errors import StoreUnavailable
+
+pack_command: Callable[[Any], bytes] | None
+try:
+    from hiredis import pack_command
+except ImportError:
+    pack_command = None
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -160,7 +167,7 @@ class SingleLink(_Link):
         except IndexError:
             connection = self._pool.get_connection()
         try:
-            connection.send_command("EVALSHA", script.digest, len(keys), *keys, *args)
+            connection.send_packed_command(_packed(connection, ("EVALSHA", script.digest, len(keys), *keys, *args)))
             answer = connection.read_response()
         except NoScriptError:
             self._free.append(connection)
@@ -227,6 +234,11 @@ class ClusterLink(_Link):
 
     def close(self) -> None:
         """Hold nothing: the client keeps its own connections."""
+
+
+def _packed(connection: Any, words: tuple[Any, ...]) -> Any:
+    """Return a command as Redis wants to hear it. The driver packs with hiredis, too, but takes three times as long."""
+    return connection.pack_command(*words) if pack_command is None else (pack_command(words),)
 
 
 def _evaluated(client: Any, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:

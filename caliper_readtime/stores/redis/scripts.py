@@ -11,25 +11,19 @@ import attrs
 
 from caliper_readtime.state import MAX_VIEWS, SECOND
 from caliper_readtime.stores.codec import LARGEST, SCHEMA
-from caliper_readtime.stores.redis.layout import LEDGER_FIELDS, STATE_FIELDS
 
 #: How long Redis keeps what nobody sees any more: a clock that a test moves must not race with the server's.
 GRACE_MS: Final = 3_600_000
 # Lua counts in doubles. A clamped total beyond this is left to Python's whole numbers.
 _MOST_CLAMPED: Final = 2**52
 
-_ALL: Final = (*STATE_FIELDS, *LEDGER_FIELDS)
 _VALUES: Final = {
-    "ALL": ", ".join(f"'{name}'" for name in _ALL),
-    "FIELDS": ", ".join(f"'{name}'" for name in STATE_FIELDS),
-    "STATE": str(len(STATE_FIELDS)),
     "SCHEMA": str(SCHEMA[0]),
     "SECOND": str(SECOND),
     "MAX_VIEWS": str(MAX_VIEWS),
     "MOST": str(_MOST_CLAMPED),
     "LARGEST": str(LARGEST),
     "GRACE": str(GRACE_MS),
-    **{name: str(position) for position, name in enumerate(_ALL, 1)},
 }
 
 
@@ -44,7 +38,7 @@ class Script:
 
 def _load(name: str) -> Script:
     text = (files("caliper_readtime.stores.redis") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
-    text = re.sub(r"\$(\w+)", lambda found: _VALUES[found[1]], re.sub(r"(?m)^ *--.*\n", "", text))
+    text = re.sub(r"\$([A-Z_]+)", lambda found: _VALUES[found[1]], re.sub(r"(?m)^ *--.*\n", "", text))
     return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 

@@ -15,7 +15,7 @@ from caliper_readtime.stores.codec import SCHEMA
 from caliper_readtime.stores.memory import compare_meta
 from caliper_readtime.stores.redis import scripts
 from caliper_readtime.stores.redis.arguments import Write, beat
-from caliper_readtime.stores.redis.layout import Layout, Names, state_of
+from caliper_readtime.stores.redis.layout import Layout, Names, beaten, state_of, text_of
 from caliper_readtime.transitions import Counted, Release, Signal, Take, other_duration
 
 if TYPE_CHECKING:
@@ -129,10 +129,10 @@ class RedisStateStore:
         if self._native and isinstance(transition, Signal):
             answer = self._run(scripts.BEAT, names[:4], beat(names.member, transition, now), key)
             if answer[0] >= 0:
-                state = state_of(key, answer[4:])
+                state = beaten(key, answer[3:])
                 other = transition.duration_ms is not None and other_duration(transition, state.ledger)
                 return Counted(answer[0], answer[1], answer[2] == 1, completed=False, other_duration=other), state
-            found = answer[1], answer[3], answer[4:]
+            found = answer[1], answer[2], answer[3:]
         else:
             found = self._read(key, names)
         until = time.monotonic() + CONTENTION_SECONDS
@@ -283,13 +283,13 @@ class RedisStateStore:
         if not listed:
             return ()
         left = self._run(scripts.KEYS, *_reader_call(listed, "" if now is None else now))
-        there = set(map(_text, left))
+        there = set(map(text_of, left))
         return tuple(key for key, names in listed if names.resource in there)
 
     def _listed(self, reader: str) -> list[tuple[Key, Names]]:
         index = self._layout.names(Key(reader, "-")).reader
         members = self._command("ZRANGE", index, 0, -1)
-        keys = [self._layout.resource_key(reader, _text(member)) for member in members]
+        keys = [self._layout.resource_key(reader, text_of(member)) for member in members]
         return [(key, self._layout.names(key)) for key in keys]
 
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
@@ -318,7 +318,7 @@ class RedisStateStore:
             while True:
                 cursor, found = self._command(command, index, cursor, "COUNT", _PAGE)
                 # The driver makes pairs of a sorted set's members and scores.
-                yield [_text(one[0] if isinstance(one, tuple) else one) for one in found]
+                yield [text_of(one[0] if isinstance(one, tuple) else one) for one in found]
                 if int(cursor) == 0:
                     break
 
@@ -372,7 +372,7 @@ class RedisStateStore:
         """
         facts = {"schema": str(SCHEMA[0]), "shards": str(len(self._layout.shards)), **expected}
         recorded = self._run(scripts.META, (self._layout.meta,), [part for fact in facts.items() for part in fact])
-        texts = list(map(_text, recorded))
+        texts = list(map(text_of, recorded))
         compare_meta(dict(zip(texts[::2], texts[1::2], strict=True)), facts)
 
     def swept(self, now: int | None = None) -> None:
@@ -419,9 +419,9 @@ class RedisStateStore:
     def _wrong(self, error: Exception, key: Key | None) -> StoreError:
         if key is not None:
             kind = self._command("TYPE", self._layout.names(key).state)
-            if isinstance(error, UnicodeDecodeError) or _text(kind) != "hash":
+            if isinstance(error, UnicodeDecodeError) or text_of(kind) != "hash":
                 return CorruptState(
-                    f"what is stored is no state (a {_text(kind)}): reader {key.reader_sourced_id}, article"
+                    f"what is stored is no state (a {text_of(kind)}): reader {key.reader_sourced_id}, article"
                     f" {key.resource_id}; it was left as it is",
                     reader_sourced_id=key.reader_sourced_id,
                     resource_id=key.resource_id,
@@ -443,12 +443,8 @@ def _reader_call(listed: Sequence[tuple[Key, Names]], *first: Any) -> tuple[tupl
 
 
 def _oldest_first(answer: Sequence[Any]) -> Iterator[str]:
-    pairs = [(float(score), _text(member)) for member, score in zip(answer[::2], answer[1::2], strict=True)]
+    pairs = [(float(score), text_of(member)) for member, score in zip(answer[::2], answer[1::2], strict=True)]
     return (member for _, member in sorted(pairs, key=lambda pair: pair[0]))
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else value.decode()
 
 
 def _expired(state: ReadTimeState, now: int) -> bool:

@@ -10,7 +10,8 @@
 -- ARGV[3]  nonce of this signal
 -- ARGV[4]  id of the page view, or of the heartbeat
 -- ARGV[5]  the view's total, or the heartbeat's delta, ms
--- ARGV[6]  what the client knows to be acknowledged, ms; '' for a heartbeat
+-- ARGV[6]  what the client knows to be acknowledged, ms; '' for a heartbeat whose id was drawn for this call, '-' for
+--          one whose id was given
 -- ARGV[7]  when the page was opened, ms since the epoch; '' where nobody said
 -- ARGV[8]  position, ms; '' where nobody said
 -- ARGV[9]  '1' where a duration was given
@@ -22,11 +23,10 @@
 -- ARGV[15] completion ratio
 -- ARGV[16] completion dwell, ms; '' without one
 --
--- Reply: {accepted, clamped, duplicate, now, the fields that make a state}, times in ms. Where the signal is not a
--- steady one nothing is written, and the reply is {-1, stale, 0, now, fields} (`stale` as in read.lua): the caller
--- applies the transition itself. Names after a dollar sign are put in by scripts.py: $name is a field's position.
-
-local state, due, idle = KEYS[1], KEYS[2], KEYS[3]
+-- Reply: {accepted, clamped, duplicate, ledger, views, heartbeats, cumulative, last sync, carry, since, clamped in all,
+-- position or ''}, times in ms. Where the signal is not a steady one nothing is written, and the reply is
+-- {-1, stale, now, meter, views, heartbeats, ledger} (as read.lua's, after the -1): the caller applies the transition
+-- itself. Names after a dollar sign are put in by scripts.py.
 
 local moment = tonumber(ARGV[1])
 if not moment then
@@ -34,91 +34,96 @@ if not moment then
   moment = time[1] * 1000 + math.floor(time[2] / 1000)
 end
 
-local f = redis.call('HMGET', state, $ALL)
+local f = redis.call('HMGET', KEYS[1], 'meter', 'views', 'heartbeats', 'ledger', 'steady')
+local meter, views, heartbeats = f[1], f[2], f[3]
 
 local function declined()
   local stale = 0
-  if not f[$nonce] and (redis.call('ZSCORE', due, ARGV[2]) or redis.call('ZSCORE', idle, ARGV[2])
+  if not meter and (redis.call('ZSCORE', KEYS[2], ARGV[2]) or redis.call('ZSCORE', KEYS[3], ARGV[2])
       or redis.call('SISMEMBER', KEYS[4], ARGV[2]) == 1) then
     stale = 1
   end
-  return {-1, stale, 0, moment, unpack(f, 1, $STATE)}
+  return {-1, stale, moment, f[1], f[2], f[3], f[4]}
 end
 
-if not f[$nonce] or f[$schema] ~= '$SCHEMA' or f[$parkedEvents] ~= '0'
-    or (ARGV[10] ~= '' and ARGV[10] ~= f[$reader]) or (ARGV[11] ~= '' and ARGV[11] ~= f[$article])
-    or (ARGV[9] == '1' and f[$canonicalDurationMs] == '') then
+if not (meter and views and heartbeats and f[4] and f[5]) or string.sub(f[5], 1, 9) ~= 'schema=$SCHEMA '
+    or (ARGV[10] ~= '' and ARGV[10] ~= string.sub(f[5], 17, 40))
+    or (ARGV[11] ~= '' and ARGV[11] ~= string.sub(f[5], 50, 73)) then
   return declined()
 end
-
-local views, heartbeats = f[$views], f[$heartbeats]
-if not (f[$cumulativeReadTimeMs] and f[$lastServerSyncMs] and f[$carryMs] and f[$sinceMs] and f[$clampedMs]
-    and views and heartbeats and f[$claimedToMs] and f[$dueMs] and f[$finalizedMs])
-    or not string.find(table.concat(f, ' ', $cumulativeReadTimeMs, $clampedMs), '^%d+ %d+ %d+ %d+ %d+$') then
+local claimed_to, due, duration, finalized =
+  string.match(f[5], '^claimedTo=(%d+) due=(%d*) duration=(%d*) finalized=(%d*)$', 75)
+local cumulative, last_sync, carry, since, clamped_in_all, old_position = string.match(meter,
+  '^cumulative=(%d+) lastSync=(%d+) carry=(%d+) since=(%d+) clamped=(%d+) position=(%d*) ')
+if not claimed_to or not cumulative or (ARGV[9] == '1' and duration == '') then
   return declined()
 end
-local cumulative, last_sync, carry = tonumber(f[$cumulativeReadTimeMs]), tonumber(f[$lastServerSyncMs]), tonumber(f[$carryMs])
-local since, clamped_in_all = tonumber(f[$sinceMs]), tonumber(f[$clampedMs])
+cumulative, last_sync, carry = tonumber(cumulative), tonumber(last_sync), tonumber(carry)
+since, clamped_in_all = tonumber(since), tonumber(clamped_in_all)
 if math.max(cumulative, last_sync, carry, since) >= $LARGEST or clamped_in_all > $MOST then
   return declined()
 end
 -- Where nothing whole is unreported the state is about to expire, or to become due: no steady heartbeat.
-local whole = cumulative - tonumber(f[$claimedToMs]) >= $SECOND
-if not (whole or f[$dueMs] ~= '') then
+local whole = cumulative - claimed_to >= $SECOND
+if not whole and due == '' then
   return declined()
 end
 
-local total, claimed, duplicate = tonumber(ARGV[5]), 0, 0
-
--- Leaves room for one more line: of `lines`, which each begin with a line break, the first goes while there are too many.
-local function with_room(lines)
-  local _, count = string.gsub(lines, '\n', '')
-  while count >= $MAX_VIEWS do
-    lines = string.sub(lines, string.find(lines, '\n', 2, true) or #lines + 1)
-    count = count - 1
-  end
-  return lines
-end
-
-if ARGV[6] == '' then
-  if string.find(heartbeats .. '\n', '\n' .. ARGV[4] .. '\n', 1, true) then
-    duplicate = 1
-  else
-    claimed = total
-    if claimed > 0 or ARGV[4] ~= ARGV[3] then
-      heartbeats = with_room(heartbeats) .. '\n' .. ARGV[4]
+local claimed, duplicate = tonumber(ARGV[5]), 0
+local acknowledged = tonumber(ARGV[6])
+if not acknowledged then
+  if string.find(heartbeats, '\n' .. ARGV[4] .. '\n', 1, true) then
+    claimed, duplicate = 0, 1
+  elseif claimed > 0 or ARGV[6] == '-' then
+    local count, first = string.match(heartbeats, '^(%d+)\n()')
+    if not count then
+      return declined()
     end
+    count = tonumber(count)
+    while count >= $MAX_VIEWS do
+      first = string.find(heartbeats, '\n', first, true) + 1
+      count = count - 1
+    end
+    heartbeats = count + 1 .. '\n' .. string.sub(heartbeats, first) .. ARGV[4] .. '\n'
   end
 else
+  local total = claimed
   if ARGV[7] ~= '' then
-    total = math.min(total, math.max(0, moment - tonumber(ARGV[7])) + tonumber(ARGV[12]))
+    total = math.min(total, math.max(0, moment - ARGV[7]) + ARGV[12])
   end
   local entry = '\n' .. ARGV[4] .. '\t'
   local from, to = string.find(views, entry, 1, true)
   local known, others
   if from then
     local digits = string.match(views, '^%d+', to + 1)
-    known = tonumber(digits)
-    if not known then
+    if not digits then
       return declined()
     end
+    known = tonumber(digits)
     others = string.sub(views, 1, from - 1) .. string.sub(views, to + 1 + #digits)
   else
-    known = tonumber(ARGV[6])
+    known = acknowledged
   end
   claimed = math.max(0, total - known)
   if claimed > 0 then
-    views = (from and others or with_room(views)) .. entry .. string.format('%.0f', total)
+    if not from then
+      others = views
+      local _, count = string.gsub(views, '\n', '')
+      while count >= $MAX_VIEWS do
+        others = string.sub(others, string.find(others, '\n', 2, true) or #others + 1)
+        count = count - 1
+      end
+    end
+    views = others .. entry .. string.format('%d', total)
   elseif from then
     duplicate = 1
   end
 end
 
-local position = tonumber(ARGV[8]) or tonumber(f[$positionMs])
+local position = ARGV[8] ~= '' and ARGV[8] or old_position
 local accepted, clamped = 0, 0
 if claimed > 0 then
-  local elapsed = moment - last_sync
-  local allowed = carry + math.max(0, elapsed)
+  local allowed = carry + math.max(0, moment - last_sync)
   accepted = math.min(claimed, allowed, tonumber(ARGV[14]) or claimed)
   clamped = claimed - accepted
   if not whole then
@@ -126,37 +131,31 @@ if claimed > 0 then
   end
   cumulative = cumulative + accepted
   last_sync = math.max(last_sync, moment)
-  carry = math.min(tonumber(ARGV[13]), allowed - accepted)
+  carry = math.min(ARGV[13], allowed - accepted)
   clamped_in_all = clamped_in_all + clamped
 end
 
-if f[$finalizedMs] == '' then
-  local dwell, duration = tonumber(ARGV[16]), tonumber(f[$canonicalDurationMs])
-  if (dwell and cumulative >= dwell) or (position and duration and position / duration >= tonumber(ARGV[15])) then
+if finalized == '' then
+  if (ARGV[16] ~= '' and cumulative >= tonumber(ARGV[16]))
+      or (position ~= '' and duration ~= '' and position / duration >= tonumber(ARGV[15])) then
     return declined()
   end
 end
 
-local moved = position ~= tonumber(f[$positionMs])
-if claimed > 0 or moved or heartbeats ~= f[$heartbeats] then
+if claimed > 0 or position ~= old_position or heartbeats ~= f[3] then
   -- The index first: should its key be of another type, nothing has been written.
-  if f[$dueMs] ~= '' then
-    redis.call('ZADD', due, 'NX', f[$dueMs], ARGV[2])
+  if due ~= '' then
+    redis.call('ZADD', KEYS[2], 'NX', due, ARGV[2])
   else
-    redis.call('ZADD', idle, 'NX', last_sync, ARGV[2])
+    redis.call('ZADD', KEYS[3], 'NX', last_sync, ARGV[2])
   end
-  if claimed > 0 then
-    redis.call('HSET', state, 'nonce', ARGV[3], 'cumulativeReadTimeMs', cumulative, 'lastServerSyncMs', last_sync,
-      'carryMs', carry, 'sinceMs', since, 'clampedMs', clamped_in_all,
-      'views', views, 'heartbeats', heartbeats)
+  meter = string.format('cumulative=%d lastSync=%d carry=%d since=%d clamped=%d position=%s nonce=%s',
+    cumulative, last_sync, carry, since, clamped_in_all, position, ARGV[3])
+  if acknowledged then
+    redis.call('HSET', KEYS[1], 'meter', meter, 'views', views)
   else
-    redis.call('HSET', state, 'nonce', ARGV[3], 'heartbeats', heartbeats)
-  end
-  if moved then
-    redis.call('HSET', state, 'positionMs', position)
+    redis.call('HSET', KEYS[1], 'meter', meter, 'heartbeats', heartbeats)
   end
 end
-
-f[$cumulativeReadTimeMs], f[$lastServerSyncMs], f[$carryMs], f[$sinceMs] = cumulative, last_sync, carry, since
-f[$clampedMs], f[$positionMs], f[$views], f[$heartbeats] = clamped_in_all, position or '', views, heartbeats
-return {accepted, clamped, duplicate, moment, unpack(f, 1, $STATE)}
+return {accepted, clamped, duplicate, f[4], views, heartbeats, cumulative, last_sync, carry, since, clamped_in_all,
+  position}

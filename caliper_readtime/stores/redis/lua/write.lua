@@ -1,4 +1,4 @@
--- Writes a state and its index entries, if nobody else has written since it was read (compare-and-swap on a nonce).
+-- Writes a state and its index entries, if nobody else has written since it was read (compare-and-swap on the meter, which holds a nonce).
 --
 -- KEYS[1] state   hash      one reader's time on one article
 -- KEYS[2] due     zset      member -> when a state with a claim, a deferral or a parked event wants attention, ms
@@ -6,8 +6,8 @@
 -- KEYS[4] parked  set       members that hold parked events
 -- KEYS[5] reader  zset      resource of each of the reader's states -> when it expires, ms; inf where it does not
 --
--- ARGV[1]  nonce that was read; '' where there was no state
--- ARGV[2]  nonce of this write, drawn for it
+-- ARGV[1]  meter that was read; '' where there was no state
+-- ARGV[2]  meter to write, with a nonce drawn for it
 -- ARGV[3]  '1': the state is a new one, of which no field of an older one may stay
 -- ARGV[4]  member of the index sets
 -- ARGV[5]  resource
@@ -23,13 +23,13 @@
 
 local state, due, idle, parked, reader = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 
-local nonce = redis.call('HGET', state, 'nonce')
-if nonce == ARGV[2] then
+local meter = redis.call('HGET', state, 'meter')
+if meter == ARGV[2] then
   -- The answer to an earlier delivery was lost. A write all the same: WAIT counts from this connection's last one.
-  redis.call('HSET', state, 'nonce', nonce)
+  redis.call('HSET', state, 'meter', meter)
   return 1
 end
-if (nonce or '') ~= ARGV[1] then
+if (meter or '') ~= ARGV[1] then
   return 0
 end
 
@@ -51,7 +51,7 @@ local last = tonumber(redis.call('ZREVRANGE', reader, 0, 0, 'WITHSCORES')[2])
 if ARGV[3] == '1' then
   redis.call('DEL', state)
 end
-redis.call('HSET', state, 'nonce', ARGV[2], unpack(ARGV, 12))
+redis.call('HSET', state, 'meter', ARGV[2], unpack(ARGV, 12))
 
 -- Redis removes what has expired, some time after everybody has stopped seeing it.
 if ARGV[10] == '' then
