@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time
-
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis import Redis, RedisCluster
@@ -16,6 +15,7 @@ from redis.exceptions import (
     BusyLoadingError,
     ClusterDownError,
     ClusterError,
+    DataError,
     MovedError,
     NoPermissionError,
     NoScriptError,
@@ -73,6 +73,9 @@ Call = tuple["Script", "Sequence[str]", "Sequence[Any]"]
 
 def unavailable(error: Exception, where: str) -> StoreUnavailable:
     """Return what hosts are told of the driver's error: what happened, and what to do."""
+    if isinstance(error, RedisClusterException | DataError):
+        # These quote the command, which may hold an address, and they are chained.
+        error.args = ("no node takes this key",)
     told = f"{type(error).__name__}: {str(error).partition(' ')[0]}" if isinstance(error, ResponseError) else str(error)
     for kinds, advice in (
         ((AuthenticationError, AuthorizationError), "it refused the user name or password: check the URL"),
@@ -113,19 +116,20 @@ class _Link:
         answers: list[Any] = []
         for start in range(0, len(calls), PIPELINE):
             some = calls[start : start + PIPELINE]
-            pipeline = self.client.pipeline(transaction=False)
-            for script, keys, args in some:
-                # A cluster's pipeline lets this through, but not its own `evalsha`.
-                pipeline.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
-            try:
-                found = pipeline.execute(raise_on_error=False)
-            except (RedisClusterException, ClusterError):
-                found = [TryAgainError()] * len(some)
-            answers += [
-                # What the server does not know, or a moving slot has refused, goes the long way.
-                self._caught(call) if isinstance(answer, (NoScriptError, *_MOVING)) else answer
-                for answer, call in zip(found, some, strict=True)
-            ]
+            found = self._pipelined(some)
+            until = time.monotonic() + MOVING_SECONDS
+            for call, answer in zip(some, found, strict=True):
+                # What the server does not know, or a moving slot has refused, goes the long way: for a while.
+                again = isinstance(answer, (NoScriptError, *_MOVING)) and time.monotonic() < until
+                answers.append(self._caught(call) if again else answer)
+        return answers
+
+    def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        for script, keys, args in calls:
+            # A cluster's pipeline lets this through, but not its own `evalsha`.
+            pipeline.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
         return answers
 
     def _caught(self, call: Call) -> Any:
@@ -214,6 +218,16 @@ class ClusterLink(_Link):
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script; while its slot moves or its master fails over it is tried again for a while."""
         return _persistently(lambda: _evaluated(self.client, script, keys, args))
+
+    def command(self, *words: Any) -> Any:
+        """Run one command that names a key."""
+        return _persistently(lambda: self.client.execute_command(*words))
+
+    def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
+        try:
+            return super()._pipelined(calls)
+        except _MOVING as error:  # one node is enough for that, and the others may do well
+            return [error] * len(calls)
 
     def durably(self, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
         """Run a script and then the waits on the very same connection; return all the answers."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from redis import Redis, RedisCluster
 
     from caliper_readtime.protocols import Transition
+    from caliper_readtime.stores.redis.link import Call
     from caliper_readtime.stores.redis.scripts import Script
 
 R = TypeVar("R")
@@ -156,7 +157,7 @@ class RedisStateStore:
     ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
         """Apply a transition to each of several keys, all different, in a few round trips."""
         names = [self._layout.names(key) for key, _ in changes]
-        reads = self._link.each([(scripts.READ, name[:4], (name.member,)) for name in names])
+        reads = self._each([(scripts.READ, name[:4], (name.member,)) for name in names])
         answers: list[Any] = [None] * len(changes)
         writes: dict[int, tuple[Write, R]] = {}
         for place, ((key, transition), found) in enumerate(zip(changes, reads, strict=True)):
@@ -174,9 +175,7 @@ class RedisStateStore:
                 answers[place] = self._alone(key, transition, now)
             else:
                 writes[place] = write, result
-        written = self._link.each(
-            [(scripts.WRITE, names[place][:5], write.args) for place, (write, _) in writes.items()]
-        )
+        written = self._each([(scripts.WRITE, names[place][:5], write.args) for place, (write, _) in writes.items()])
         for (place, (write, result)), answer in zip(writes.items(), written, strict=True):
             key, transition = changes[place]
             try:
@@ -231,18 +230,19 @@ class RedisStateStore:
             answers = self._link.durably(scripts.WRITE, names[:5], write.args, waits)
         except self._driver.DRIVER_ERRORS as error:
             raise self._mapped(error, key) from error
-        written, *acknowledged = (self._checked(answer, key) for answer in answers)
-        if not written:
+        written, *acknowledged = answers
+        if not self._checked(written, key):
             return False
-        for (command, *wanted), got in zip(waits, acknowledged, strict=True):
-            have = got if isinstance(got, int) else got[0]
-            if have < wanted[0]:
+        for (command, wanted, *_), got in zip(waits, acknowledged, strict=True):
+            have = 0 if isinstance(got, Exception) else got if isinstance(got, int) else got[0]
+            if have < wanted:
                 self._give_back(key, write, transition)
-                whose = "disks" if command == "WAITAOF" else "replicas"
+                whose = "disks (which needs appendonly yes)" if command == "WAITAOF" else "replicas"
                 raise StoreUnavailable(
-                    f"Redis at {self._link.where}: {have} of {wanted[0]} {whose} had the claim within"
+                    f"Redis at {self._link.where}: {have} of {wanted} {whose} had the claim within"
                     f" {self.claim_wait_seconds:g} s, so nothing was sent: reader {key.reader_sourced_id}, article"
-                    f" {key.resource_id}; look at replication and persistence, or ask for less by claim_replicas",
+                    f" {key.resource_id}; look at replication and persistence, or ask for less by claim_replicas and"
+                    " claim_fsync",
                     reader_sourced_id=key.reader_sourced_id,
                     resource_id=key.resource_id,
                 )
@@ -296,7 +296,15 @@ class RedisStateStore:
         """Return at most ``limit`` keys whose due entry has come: of each shard oldest first, one from each in turn."""
         args = ("" if now is None else now, idle_ms, limit)
         calls = [(scripts.DUE, self._layout.index(shard)[:2], args) for shard in self._layout.shards]
-        shards = [_oldest_first(self._checked(answer)) for answer in self._link.each(calls)]
+        answers = self._each(calls)
+        failed = [answer for answer in answers if isinstance(answer, Exception)]
+        if failed:
+            error = self._mapped(failed[0], None)
+            if len(failed) == len(answers):
+                raise error from failed[0]
+            # The readers of the other shards need not wait for the node that is down.
+            say(logging.ERROR, "due: shards without an answer, their time waits", shards=len(failed), error=str(error))
+        shards = [_oldest_first(answer) for answer in answers if not isinstance(answer, Exception)]
         in_turn = (member for row in zip_longest(*shards) for member in row if member is not None)
         return tuple(self._layout.key(member) for _, member in zip(range(limit), in_turn, strict=False))
 
@@ -326,7 +334,7 @@ class RedisStateStore:
         for members in pages:
             keys = [self._layout.key(member) for member in members]
             calls = [(scripts.READ, names[:4], (names.member,)) for names in map(self._layout.names, keys)]
-            for key, answer in zip(keys, self._link.each(calls), strict=True):
+            for key, answer in zip(keys, self._each(calls), strict=True):
                 try:
                     _, clock, *fields = self._checked(answer, key)
                     state = state_of(key, fields)
@@ -397,6 +405,12 @@ class RedisStateStore:
             return self._link.run(script, keys, args)
         except self._driver.DRIVER_ERRORS as error:
             raise self._mapped(error, key) from error
+
+    def _each(self, calls: Sequence[Call]) -> list[Any]:
+        try:
+            return self._link.each(calls)
+        except self._driver.DRIVER_ERRORS as error:
+            raise self._mapped(error, None) from error
 
     def _command(self, *words: Any) -> Any:
         try:
