@@ -41,11 +41,16 @@ def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) ->
     for name, value in (("connect_timeout_seconds", connect_timeout_seconds), ("timeout_seconds", timeout_seconds)):
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise ConfigurationError(f"{name}: must be a number of seconds above 0")
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
     scheme, _, kind = parts.scheme.partition("+")
     if parts.scheme not in SCHEMES:
         # The URL may hold a password, so only its scheme is quoted.
-        raise ConfigurationError(f"Redis URL: unknown scheme {parts.scheme!r}; known: {', '.join(SCHEMES)}")
+        raise ConfigurationError(
+            f"Redis URL: it cannot be read, or its scheme {parts.scheme!r} is none of {', '.join(SCHEMES)}"
+        )
     options: dict[str, Any] = {
         "socket_connect_timeout": connect_timeout_seconds,
         "socket_timeout": timeout_seconds,
