@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
@@ -38,19 +39,9 @@ def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) ->
         ConfigurationError: the URL is not usable.
         StoreUnavailable: the cluster cannot be reached.
     """
-    for name, value in (("connect_timeout_seconds", connect_timeout_seconds), ("timeout_seconds", timeout_seconds)):
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise ConfigurationError(f"{name}: must be a number of seconds above 0")
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        parts = urlsplit("")
+    _check_timeouts(connect_timeout_seconds=connect_timeout_seconds, timeout_seconds=timeout_seconds)
+    parts = _parts(url)
     scheme, _, kind = parts.scheme.partition("+")
-    if parts.scheme not in SCHEMES:
-        # The URL may hold a password, so only its scheme is quoted.
-        raise ConfigurationError(
-            f"Redis URL: it cannot be read, or its scheme {parts.scheme!r} is none of {', '.join(SCHEMES)}"
-        )
     options: dict[str, Any] = {
         "socket_connect_timeout": connect_timeout_seconds,
         "socket_timeout": timeout_seconds,
@@ -79,6 +70,25 @@ def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) ->
     except RedisError as error:
         where = ", ".join(f"{host}:{port}" for host, port in nodes)
         raise unavailable(error, where) from error
+
+
+def _check_timeouts(**timeouts: Any) -> None:
+    for name, value in timeouts.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+            raise ConfigurationError(f"{name}: must be a number of seconds above 0")
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in SCHEMES:
+        # The URL may hold a password, so only its scheme is quoted.
+        raise ConfigurationError(
+            f"Redis URL: it cannot be read, or its scheme {parts.scheme!r} is none of {', '.join(SCHEMES)}"
+        )
+    return parts
 
 
 def _master(parts: SplitResult, nodes: list[tuple[str, int]], options: dict[str, Any]) -> Redis:
