@@ -10,19 +10,19 @@ from typing import Final
 import attrs
 
 from caliper_readtime.state import MAX_VIEWS, SECOND
-from caliper_readtime.stores.codec import LARGEST, SCHEMA
+from caliper_readtime.stores.codec import SCHEMA
 
 #: How long Redis keeps what nobody sees any more: a clock that a test moves must not race with the server's.
 GRACE_MS: Final = 3_600_000
-# Lua counts in doubles. A clamped total beyond this is left to Python's whole numbers.
-_MOST_CLAMPED: Final = 2**52
+# Lua writes numbers from 10^14 on with an exponent, and adds at most two of these. What is beyond (the year 3237, a total
+# of 1,200 years) is left to Python.
+_LARGEST: Final = 4 * 10**13
 
 _VALUES: Final = {
     "SCHEMA": str(SCHEMA[0]),
     "SECOND": str(SECOND),
     "MAX_VIEWS": str(MAX_VIEWS),
-    "MOST": str(_MOST_CLAMPED),
-    "LARGEST": str(LARGEST),
+    "LARGEST": str(_LARGEST),
     "GRACE": str(GRACE_MS),
 }
 

@@ -59,8 +59,8 @@ if not claimed_to or not cumulative or (ARGV[9] == '1' and duration == '') then
   return declined()
 end
 cumulative, last_sync, carry = tonumber(cumulative), tonumber(last_sync), tonumber(carry)
-since, clamped_in_all = tonumber(since), tonumber(clamped_in_all)
-if math.max(cumulative, last_sync, carry, since) >= $LARGEST or clamped_in_all > $MOST then
+-- Lua would write larger numbers with an exponent.
+if math.max(cumulative, last_sync, carry, since, clamped_in_all) >= $LARGEST then
   return declined()
 end
 -- Where nothing whole is unreported the state is about to expire, or to become due: no steady heartbeat.
@@ -114,7 +114,7 @@ else
         count = count - 1
       end
     end
-    views = others .. entry .. string.format('%d', total)
+    views = others .. entry .. total
   elseif from then
     duplicate = 1
   end
@@ -132,7 +132,9 @@ if claimed > 0 then
   cumulative = cumulative + accepted
   last_sync = math.max(last_sync, moment)
   carry = math.min(ARGV[13], allowed - accepted)
-  clamped_in_all = clamped_in_all + clamped
+  if clamped > 0 then
+    clamped_in_all = clamped_in_all + clamped
+  end
 end
 
 if finalized == '' then
@@ -149,13 +151,13 @@ if claimed > 0 or position ~= old_position or heartbeats ~= f[3] then
   else
     redis.call('ZADD', KEYS[3], 'NX', last_sync, ARGV[2])
   end
-  meter = string.format('cumulative=%d lastSync=%d carry=%d since=%d clamped=%d position=%s nonce=%s',
-    cumulative, last_sync, carry, since, clamped_in_all, position, ARGV[3])
+  meter = 'cumulative=' .. cumulative .. ' lastSync=' .. last_sync .. ' carry=' .. carry .. ' since=' .. since
+    .. ' clamped=' .. clamped_in_all .. ' position=' .. position .. ' nonce=' .. ARGV[3]
   if acknowledged then
     redis.call('HSET', KEYS[1], 'meter', meter, 'views', views)
   else
     redis.call('HSET', KEYS[1], 'meter', meter, 'heartbeats', heartbeats)
   end
 end
-return {accepted, clamped, duplicate, f[4], views, heartbeats, cumulative, last_sync, carry, since, clamped_in_all,
-  position}
+return {accepted, clamped, duplicate, f[4], views, heartbeats, cumulative, last_sync, carry, tonumber(since),
+  tonumber(clamped_in_all), position}
