@@ -58,12 +58,12 @@ def heartbeats(server: RedisServer, rounds: int, number: int) -> None:
     one = client.script_load("return 1")
     totals = count(10_000, 1000)
     key = Key("u1", "nice_x1")
-    names = store._layout.names(key)  # noqa: SLF001 - the script alone has no public name
+    names = store._layout.names(key)
 
     def script() -> None:
         nonce = os.urandom(16).hex()
         signal = Signal(POLICY, nonce, 1000, None, None, nonce[16:])
-        store._link.run(scripts.BEAT, names[:4], beat(names.member, signal, None))  # noqa: SLF001
+        store._link.run(scripts.BEAT, names[:4], beat(names.member, signal, None))
 
     tracker.accumulate(READER, ARTICLE, 10.0)
     tracker.observe(READER, Article("nice_x2", "Volcanoes", "https://app.example.org/v"), PageView("v", 10.0))
@@ -131,7 +131,7 @@ def sizes(server: RedisServer) -> None:
     for views in (1, 16):
         for view in range(views):
             tracker.observe(READER, ARTICLE, PageView(f"{view:024d}", 40.0))
-        name = store._layout.names(Key("u1", "nice_x1")).state  # noqa: SLF001
+        name = store._layout.names(Key("u1", "nice_x1")).state
         print(f"  a state with {views:>2} views: {client.memory_usage(name)} bytes")
     store.close()
 

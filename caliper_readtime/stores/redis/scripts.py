@@ -14,8 +14,8 @@ from caliper_readtime.stores.codec import SCHEMA
 
 #: How long Redis keeps what nobody sees any more: a clock that a test moves must not race with the server's.
 GRACE_MS: Final = 3_600_000
-# Lua writes numbers from 10^14 on with an exponent, and adds at most two of these. What is beyond (the year 3237, a total
-# of 1,200 years) is left to Python.
+# Lua writes numbers from 10^14 on with an exponent, and adds at most two of these. What is beyond (the year 3237,
+# a total of 1,200 years) is left to Python.
 _LARGEST: Final = 4 * 10**13
 
 _VALUES: Final = {
