@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
-import attrs
-
 from caliper_readtime.errors import MissingField
-from caliper_readtime.state import MAX_VIEWS, SECOND, Context, Ledger, Meter, Phase, ReadTimeState
+from caliper_readtime.state import MAX_VIEWS, SECOND, Context, Ledger, Meter, Phase, ReadTimeState, evolved
 from caliper_readtime.transitions.steps import remembered, rule, settled
 
 if TYPE_CHECKING:
@@ -167,7 +165,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
     told = _told(signal, ledger)
     if ledger.parked and new is not meter and told is ledger and cumulative - ledger.claimed_to_ms < SECOND:
         # New time is due long before a parked event's retry: a copy of the ledger makes the store move the due entry.
-        told = attrs.evolve(ledger)
+        told = evolved(ledger)
     if new is not meter or told is not ledger:
         state = ReadTimeState(state.reader_sourced_id, state.resource_id, new, told)
     completed = told.finalized_ms is None and _counts_as_read(policy, new, told)
@@ -191,9 +189,9 @@ def _told(signal: Signal, ledger: Ledger) -> Ledger:
     # Identity first: comparing values costs a heartbeat more than everything else here.
     same = (reader is known.reader or reader == known.reader) and (article is known.article or article == known.article)
     if not same:
-        ledger = attrs.evolve(ledger, context=Context(reader, article))
+        ledger = evolved(ledger, context=Context(reader, article))
     if signal.duration_ms and ledger.duration_ms is None:
-        ledger = attrs.evolve(ledger, duration_ms=signal.duration_ms)
+        ledger = evolved(ledger, duration_ms=signal.duration_ms)
     return ledger
 
 
@@ -214,10 +212,10 @@ def _counts_as_read(policy: ReadTimePolicy, meter: Meter, ledger: Ledger) -> boo
 
 def _wanting(signal: Signal, state: ReadTimeState, now: int) -> ReadTimeState:
     """Return the state of an article that counts as read: to be finalized, and due at once."""
-    ledger = attrs.evolve(state.ledger, finalize_wanted=True, deferred_ms=now)
+    ledger = evolved(state.ledger, finalize_wanted=True, deferred_ms=now)
     if signal.defers:
         ledger = remembered(ledger, now, "deferred", detail="the article counts as read")
-    return settled(attrs.evolve(state, ledger=ledger), now)
+    return settled(evolved(state, ledger=ledger), now)
 
 
 #: The row of the state machine that signals follow.
