@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 # A steady heartbeat reads and writes these as one text: a field for each number cost Redis twice the time.
 _METER: Final = "cumulative={} lastSync={} carry={} since={} clamped={} position={} nonce={}"
 _METER_PATTERN: Final = re.compile(
-    r"cumulative=(\d+) lastSync=(\d+) carry=(\d+) since=(\d+) clamped=(\d+) position=(\d*) nonce=[0-9a-f]+", re.ASCII
+    r"cumulative=(\d{1,19}) lastSync=(\d{1,19}) carry=(\d{1,19}) since=(\d{1,19}) clamped=(\d{1,19})"
+    r" position=(\d{0,19}) nonce=[0-9a-f]+",
+    re.ASCII,
 )
 # What the heartbeat script has to know of the ledger, which it does not read itself.
 _STEADY: Final = "schema={} reader={} article={} claimedTo={} due={} duration={} finalized={}"
@@ -145,19 +147,9 @@ def beaten(key: Key, answer: Sequence[Any]) -> ReadTimeState:
     Raises:
         CorruptState: the ledger or a list cannot be read.
     """
-    ledger, views, heartbeats, cumulative, sync, carry, since, clamped, position = answer
+    ledger, views, heartbeats, *numbers = answer
     try:
-        meter = Meter(
-            cumulative,
-            sync,
-            carry,
-            since,
-            clamped,
-            int(position) if position else None,
-            load_views(text_of(views)),
-            load_heartbeats(text_of(heartbeats)),
-        )
-        return ReadTimeState(key[0], key[1], meter, load_ledger(text_of(ledger)))
+        return _state(key, numbers, views, heartbeats, ledger)
     except CorruptState as error:
         raise named(error, key) from None
 
@@ -176,19 +168,48 @@ def state_of(key: Key, fields: Sequence[Any]) -> ReadTimeState | None:
         return None
     if None in fields:
         raise named(CorruptState("a stored field is missing"), key)
-    meter, views, heartbeats, ledger = map(text_of, fields)
-    found = _METER_PATTERN.fullmatch(meter)
-    if found is None:
-        raise named(CorruptState("the stored meter cannot be read"), key)
-    *counts, position = found.groups()
-    numbers = [*map(int, counts), int(position) if position else None]
     try:
-        check_meter(numbers)
-        return beaten(key, (ledger, views, heartbeats, *numbers[:5], position))
+        return _state(key, _numbers(text_of(fields[0])), *fields[1:])
     except CorruptState as error:
         raise named(error, key) from None
 
 
+def _numbers(meter: str) -> list[Any]:
+    found = _METER_PATTERN.fullmatch(meter)
+    if found is None:
+        raise CorruptState("the stored meter cannot be read")
+    *counts, position = found.groups()
+    numbers = list(map(int, counts))
+    check_meter([*numbers, int(position) if position else None])
+    return [*numbers, position]
+
+
+def _state(key: Key, numbers: Sequence[Any], views: Any, heartbeats: Any, ledger: Any) -> ReadTimeState:
+    cumulative, sync, carry, since, clamped, position = numbers
+    meter = Meter(
+        cumulative,
+        sync,
+        carry,
+        since,
+        clamped,
+        int(position) if position else None,  # as text: an empty one is none
+        load_views(text_of(views)),
+        load_heartbeats(text_of(heartbeats)),
+    )
+    return ReadTimeState(key[0], key[1], meter, load_ledger(text_of(ledger)))
+
+
 def text_of(value: Any) -> str:
-    """Return what a client has answered as text, whether it decodes by itself or not."""
-    return value if type(value) is str else value.decode(errors="replace")
+    """Return what a client has answered as text, whether it decodes by itself or not.
+
+    Raises:
+        CorruptState: it is not UTF-8.
+    """
+    if type(value) is str:
+        return value
+    try:
+        return str(value, "utf-8")
+    except UnicodeDecodeError:
+        pass
+    # The decoder's error holds what it was to decode, which may be an address.
+    raise CorruptState("a stored text is not UTF-8")
