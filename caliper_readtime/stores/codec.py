@@ -66,6 +66,8 @@ def _converter() -> Converter:
 
 
 _CONVERTER: Final = _converter()
+_LEDGERS: Final[dict[str, Ledger]] = {}
+_MOST_LEDGERS: Final = 1024
 _KNOWN: Final = frozenset(attribute.name for attribute in attrs.fields(Ledger)) - {"unknown"}
 
 
@@ -73,16 +75,32 @@ def dump_ledger(ledger: Ledger) -> str:
     """Return the ledger as JSON text."""
     fields = _CONVERTER.unstructure(ledger)
     unknown = json.loads(fields.pop("unknown", "{}"))
-    return json.dumps({"schema": SCHEMA, **fields, **unknown}, separators=(",", ":"))
+    text = json.dumps({"schema": SCHEMA, **fields, **unknown}, separators=(",", ":"))
+    _known(text, ledger)
+    return text
 
 
-@lru_cache(maxsize=1024)
 def load_ledger(text: str) -> Ledger:
-    """Return the ledger that ``text`` holds. Cached by content: a heartbeat meets the same ledger again and again.
+    """Return the ledger that ``text`` holds.
 
     Raises:
         CorruptState: it is not a ledger, or one of an incompatible schema.
     """
+    ledger = _LEDGERS.get(text)
+    if ledger is None:
+        ledger = _loaded(text)
+        _known(text, ledger)
+    return ledger
+
+
+def _known(text: str, ledger: Ledger) -> None:
+    # A heartbeat meets the same ledger again and again, and a commit the one that the claim has just written.
+    if len(_LEDGERS) >= _MOST_LEDGERS:
+        _LEDGERS.clear()
+    _LEDGERS[text] = ledger
+
+
+def _loaded(text: str) -> Ledger:
     try:
         return _structured(json.loads(text))
     except CorruptState:
