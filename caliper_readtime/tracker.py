@@ -22,10 +22,10 @@ from caliper_readtime.reporting import Reporting
 from caliper_readtime.results import Accumulation, FlushReport, Outcome, Report, SweepReport
 from caliper_readtime.sweeping import Sweep
 from caliper_readtime.transitions import Caller, Counted, Defer, Signal, Unpark
-from caliper_readtime.units import to_epoch_ms, to_ms, to_seconds
+from caliper_readtime.units import to_datetime, to_epoch_ms, to_ms, to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from caliper_readtime.caliper import TimeSpentEvents
@@ -313,7 +313,12 @@ class ReadTimeTracker:
         return flush.run(confirm=confirm)
 
     def sweep(
-        self, *, idle_seconds: float = 60.0, limit: int = 1000, budget_seconds: float | None = None
+        self,
+        *,
+        idle_seconds: float = 60.0,
+        limit: int = 1000,
+        budget_seconds: float | None = None,
+        go_on: Callable[[Sequence[Report]], bool] | None = None,
     ) -> SweepReport:
         """Report what browsers and workers left behind. Safe on many hosts at once; they share the work.
 
@@ -321,6 +326,8 @@ class ReadTimeTracker:
             idle_seconds: leave readers alone who were active within this time.
             limit: most events to send.
             budget_seconds: start no further envelope after this time.
+            go_on: asked before each envelope, with what this sweep has done so far; no further one starts once it
+                answers False.
 
         Raises:
             ConfigurationError: the tracker has no emitter.
@@ -332,9 +339,38 @@ class ReadTimeTracker:
         budget = None if budget_seconds is None else to_ms(budget_seconds, "budget_seconds") / 1000
         self._compare()
         self._courier.require()
-        return Sweep(self._courier, uuid4().hex, idle_ms=idle_ms, limit=limit, budget_seconds=budget).run()
+        owner = uuid4().hex
+        return Sweep(self._courier, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
 
     # A look inside
+
+    @property
+    def store(self) -> StateStore:
+        """Where states live."""
+        return self._store
+
+    @property
+    def emitter(self) -> Emitter | None:
+        """What delivers events, if anything does."""
+        return self._courier.emitter
+
+    @property
+    def events(self) -> TimeSpentEvents | None:
+        """What builds events."""
+        return self._courier.events
+
+    @property
+    def policy(self) -> ReadTimePolicy:
+        """The rules."""
+        return self._policy
+
+    def now(self) -> datetime:
+        """Return the time that decides: the given clock's, or else the store's.
+
+        Raises:
+            StoreUnavailable: the store could not be reached.
+        """
+        return to_datetime(self._courier.moment())
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
