@@ -139,7 +139,7 @@ class DescribesItself(Protocol):
           ``rdb_last_bgsave_status``, ``rdb_last_save_time``, ``role``, ``connected_slaves``, ``server_time_usec``,
           ``loading``); and what this client does: ``socket_timeout`` and ``socket_connect_timeout`` (seconds, None
           for none), ``claim_replicas``, ``claim_fsync`` and ``claim_wait_seconds``. ``save`` is the ``save``
-          configuration where CONFIG may be read. A cluster names each of its masters.
+          configuration where CONFIG may be read. A cluster names each of its masters. Without INFO only the client's.
 
         Raises:
             StoreUnavailable: it cannot be asked.

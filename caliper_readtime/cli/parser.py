@@ -74,7 +74,7 @@ class _Tree:
 
 
 def _commands(parser: argparse.ArgumentParser) -> Any:
-    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    return parser.add_subparsers(title="commands", required=True)
 
 
 def _sentence(text: str) -> str:

@@ -130,7 +130,14 @@ def _memory_left(name: str, facts: Facts) -> Iterator[Finding]:
 
 
 def _persistence(name: str, facts: Facts) -> Iterator[Finding]:
-    if facts.get("aof_enabled"):
+    if facts.get("aof_enabled") is None:
+        yield warn(
+            "redis.persistence",
+            f"{name}: it is not known whether it writes to a disk",
+            "allow INFO, or make sure that it has an append-only file",
+        )
+        return
+    if facts["aof_enabled"]:
         if facts.get("aof_last_write_status", "ok") != "ok":
             yield error("redis.persistence", f"{name}: its last write to the disk failed", "look at its disk and log")
         else:
