@@ -31,11 +31,13 @@ def add(add_command: Add) -> None:
 def run(arguments: argparse.Namespace, session: Session) -> int:
     """Audit every article of a reader."""
     tracker, output = session.tracker, session.output
-    accounts = [account(state) for state in known_states(session, arguments.reader)]
+    states, unread = known_states(session, arguments.reader)
+    accounts = [account(state) for state in states]
     held = _held(tracker, accounts)
     lost = [] if held is None else missing(accounts, held, tracker.now())
     sent = sum(len(one.sent) for one in accounts)
-    problems = [f"{one.resource_id}: {problem}" for one in accounts for problem in one.problems]
+    problems = [] if unread is None else [unread]
+    problems += [f"{one.resource_id}: {problem}" for one in accounts for problem in one.problems]
     problems += [
         f"{article}: the endpoint does not show {entry.event_id}, {entry.seconds:g} s, sent {clean(entry.at)}"
         for article, entry in lost

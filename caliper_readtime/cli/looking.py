@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def add(add_command: Add) -> None:
     """Add the commands."""
-    inspecting = add_command("inspect", "show what is stored of a reader, or of one article of hers", inspect)
+    inspecting = add_command("inspect", "show what is stored of a reader, or of one article alone", inspect)
     add_reader(inspecting)
     inspecting.add_argument("article", metavar="ARTICLE", nargs="?", help="the resource's sourcedId, or its full URL")
     add_json(inspecting)
@@ -38,10 +38,13 @@ def inspect(arguments: argparse.Namespace, session: Session) -> int:
         else:
             _show(state, session)
         return OK
-    states = known_states(session, arguments.reader)
+    states, unread = known_states(session, arguments.reader)
+    if unread is not None:
+        output.complain(unread)
+    code = OK if unread is None else FAILED
     if arguments.json:
         output.json([state_document(state) for state in states])
-        return OK
+        return code
     rows = [
         (
             state.resource_id,
@@ -56,7 +59,7 @@ def inspect(arguments: argparse.Namespace, session: Session) -> int:
         for state in states
     ]
     output.table(("article", "read s", "reported s", "open s", "phase", "last heard", "due", "finalized"), rows)
-    return OK
+    return code
 
 
 def _show(state: ReadTimeState, session: Session) -> None:
@@ -76,6 +79,8 @@ def _show(state: ReadTimeState, session: Session) -> None:
 def explain(arguments: argparse.Namespace, session: Session) -> int:
     """Explain one article's time."""
     explanation = session.tracker.explain(arguments.reader, arguments.article)
+    if explanation.state is None:
+        raise unknown_article(arguments.reader, arguments.article, explanation.known_articles)
     for line in explanation.lines:
         session.output.line(line)
-    return FAILED if explanation.state is None else OK
+    return OK

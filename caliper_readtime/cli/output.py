@@ -104,14 +104,16 @@ class Output:
     @contextmanager
     def progress(self, what: str) -> Iterator[Progress]:
         """Show how far it is, while somebody is looking."""
+        shown = []
 
         def show(done: int, total: int) -> None:
             if self.on_terminal:
+                shown.append(done)
                 self.err.write(f"\r{what}: {done} of {max(done, total)}")
                 self.err.flush()
 
         yield show
-        if self.on_terminal:
+        if shown:
             self.err.write("\n")
 
     @property

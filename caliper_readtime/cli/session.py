@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from caliper_readtime.caliper import reduced
 from caliper_readtime.cli.exits import Problem
+from caliper_readtime.units import to_epoch_ms
 
 if TYPE_CHECKING:
     import argparse
@@ -45,18 +47,25 @@ def add_json(parser: argparse._ActionsContainer) -> None:
     parser.add_argument("--json", action="store_true", help="answer in JSON, for other programs")
 
 
-def known_states(session: Session, reader: str) -> tuple[ReadTimeState, ...]:
-    """Return a reader's states.
+def known_states(session: Session, reader: str) -> tuple[tuple[ReadTimeState, ...], str | None]:
+    """Return a reader's states, and what is to be said of those that cannot be read.
 
     Raises:
-        Problem: there are none.
+        Problem: there are none that can be.
     """
-    states = session.tracker.states(reader)
+    tracker = session.tracker
+    states = tracker.states(reader)
+    plain = reduced(reader, "reader", None if tracker.events is None else tracker.events.oneroster_url)
+    keys = tracker.store.keys(plain, to_epoch_ms(tracker.now(), "now"))
+    unread = sorted({key.resource_id for key in keys} - {state.resource_id for state in states})
+    trouble = None
+    if unread:
+        named = ", ".join(unread)
+        trouble = f"stored states of reader {reader} cannot be read: {named}; were they written by a newer release?"
     if not states:
-        raise Problem(
-            f"nothing is stored of reader {reader}: look whether this is the OneRoster sourcedId, and the right store"
-        )
-    return states
+        nothing = f"nothing is stored of reader {reader}: look whether this is the OneRoster sourcedId"
+        raise Problem(trouble or f"{nothing}, and the right store")
+    return states, trouble
 
 
 def unknown_article(reader: str, article: str, known: tuple[str, ...]) -> Problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from caliper_readtime.cli.arguments import positive_seconds, seconds
@@ -15,14 +16,15 @@ from caliper_readtime.units import to_epoch_ms, to_ms
 
 if TYPE_CHECKING:
     import argparse
+
     from collections.abc import Sequence
 
     from caliper_readtime.cli.output import Progress
     from caliper_readtime.cli.session import Add, Session
     from caliper_readtime.results import Report, SweepReport
 
-#: A bar counts no further ahead than this.
-_MOST_COUNTED: Final = 100_000
+#: Most events of one round.
+ROUND: Final = 1000
 _DONE: Final = ("drained", "limit", "budget", "told")
 
 
@@ -44,9 +46,9 @@ def add(add_command: Add) -> None:
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
-    """Sweep; one JSON line for each round where nobody is looking, a bar and a line where somebody is."""
-    with Signals() as stop, session.output.progress("events") as bar:
-        rounds = _Rounds(session, arguments.idle, bar)
+    """Sweep; one JSON line for each round where nobody is looking, a line (and a bar) where somebody is."""
+    rounds = _Rounds(session, arguments.idle)
+    with Signals() as stop:
         if arguments.watch is not None:
             rounds.sweeper(arguments.budget, interval_seconds=arguments.watch, on_round=rounds.tell).run(stop)
             return OK
@@ -56,22 +58,20 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 class _Rounds:
     """Rounds, and what is told of them."""
 
-    def __init__(self, session: Session, idle: float, bar: Progress) -> None:
+    def __init__(self, session: Session, idle: float) -> None:
         self._session = session
         self._idle = idle
-        self._bar = bar
-        self._total = 0
 
     def sweeper(self, budget: float | None, **more: Any) -> Sweeper:
-        return Sweeper(
-            self._session.tracker, idle_seconds=self._idle, budget_seconds=budget, on_progress=self._show, **more
-        )
+        return Sweeper(self._session.tracker, idle_seconds=self._idle, budget_seconds=budget, limit=ROUND, **more)
 
     def until_drained(self, budget: float | None, stop: Signals) -> int:
         """Sweep round by round until nothing more is due."""
         ends = None if budget is None else time.monotonic() + budget
         while True:
-            report = self.sweeper(None if ends is None else max(0.0, ends - time.monotonic())).run_once(stop)
+            left = None if ends is None else max(0.0, ends - time.monotonic())
+            with self._session.output.progress("events") as bar:
+                report = self.sweeper(left, on_progress=partial(_count, bar, self._due())).run_once(stop)
             self.tell(report)
             if report.stopped_by not in _DONE:
                 self._session.output.complain(
@@ -81,14 +81,13 @@ class _Rounds:
             if report.stopped_by != "limit" or not report.more or stop.is_set():
                 return OK
 
-    def _show(self, reports: Sequence[Report]) -> None:
+    def _due(self) -> int:
+        """Return how many events a bar shall count to."""
         if not self._session.output.on_terminal:
-            return
-        if not reports:  # a round begins
-            tracker = self._session.tracker
-            now = to_epoch_ms(tracker.now(), "now")
-            self._total = len(tracker.store.due(_MOST_COUNTED, now, to_ms(self._idle, "idle")))
-        self._bar(len(reports), self._total)
+            return 0
+        tracker = self._session.tracker
+        now = to_epoch_ms(tracker.now(), "now")
+        return len(tracker.store.due(ROUND, now, to_ms(self._idle, "idle")))
 
     def tell(self, outcome: SweepReport | Exception) -> None:
         """Tell what came of a round."""
@@ -110,6 +109,10 @@ class _Rounds:
             )
         else:
             output.line(f"nothing was due; {outcome.stopped_by}")
+
+
+def _count(bar: Progress, total: int, reports: Sequence[Report]) -> None:
+    bar(len(reports), total)
 
 
 def _document(report: SweepReport) -> dict[str, Any]:

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import sqlite3
 import sys
+from contextlib import closing
 
 import pytest
 
-from caliper_readtime import EmitterUnavailable, EndpointRefused, EventRejected, Reader, StoreUnavailable
+from caliper_readtime import (
+    EmitterUnavailable,
+    EndpointRefused,
+    EventRejected,
+    Reader,
+    ReadTimeTracker,
+    SqliteStateStore,
+    StoreUnavailable,
+)
 from caliper_readtime.testing import RecordingEmitter
 from tests.commands import Terminal, command, complained
-from tests.scenes import ANNA, BEES, BEN, OWLS, Picky, nothing, of_reader, value
+from tests.scenes import ANNA, BEES, BEN, OWLS, Picky, events, nothing, of_reader, value
 
 
 @pytest.fixture
@@ -316,3 +326,79 @@ def test_no_e_mail_address_is_shown(parked, ask):
             ran = ask(*words, terminal=terminal)
             assert "@example" not in ran.out + ran.err
     assert parked.state().reader_sourced_id == "anna"
+
+
+def test_states_that_cannot_be_read(tmp_path):
+    """What is left out is told: an inspection fails, an audit is unwell, and the others are shown."""
+    path = tmp_path / "readtime.db"
+    with closing(SqliteStateStore(path)) as store:
+        tracker = ReadTimeTracker(store, RecordingEmitter(), events())
+        tracker.accumulate(ANNA, OWLS, 10)
+        tracker.accumulate(ANNA, BEES, 10)
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("UPDATE state SET ledger = '{}' WHERE resource = 'owls'")
+        ran = command("inspect", "anna", tracker=tracker)
+        assert "states of reader anna cannot be read: owls" in complained(ran)
+        assert "bees" in ran.out
+        assert "owls" in command("audit", "anna", "--json", tracker=tracker).document["problems"][0]
+        assert command("audit", "anna", tracker=tracker).code == 3
+        complained(command("inspect", "anna", "owls", tracker=tracker))
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("UPDATE state SET ledger = '{}'")
+        assert "bees, owls" in complained(command("flush", "anna", tracker=tracker))
+
+
+def test_explain_tells_the_story(scene, ask):
+    """The tracker's own sentences; an unknown article names the known ones."""
+    scene.read(ANNA, OWLS, 30)
+    ran = ask("explain", "anna", "owls")
+    assert (ran.code, tuple(ran.out.splitlines())) == (0, scene.tracker.explain("anna", "owls").lines)
+    assert complained(ask("explain", "anna", "bees")).endswith("known: owls")
+
+
+def test_status_in_every_form(parked, ask):
+    """For people, for programs, and for Prometheus: the same figures."""
+    parked.tracker.sweep()
+    assert "unreported seconds    30" in ask("status").out
+    document = ask("status", "--json").document
+    assert (document["unreported_states"], document["parked_events"], document["exceeded"]) == (1, 1, [])
+    text = ask("status", "--openmetrics").out
+    assert "caliper_readtime_unreported_seconds 30.0\n" in text
+    assert f"caliper_readtime_last_sweep_timestamp_seconds {parked.clock().timestamp()}\n" in text
+    assert text.endswith("# EOF\n")
+
+
+def test_status_is_a_health_check(parked, ask):
+    """Each threshold that is exceeded is named, in one line, with exit 3; at the threshold all is well."""
+    fine = ("--max-age", "30", "--max-states", "1", "--max-parked", "1")
+    assert ask("status", *fine).code == 0
+    assert "no sweep has ever run" in complained(ask("status", "--max-sweep-age", "60"), 3)
+    parked.tracker.sweep()
+    parked.clock.advance(61)
+    for flag, most, words in (
+        ("--max-age", "90", "unreported for 91 s"),
+        ("--max-states", "0", "1 states are unreported"),
+        ("--max-parked", "0", "1 events are parked"),
+        ("--max-sweep-age", "60", "the last sweep ran 61 s ago"),
+    ):
+        ran = ask("status", flag, most, "--json")
+        assert words in complained(ran, 3)
+        assert len(ran.document["exceeded"]) == 1
+
+
+def test_a_status_of_nothing(ask):
+    """An empty store is fine, and its times are left out of the metrics."""
+    assert ask("status", "--max-age", "0", "--max-states", "0", "--max-parked", "0").code == 0
+    assert "timestamp" not in ask("status", "--openmetrics").out
+
+
+def test_doctor_answers_by_its_findings(scene, ask):
+    """Warnings are fine unless asked for strictly; errors are not."""
+    ran = ask("doctor", "--json")
+    assert ran.code == 0
+    assert {"sweep.last"} <= {found["id"] for found in ran.document if found["level"] == "warn"}
+    assert ask("doctor", "--strict").code == 3
+    assert "no sweep has ever run" in ask("doctor", terminal=True).out
+    scene.tracker.sweep()
+    scene.clock.advance(7200)
+    assert ask("doctor").code == 3

@@ -191,7 +191,7 @@ def found_by(tracker):
 def test_an_installation_that_is_well(tmp_path):
     """Every check of a real file and a real endpoint, and nothing is kept by either."""
     with CaliperEndpoint() as endpoint, closing(SqliteStateStore(tmp_path / "x.db")) as store:
-        endpoint.token = "t"
+        endpoint.token = "t"  # noqa: S105 - a word for a test
         emitter = HttpCaliperEmitter(endpoint.url, auth=lambda r: r.headers.update(Authorization="Bearer t") or r)
         with closing(emitter):
             tracker = ReadTimeTracker(store, emitter, events())
