@@ -16,7 +16,6 @@ from caliper_readtime.units import to_epoch_ms, to_ms
 
 if TYPE_CHECKING:
     import argparse
-
     from collections.abc import Sequence
 
     from caliper_readtime.cli.output import Progress
