@@ -55,7 +55,7 @@ class _Process:
 
 
 class Sweeper:
-    """Calls ``tracker.sweep`` at intervals. Safe on any number of hosts at once: they share the work.
+    """Sweeps a tracker at intervals. Safe on any number of hosts at once: they share the work.
 
     A store or an endpoint that is away never ends it: the trouble is logged when it begins, every ten minutes while it
     lasts and when it is over, and the wait between rounds doubles meanwhile. May be built before a fork: a forked
@@ -137,7 +137,7 @@ class Sweeper:
             self._tell(self._on_progress, reports)
             return stop is None or not stop.is_set()
 
-        return self._tracker.sweep(idle_seconds=self._idle, limit=self._limit, budget_seconds=self._budget, go_on=go_on)
+        return self._tracker.sweep_while(go_on, idle_seconds=self._idle, limit=self._limit, budget_seconds=self._budget)
 
     # Again and again
 

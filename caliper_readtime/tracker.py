@@ -313,12 +313,7 @@ class ReadTimeTracker:
         return flush.run(confirm=confirm)
 
     def sweep(
-        self,
-        *,
-        idle_seconds: float = 60.0,
-        limit: int = 1000,
-        budget_seconds: float | None = None,
-        go_on: Callable[[Sequence[Report]], bool] | None = None,
+        self, *, idle_seconds: float = 60.0, limit: int = 1000, budget_seconds: float | None = None
     ) -> SweepReport:
         """Report what browsers and workers left behind. Safe on many hosts at once; they share the work.
 
@@ -326,13 +321,30 @@ class ReadTimeTracker:
             idle_seconds: leave readers alone who were active within this time.
             limit: most events to send.
             budget_seconds: start no further envelope after this time.
-            go_on: asked before each envelope, with what this sweep has done so far; no further one starts once it
-                answers False.
 
         Raises:
             ConfigurationError: the tracker has no emitter.
             InvalidInput: a value is not acceptable.
             StoreError: the store could not be reached; everything stays due.
+        """
+        return self.sweep_while(None, idle_seconds=idle_seconds, limit=limit, budget_seconds=budget_seconds)
+
+    def sweep_while(
+        self,
+        go_on: Callable[[Sequence[Report]], bool] | None,
+        *,
+        idle_seconds: float = 60.0,
+        limit: int = 1000,
+        budget_seconds: float | None = None,
+    ) -> SweepReport:
+        """Do what ``sweep`` does for as long as the caller wants; see there.
+
+        Args:
+            go_on: asked before each envelope, with what this sweep has done so far; no further one starts once it
+                answers False.
+            idle_seconds: as for ``sweep``.
+            limit: as for ``sweep``.
+            budget_seconds: as for ``sweep``.
         """
         idle_ms = to_ms(idle_seconds, "idle_seconds")
         checks.count(limit, "limit")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 import sqlite3
 import sys
 from contextlib import closing
@@ -21,7 +23,7 @@ from caliper_readtime import (
 )
 from caliper_readtime.testing import RecordingEmitter
 from tests.commands import Terminal, command, complained
-from tests.scenes import ANNA, BEES, BEN, OWLS, Picky, events, nothing, of_reader, value
+from tests.scenes import ANNA, BEES, BEN, OWLS, ROSTER, SENSOR, Picky, events, nothing, of_reader, value
 
 
 @pytest.fixture
@@ -402,3 +404,76 @@ def test_doctor_answers_by_its_findings(scene, ask):
     scene.tracker.sweep()
     scene.clock.advance(7200)
     assert ask("doctor").code == 3
+
+
+def test_watching_goes_on_until_a_signal(scene, ask):
+    """In process: rounds at the interval, a failed one among them, until SIGTERM; then the handlers are as before."""
+    scene.read(ANNA, OWLS, 30)
+    scene.emitter.fail(RuntimeError("anna@example.org"))
+    rounds = []
+
+    def end_after_three(reports):
+        rounds.append(reports)
+        if len(rounds) == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    scene.store.swept, swept = lambda now: (swept(now), end_after_three(now)), scene.store.swept
+    for terminal in (False, True):
+        rounds.clear()
+        ran = ask("sweep", "--watch", "0.01", "--idle", "0", terminal=terminal)
+        assert (ran.code, ran.err) == (0, "")
+        assert len(ran.out.splitlines()) == 3
+        assert "anna@" not in ran.out
+
+
+def test_a_watch_tells_of_a_lost_store(scene, ask, monkeypatch):
+    """For programs a line of JSON, for people a sentence; a stranger's words are not repeated."""
+    failures = [StoreUnavailable("Redis at h:1 is away"), RuntimeError("anna@example.org")]
+
+    def away(*_arguments, **_more):
+        if len(failures) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        raise failures.pop(0)
+
+    monkeypatch.setattr(scene.store, "due", away)
+    ran = ask("sweep", "--watch", "0.01")
+    assert [(line["stopped_by"], line["error"]) for line in ran.json] == [
+        ("error", "Redis at h:1 is away"),
+        ("error", "RuntimeError"),
+    ]
+    failures += [StoreUnavailable("Redis at h:1 is away"), RuntimeError("anna@example.org")]
+    assert ask("sweep", "--watch", "0.01", terminal=True).out.splitlines() == [
+        "round failed, it goes on: Redis at h:1 is away",
+        "round failed, it goes on: RuntimeError",
+    ]
+
+
+def test_an_interrupted_command(scene, ask, monkeypatch):
+    """Ctrl-C is one line and a failure, not a traceback."""
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scene.store, "parked", interrupted)
+    assert complained(ask("parked", "list")) == "interrupted"
+
+
+def test_export_keeps_to_its_limit_and_skips_nothing(scene, ask):
+    """At most so many lines; an event that could not even be built is exported without one."""
+
+    class Unbuildable:
+        """A builder of the host's own, which cannot build."""
+
+        sensor, oneroster_url = SENSOR, ROSTER
+
+        def event(self, *_arguments, **_more):
+            raise ValueError("anna@example.org")
+
+    tracker = scene.use(Picky(nothing), events=Unbuildable())
+    for reader in (ANNA, BEN):
+        scene.read(reader, OWLS, 30)
+    tracker.sweep(idle_seconds=0)
+    first, second = ask("parked", "export").json
+    assert (first["event"], second["event"], first["status"]) == (None, None, None)
+    assert len(ask("parked", "export", "--limit", "1").json) == 1
+    assert "@" not in ask("parked", "export").out

@@ -77,10 +77,10 @@ class BrokenStore:
         self.tracker = tracker
         self.error = error
 
-    def sweep(self, **arguments):
+    def sweep_while(self, go_on, **arguments):
         if self.error is not None:
             raise self.error
-        return self.tracker.sweep(**arguments)
+        return self.tracker.sweep_while(go_on, **arguments)
 
     def mend(self):
         self.error = None
@@ -255,7 +255,7 @@ def test_a_stop_in_the_middle_of_halving(scene):
         asked.append(len(reports))
         return not emitter.calls
 
-    report = tracker.sweep(go_on=go_on)
+    report = tracker.sweep_while(go_on)
     assert (report.stopped_by, len(emitter.calls), report.parked) == ("told", 1, 0)
     assert [state.attempts for number in range(4) for state in tracker.states(f"reader-{number}")] == [0] * 4
     assert tracker.sweep().events_sent == 3
