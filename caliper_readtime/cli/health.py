@@ -22,6 +22,7 @@ _HELP: Final = {
     "oldest_unreported_at": "Since when the oldest unreported time has waited.",
     "parked_events": "Events that the endpoint refused, set aside.",
     "last_sweep_at": "When a sweep last ran.",
+    "doubtful_claims": "Claims too old for an endpoint to know their event ids for sure.",
 }
 
 
