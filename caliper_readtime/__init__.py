@@ -25,6 +25,7 @@ from caliper_readtime.state import ReadTimeState
 from caliper_readtime.stores.memory import InMemoryStateStore
 from caliper_readtime.stores.redis.store import RedisStateStore
 from caliper_readtime.stores.sqlite import SqliteStateStore
+from caliper_readtime.sweeper import Sweeper
 from caliper_readtime.tracker import ReadTimeTracker
 
 __version__ = "0.1.0"
@@ -67,6 +68,7 @@ __all__ = [
     "StoreUnavailable",
     "Subject",
     "SweepReport",
+    "Sweeper",
     "TimeSpentEvents",
     "__version__",
 ]

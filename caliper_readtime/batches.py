@@ -41,11 +41,18 @@ class Round:
 
     Attributes:
         reports: one for each event that was handled.
-        stopped_by: why it ended early: "budget", "unavailable" or "refused"; None while it goes on.
+        stopped_by: why it ended early: "budget", "told", "unavailable" or "refused"; None while it goes on.
         error: the error that ended it.
     """
 
-    def __init__(self, courier: Courier, owner: str, verb: str, budget_seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        courier: Courier,
+        owner: str,
+        verb: str,
+        budget_seconds: float | None = None,
+        go_on: Callable[[Sequence[Report]], bool] | None = None,
+    ) -> None:
         self.reports: list[Report] = []
         self.stopped_by: str | None = None
         self.error: EmitError | None = None
@@ -53,6 +60,7 @@ class Round:
         self._owner = owner
         self._verb = verb
         self._until = None if budget_seconds is None else courier.monotonic() + budget_seconds
+        self._go_on = go_on
         self._suspects: list[tuple[Parcel, EventRejected]] = []
         self._accepted = False  # anything, in this round
         self._accepts = False  # in the envelope at hand, or since the first suspect
@@ -60,9 +68,11 @@ class Round:
         self.batch = min(MAX_EVENTS, emitter.max_batch) if isinstance(emitter, LimitsBatch) else MAX_EVENTS
 
     def over(self) -> bool:
-        """Return whether the round has to end; notes it where the time budget is used up."""
+        """Return whether the round has to end; notes it where the time budget is used up, or the caller says so."""
         if self.stopped_by is None and self._until is not None and self._courier.monotonic() >= self._until:
             self.stopped_by = "budget"
+        if self.stopped_by is None and self._go_on is not None and not self._go_on(tuple(self.reports)):
+            self.stopped_by = "told"
         return self.stopped_by is not None
 
     def take(
@@ -233,7 +243,7 @@ class Round:
             self.stopped_by, self.error = reason, error
 
     def _give_back(self, parcels: Sequence[Parcel]) -> None:
-        error = self.error or EmitterUnavailable("the time budget of this round is used up")
+        error = self.error or EmitterUnavailable("this round ended before their turn came")
         for parcel in parcels:
             self._released(parcel, error, tried=False)
 

@@ -132,6 +132,29 @@ class UpdatesMany(Protocol):
         """
 
 
+@runtime_checkable
+class DescribesItself(Protocol):
+    """A store that can tell an operator what it runs on; ``caliper_readtime.doctor`` judges it."""
+
+    def info(self) -> Mapping[str, Mapping[str, Any]]:
+        """Return what is known of each file or server, under a name that an operator understands.
+
+        Every mapping has ``kind``, which says by which rules it is judged; what is not known is left out.
+
+        * ``"memory"``: nothing else.
+        * ``"sqlite"``: ``exists`` and ``writable`` (bool), ``journal_mode``, ``free_bytes`` of its disk.
+        * ``"redis"``: the server's ``INFO`` as redis-py parses it, with its own names (``redis_version``,
+          ``maxmemory``, ``maxmemory_policy``, ``used_memory``, ``aof_enabled``, ``aof_last_write_status``,
+          ``rdb_last_bgsave_status``, ``rdb_last_save_time``, ``role``, ``connected_slaves``, ``server_time_usec``,
+          ``loading``); and what this client does: ``socket_timeout`` and ``socket_connect_timeout`` (seconds, None
+          for none), ``claim_replicas``, ``claim_fsync`` and ``claim_wait_seconds``. ``save`` is the ``save``
+          configuration where CONFIG may be read. A cluster names each of its masters. Without INFO only the client's.
+
+        Raises:
+            StoreUnavailable: it cannot be asked.
+        """
+
+
 class Emitter(Protocol):
     """Delivers finished Caliper events.
 
@@ -181,6 +204,20 @@ class ReadsBack(Protocol):
 
         Raises:
             EmitterUnavailable: the endpoint could not be asked.
+        """
+
+
+@runtime_checkable
+class Validates(Protocol):
+    """An emitter whose endpoint can check events without keeping them."""
+
+    def validate(self, events: Sequence[Mapping[str, Any]], /) -> None:
+        """Let the endpoint check these events.
+
+        Raises:
+            EmitterUnavailable: the endpoint could not be asked.
+            EndpointRefused: the endpoint or the credentials are wrong, or it cannot validate.
+            EventRejected: it would not accept them.
         """
 
 

@@ -142,7 +142,7 @@ class SweepReport:
         parked: events that were refused and set aside.
         seconds_sent: what the endpoint accepted.
         more: due states are left.
-        stopped_by: "drained", "limit", "budget", "unavailable" or "refused".
+        stopped_by: "drained", "limit", "budget", "told" (by ``go_on``), "unavailable" or "refused".
         reports: one for each event that was handled.
     """
 

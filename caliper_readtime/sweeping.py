@@ -10,18 +10,30 @@ from caliper_readtime.results import Outcome, SweepReport
 from caliper_readtime.transitions import Caller, Took
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from caliper_readtime.courier import Courier, Parcel
+    from caliper_readtime.results import Report
     from caliper_readtime.state import Key
 
 
 class Sweep:
     """Takes due states oldest first, in batches, until none is left or a limit is reached."""
 
-    def __init__(self, courier: Courier, owner: str, *, idle_ms: int, limit: int, budget_seconds: float | None) -> None:
+    def __init__(
+        self,
+        courier: Courier,
+        owner: str,
+        *,
+        idle_ms: int,
+        limit: int,
+        budget_seconds: float | None,
+        go_on: Callable[[Sequence[Report]], bool] | None = None,
+    ) -> None:
         self._courier = courier
         self._idle_ms = idle_ms
         self._limit = limit
-        self._round = Round(courier, owner, SWEEP, budget_seconds)
+        self._round = Round(courier, owner, SWEEP, budget_seconds, go_on)
         self._taken = 0
         self._in_flight = 0
         self._seen: set[Key] = set()  # looked at, and left as they are

@@ -24,10 +24,10 @@ from caliper_readtime.reporting import Reporting
 from caliper_readtime.results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
 from caliper_readtime.sweeping import Sweep
 from caliper_readtime.transitions import Caller, Counted, Defer, Signal, Unpark
-from caliper_readtime.units import to_epoch_ms, to_ms, to_seconds
+from caliper_readtime.units import to_datetime, to_epoch_ms, to_ms, to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from caliper_readtime.caliper import TimeSpentEvents
@@ -329,14 +329,62 @@ class ReadTimeTracker:
             InvalidInput: a value is not acceptable.
             StoreError: the store could not be reached; everything stays due.
         """
+        return self.sweep_while(None, idle_seconds=idle_seconds, limit=limit, budget_seconds=budget_seconds)
+
+    def sweep_while(
+        self,
+        go_on: Callable[[Sequence[Report]], bool] | None,
+        *,
+        idle_seconds: float = 60.0,
+        limit: int = 1000,
+        budget_seconds: float | None = None,
+    ) -> SweepReport:
+        """Do what ``sweep`` does for as long as the caller wants; see there.
+
+        Args:
+            go_on: asked before each envelope, with what this sweep has done so far; no further one starts once it
+                answers False.
+            idle_seconds: as for ``sweep``.
+            limit: as for ``sweep``.
+            budget_seconds: as for ``sweep``.
+        """
         idle_ms = to_ms(idle_seconds, "idle_seconds")
         checks.count(limit, "limit")
         budget = None if budget_seconds is None else to_ms(budget_seconds, "budget_seconds") / 1000
         self._compare()
         self._courier.require()
-        return Sweep(self._courier, uuid4().hex, idle_ms=idle_ms, limit=limit, budget_seconds=budget).run()
+        owner = uuid4().hex
+        return Sweep(self._courier, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
 
     # A look inside
+
+    @property
+    def store(self) -> StateStore:
+        """Where states live."""
+        return self._store
+
+    @property
+    def emitter(self) -> Emitter | None:
+        """What delivers events, if anything does."""
+        return self._courier.emitter
+
+    @property
+    def events(self) -> TimeSpentEvents | None:
+        """What builds events."""
+        return self._courier.events
+
+    @property
+    def policy(self) -> ReadTimePolicy:
+        """The rules."""
+        return self._policy
+
+    def now(self) -> datetime:
+        """Return the time that decides: the given clock's, or else the store's.
+
+        Raises:
+            StoreUnavailable: the store could not be reached.
+        """
+        return to_datetime(self._courier.moment())
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""

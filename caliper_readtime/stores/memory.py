@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from heapq import nsmallest
 from operator import itemgetter
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from caliper_readtime.errors import ConfigurationError
 from caliper_readtime.stores.forking import SurvivesFork
@@ -144,6 +144,13 @@ class InMemoryStateStore(SurvivesFork):
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""
         return self._swept
+
+    def info(self) -> dict[str, dict[str, Any]]:
+        """Return what there is to say of it."""
+        return {repr(self): {"kind": "memory"}}
+
+    def __repr__(self) -> str:
+        return "InMemoryStateStore()"
 
     def close(self) -> None:
         """Keep the states: they live as long as this object."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import time
 from pathlib import Path
@@ -324,6 +325,18 @@ class SqliteStateStore(SurvivesFork):
         with self._reading as sqlite:
             row = sqlite.execute("SELECT value FROM meta WHERE name = 'last_sweep'").fetchone()
         return None if row is None else int(row[0])
+
+    def info(self) -> dict[str, dict[str, Any]]:
+        """Return what there is to say of the file."""
+        path = Path(self._path)
+        facts: dict[str, Any] = {"kind": "sqlite", "exists": path.exists()}
+        if facts["exists"]:
+            with self._reading as sqlite:
+                facts["journal_mode"] = sqlite.execute("PRAGMA journal_mode").fetchone()[0]
+            # The directory too: SQLite keeps its log beside the file.
+            facts["writable"] = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+            facts["free_bytes"] = shutil.disk_usage(path.parent).free
+        return {f"SQLite file {self._path}": facts}
 
     def close(self) -> None:
         """Close this process's connection; the next call opens another."""

@@ -27,8 +27,10 @@ from caliper_readtime import (
     ReadTimeTracker,
     SqliteStateStore,
     StoreUnavailable,
+    Sweeper,
 )
 from caliper_readtime.state import Key
+from caliper_readtime.testing import RecordingEmitter
 from tests.scenes import ANNA, BEN, OWLS, WAIT_SECONDS, article, events
 
 #: All that is claimed is accepted, so that what was accepted is known without a clock; retries come soon.
@@ -363,6 +365,24 @@ def slow_owner(*, path, endpoint, lock_seconds, where):
         except EmitterUnavailable as error:
             return {"outcome": "raised", "error": str(error)}
         return {"outcome": report.outcome, "delta": report.delta_seconds}
+
+
+def swept_fork():
+    """Fork while a sweeper's thread runs; answers who has a thread, and whether a child can have its own."""
+    sweeper = Sweeper(ReadTimeTracker(InMemoryStateStore(), RecordingEmitter(), events()), jitter=0)
+    sweeper.start()
+    reading, writing = os.pipe()
+
+    def in_child():
+        before = sweeper.running
+        sweeper.start()
+        found = {"child_before": before, "child_after": sweeper.running, "child_stopped": sweeper.stop(WAIT_SECONDS)}
+        os.write(writing, json.dumps(found).encode())
+
+    assert _forked(in_child) == 0
+    answer = {**json.loads(os.read(reading, 1000)), "parent": sweeper.running}
+    assert sweeper.stop(WAIT_SECONDS)
+    return answer
 
 
 if __name__ == "__main__":

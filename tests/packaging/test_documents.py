@@ -11,9 +11,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from caliper_readtime import ReadTimePolicy, __version__, config
+from caliper_readtime import ReadTimePolicy, __version__, cli, config
 from caliper_readtime.testing import CaliperEndpoint
-from tests import diagram
+from tests import command_page, diagram
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -108,6 +108,20 @@ def test_drawing_is_the_table():
     """The state machine that the documentation draws is the one that the code runs by."""
     page = diagram.PAGE.read_text(encoding="utf-8")
     assert diagram.drawn(page) == page
+
+
+def test_command_page_is_the_parser():
+    """The reference of the command line is what the parser says."""
+    page = command_page.PAGE.read_text(encoding="utf-8")
+    assert command_page.written(page) == page
+    assert "### sweep" in page
+
+
+def test_command_page_names_every_exit_code():
+    """The exit codes that are promised are those that there are."""
+    page = command_page.PAGE.read_text(encoding="utf-8")
+    listed = [int(code) for code in re.findall(r"^\| (\d) \|", page, re.MULTILINE)]
+    assert listed == [cli.OK, cli.FAILED, cli.USAGE, cli.UNWELL]
 
 
 def test_ci_runs_the_readme_command():

@@ -392,6 +392,21 @@ class RedisStateStore:
         found = self._command("HGET", self._layout.meta, "last_sweep")
         return None if found is None else int(found)
 
+    def info(self) -> dict[str, dict[str, Any]]:
+        """Return what each server tells of itself, and what this store asks of it; for ``doctor``."""
+        from caliper_readtime.stores.redis.describing import describe  # noqa: PLC0415 - the driver is loaded late
+
+        try:
+            servers = describe(self.client, self._link.where)
+        except self._driver.DRIVER_ERRORS as error:
+            raise self._mapped(error, None) from error
+        asked = {
+            "claim_replicas": self.claim_replicas,
+            "claim_fsync": self.claim_fsync,
+            "claim_wait_seconds": self.claim_wait_seconds,
+        }
+        return {name: {**facts, **asked} for name, facts in servers.items()}
+
     def close(self) -> None:
         """Close the connections that ``from_url`` has made; the next call opens others."""
         self._link.close()

@@ -1,0 +1,41 @@
+"""Types of arguments that argparse checks."""
+
+from __future__ import annotations
+
+import argparse
+
+from caliper_readtime.errors import InvalidInput
+from caliper_readtime.units import to_ms
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds, from 0."""
+    try:
+        value = float(text)
+        to_ms(value, "seconds")
+    except (ValueError, InvalidInput):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0") from None
+    return value
+
+
+def positive_seconds(text: str) -> float:
+    """Return a number of seconds, from 0.001."""
+    value = seconds(text)
+    if to_ms(value, "seconds") == 0:
+        raise argparse.ArgumentTypeError("must be at least 0.001 seconds")
+    return value
+
+
+def whole(text: str) -> int:
+    """Return a whole number, from 0."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Return a whole number, from 1, that a store can take."""
+    value = whole(text)
+    if not 1 <= value < 2**31:
+        raise argparse.ArgumentTypeError("must be at least 1 and below 2**31")
+    return value
