@@ -267,7 +267,7 @@ class Courier:
         return None
 
     def _held(self, again: Sequence[Parcel]) -> frozenset[str] | None:
-        """Return which ids the endpoint is known to hold (PROTOCOL: read-back); None where it was not or cannot be asked."""
+        """Return which ids the endpoint is known to hold (PROTOCOL: read-back); None where it was not asked."""
         if not again or not isinstance(self.emitter, ReadsBack) or not getattr(self.emitter, "read_back", True):
             return None
         try:

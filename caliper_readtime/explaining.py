@@ -126,7 +126,7 @@ def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
 
 def _past(state: ReadTimeState) -> Iterator[str]:
     if len(state.history) >= MAX_HISTORY:
-        yield f"Only the last {MAX_HISTORY} steps are remembered; those before {_at_step(state.history[0])} are cut off."
+        yield f"Only the last {MAX_HISTORY} steps are remembered, from {_at_step(state.history[0])} on."
     for step in state.history:
         yield f"{_at_step(step)} {_step(step)}"
 
@@ -137,23 +137,18 @@ def _at_step(step: HistoryEntry) -> str:
 
 def _step(step: HistoryEntry) -> str:
     span, detail = _span(to_ms(step.seconds, "seconds")), without_emails(step.detail)
-    match step.kind:
-        case "claimed" if step.detail == "again":
-            return f"claimed the same {span} again, to send {step.event_id} once more"
-        case "claimed":
-            return f"claimed {span} to be sent as {step.event_id}"
-        case "sent":
-            return f"sent {span} as {step.event_id}"
-        case "failed":
-            return f"failed to deliver {span} ({step.event_id}): {detail}"
-        case "parked":
-            return f"set {span} aside ({step.event_id}): {detail}"
-        case "finalized":
-            return "finalized: no whole second was left"
-        case "deferred":
-            return f"left to the sweeper: {detail or span}"
-        case _:  # a newer version has more kinds
-            return " ".join(part for part in (step.kind, span, step.event_id, detail) if part)
+    said = {
+        "claimed": f"claimed {span} to be sent as {step.event_id}",
+        "sent": f"sent {span} as {step.event_id}",
+        "failed": f"failed to deliver {span} ({step.event_id}): {detail}",
+        "parked": f"set {span} aside ({step.event_id}): {detail}",
+        "finalized": "finalized: no whole second was left",
+        "deferred": f"left to the sweeper: {detail or span}",
+    }
+    if step.kind == "claimed" and step.detail == "again":
+        return f"claimed the same {span} again, to send {step.event_id} once more"
+    # A newer version may know more kinds.
+    return said.get(step.kind) or " ".join(part for part in (step.kind, span, step.event_id, detail) if part)
 
 
 def _present(state: ReadTimeState, now: int, policy: ReadTimePolicy, last_sweep: int | None) -> Iterator[str]:
@@ -211,7 +206,7 @@ def _refused(state: ReadTimeState, parked: Parked, now: int) -> str:
     elif parked.retry_ms <= now:
         then = f"it is due for another try since {_at(parked.retry_ms)}"
     else:
-        then = f"it is tried again from {_at(parked.retry_ms)} on, or once the reader or article is corrected, or by unpark"
+        then = f"it is tried again from {_at(parked.retry_ms)} on, once reader or article is corrected, or by unpark"
     return f"Refused{status} at {_at(parked.parked_ms)}: {_event(parked)}: {without_emails(parked.reason)}; {then}."
 
 

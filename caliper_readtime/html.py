@@ -57,18 +57,22 @@ def _cell(value: object, name: str) -> str:
 
 
 def _shown(value: object) -> str:
+    if value is None or value == ():
+        return "-"
+    if isinstance(value, tuple):
+        return "<br>".join(map(_shown, value))
+    return escape(_words(value))
+
+
+def _words(value: object) -> str:
     match value:
-        case None:
-            return "–"
         case bool():
             return "yes" if value else "no"
         case datetime():
             return to_clock_time(value)
         case float():
             return to_plain_seconds(round(value * 1000))
-        case tuple():
-            return "<br>".join(map(_shown, value)) or "–"
         case BaseException():
-            return escape(f"{type(value).__name__}: {without_emails(str(value))}")
+            return f"{type(value).__name__}: {without_emails(str(value))}"
         case _:
-            return escape(str(value))
+            return str(value)
