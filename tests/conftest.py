@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from tests import backends
 
 # The machine may be busy: only the number of examples bounds a test, never a clock.
 _SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
@@ -29,3 +32,22 @@ def pytest_addoption(parser):
         action="store_true",
         help="explore the model for half an hour: at least ten million worlds instead of some 400,000",
     )
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what runs over the Redis of the table of stores."""
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(value is backends.redis_store for value in parameters):
+            item.add_marker("redis")
+
+
+def pytest_runtest_setup(item):
+    """Without a Redis: in CI a test that needs one fails, elsewhere it is left out, and the summary says why."""
+    if item.get_closest_marker("redis") and not backends.has_server():
+        (pytest.fail if backends.must_have_server() else pytest.skip)(backends.NO_SERVER)
+
+
+def pytest_sessionfinish():
+    """End the Redis that the tests shared."""
+    backends.stop_server()
