@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from hashlib import sha1
 
 import attrs
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
-from caliper_readtime import InMemoryStateStore, Reader, ReadTimePolicy, RedisStateStore
+from caliper_readtime import CorruptState, InMemoryStateStore, Reader, ReadTimePolicy, RedisStateStore
 from caliper_readtime.state import SECOND, Key
 from caliper_readtime.stores.redis import scripts
 from caliper_readtime.transitions import Caller, Commit, Defer, Refuse, Release, Renew, Signal, Take, Took, Unpark
@@ -410,9 +411,9 @@ def test_the_script_equals_the_transition(make):
         assert [reason for reason in OFTEN if not seen[reason]] == [], seen
 
 
-def test_every_reason_and_every_rare_signal(make):
+def history(machine):
     """One history that meets each reason to decline, and all that is rare in a steady signal, on purpose."""
-    key, day = KEYS[0], 86_400_000
+    key = KEYS[0]
     plain = {
         "view": None,
         "beat": None,
@@ -425,48 +426,109 @@ def test_every_reason_and_every_rare_signal(make):
         "article": None,
     }
 
-    def play(machine):
-        def signal(wait=4000, **values):
-            machine.wait(wait)
-            machine.signal(key, {**plain, **values})
+    def signal(wait=4000, **values):
+        machine.wait(wait)
+        machine.signal(key, {**plain, **values})
 
-        machine.begin(ReadTimePolicy(max_delta_seconds=2.5, completion_dwell_seconds=200))
-        signal(beat=1)
-        signal(beat=1)
-        for view in range(20):
-            signal(view=view, position=view)
-            signal(beat=100 + view)
-        signal(view=19, claimed=9000)
-        signal(view=19, claimed=5)
-        signal(view=50, claimed=5000, acknowledged=3000)
-        signal(view=51, opened=2 * day)
-        signal(wait=-1000)
-        signal(claimed=0, position=77)
-        signal(duration=60_000)
-        signal(duration=90_000)
-        signal(reader="own", article="own")
-        signal(reader="new")
-        signal(article="new")
-        machine.lose_due(key)
-        signal()
-        machine.report(key, "a", False, None, [(1000, plain)] * 3)
-        machine.settle(key, "release", *machine.claims[key][-1])
-        signal()
-        machine.report(key, "b", False, "commit", [])
-        machine.report(key, "b", True, "commit", [(1000, {**plain, "claimed": 300}), (1000, {**plain, "claimed": 500})])
-        signal(claimed=2500)
-        signal(claimed=1200)  # the state is finalized
-        machine.report(key, "b", False, "refuse", [(1000, plain)])
-        machine.wait(40 * day)
-        machine.apply(key, Unpark())
-        machine.report(key, "b", False, "commit", [])
-        machine.report(key, "b", False, "commit", [(1000, plain)] * 2)
-        machine.apply(key, Enlarge())
-        signal()
-        machine.rarely(KEYS[1], "delete", [(1000, {**plain, "reader": "own", "article": "own"})] * 2)
-        signal(duration=60_000)
-        signal(position=59_000)
-        machine.beat(KEYS[2], [(4000, {**plain, "reader": "own", "article": "own"})] * 90)
+    policy = ReadTimePolicy(
+        max_delta_seconds=2.5, catch_up_seconds=10, completion_dwell_seconds=200, completion_ratio=0.5
+    )
+    machine.begin(policy)
+    signal(beat=1)
+    signal(beat=1)
+    for view in range(20):
+        signal(view=view, position=view)
+        signal(beat=100 + view)
+    signal(view=19, claimed=9000)
+    signal(view=19, claimed=5)
+    signal(view=50, claimed=5000, acknowledged=3000)
+    signal(view=51, opened=2 * DAY)
+    signal(view=52, claimed=9000, opened=500)
+    signal(wait=20_000)
+    for _ in range(6):
+        signal(wait=0)
+    signal(claimed=0, beat=7)
+    signal()
+    signal(wait=-1000)
+    signal(claimed=0, position=77)
+    signal(duration=60_000)
+    signal(duration=90_000)
+    signal(reader="own", article="own")
+    signal(reader="new")
+    signal(article="new")
+    machine.lose_due(key)
+    signal()
+    machine.report(key, "a", False, None, [(1000, plain)] * 3)
+    machine.settle(key, "release", *machine.claims[key][-1])
+    signal()
+    machine.report(key, "b", False, "commit", [])
+    machine.report(key, "b", True, "commit", [(1000, {**plain, "claimed": 300}), (1000, {**plain, "claimed": 500})])
+    signal(claimed=2500)
+    signal(claimed=1200)  # the state is finalized
+    machine.report(key, "b", False, "refuse", [(1000, plain)])
+    machine.wait(40 * DAY)
+    machine.apply(key, Unpark())
+    machine.report(key, "b", False, "commit", [])
+    machine.report(key, "b", False, "commit", [(1000, plain)] * 2)
+    machine.apply(key, Enlarge())
+    signal()
+    machine.rarely(KEYS[1], "delete", [(1000, {**plain, "reader": "own", "article": "own"})] * 2)
+    signal(duration=60_000)
+    signal(position=59_000)
+    machine.report(
+        KEYS[1],
+        "b",
+        True,
+        "commit",
+        [(4000, {**plain, **more}) for more in ({"duration": 60_000}, {"position": 59_000}, {})],
+    )
+    own = {**plain, "reader": "own", "article": "own"}
+    machine.beat(KEYS[2], [(4000, {**own, **more}) for more in ({}, {"duration": 60_000}, {"position": 30_000})])
+    machine.beat(KEYS[2], [(4000, {**own, "position": 1})] * 90)
 
-    seen = played(make, play)
+
+def test_every_reason_and_every_rare_signal(make):
+    """Each reason to decline occurs, and all that is rare in a steady signal; both sides stay equal."""
+    seen = played(make, history)
     assert [name for name in (*REASONS, *SOMETIMES) if not seen[name]] == [], seen
+
+
+#: Small mistakes in the script: what stands there, and what might.
+MISTAKES = [
+    ("math.max(0, moment - last_sync)", "(moment - last_sync)"),
+    ("last_sync = math.max(last_sync, moment)", "last_sync = moment"),
+    ("carry = math.min(ARGV[13], allowed - accepted)", "carry = allowed - accepted"),
+    ("math.min(claimed, allowed, tonumber(ARGV[14]) or claimed)", "math.min(claimed, allowed)"),
+    ("math.min(claimed, allowed, tonumber(ARGV[14]) or claimed)", "math.min(claimed, tonumber(ARGV[14]) or claimed)"),
+    ("clamped_in_all = clamped_in_all + clamped", ""),
+    ("since = math.max(0, moment - accepted)", "since = moment"),
+    ("count >= 16", "count > 16"),
+    ("known = acknowledged", "known = 0"),
+    ("claimed, duplicate = 0, 1", "claimed, duplicate = 0, 0"),
+    ("total = math.min(total, math.max(0, moment - ARGV[7]) + ARGV[12])", ""),
+    ("cumulative - claimed_to >= 1000", "cumulative - claimed_to > -1"),
+    ("'NX', ", ""),
+    ("if finalized == '' then", "if true then"),
+    ("cumulative >= tonumber(ARGV[16])", "cumulative > tonumber(ARGV[16]) + 3000"),
+    ("position / duration >=", "position / duration >"),
+    ("ARGV[10] ~= string.sub(f[5], 17, 40)", "false"),
+    ("ARGV[11] ~= string.sub(f[5], 50, 73)", "false"),
+    ("ARGV[9] == '1' and duration == ''", "false"),
+    (" or position ~= old_position", ""),
+    (" or heartbeats ~= f[3]", ""),
+    (">= 40000000000000", ">= 4e20"),
+    ("views = others .. entry", "views = entry"),
+]
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(("right", "wrong"), MISTAKES, ids=range(len(MISTAKES)))
+def test_a_mistake_in_the_script_is_noticed(right, wrong, tmp_path, monkeypatch):
+    """The comparison has teeth: with any of these mistakes in the script, the same history fails."""
+    text = scripts.BEAT.text
+    assert right in text
+    text = text.replace(right, wrong)
+    digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(scripts, "BEAT", scripts.Script("beat", text, digest))
+    with pytest.raises((AssertionError, CorruptState)):
+        played(lambda: redis_store(tmp_path), history)
