@@ -14,6 +14,7 @@ from caliper_readtime.emitters.http import HttpCaliperEmitter
 from caliper_readtime.model import App, Article, Course, PageView, Reader, Subject
 from caliper_readtime.testing import CaliperEndpoint, ManualClock, banked_minutes
 from caliper_readtime.testing.endpoint import Drop
+from caliper_readtime.testing.redis_server import RedisServer
 from caliper_readtime.tracker import ReadTimeTracker
 
 if TYPE_CHECKING:
@@ -36,11 +37,11 @@ def run(store: str = "sqlite", say: Callable[[str], object] = print) -> None:
     """Play the demo.
 
     Args:
-        store: "memory", "sqlite" (in a temporary directory), or a store URL.
+        store: "memory", "sqlite" (in a temporary directory), "redis" (a server of its own), or a store URL.
         say: takes each line.
 
     Raises:
-        ConfigurationError: the store URL is not known.
+        ConfigurationError: the store URL is not known, or there is no Redis to start.
         StoreUnavailable: the store cannot be reached.
     """
     with ExitStack() as stack:
@@ -65,6 +66,8 @@ def _open(store: str, stack: ExitStack) -> StateStore:
     if store == "sqlite":
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="readtime-"))
         return config.store((Path(directory) / "demo.db").as_uri().replace("file:", "sqlite:", 1))
+    if store == "redis":
+        return config.store(stack.enter_context(RedisServer()).url)
     return config.store(store)
 
 
