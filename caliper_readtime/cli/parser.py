@@ -28,8 +28,8 @@ def add_commands(parser: argparse.ArgumentParser, *, settings: bool = False) -> 
         "--store",
         default="sqlite",
         metavar="memory|sqlite|redis|URL",
-        help='where states live: "memory", "sqlite" (a temporary file, the default), "redis" (a server of its own), or a'
-        " URL such as redis://host:6379/0",
+        help='where states live: "memory", "sqlite" (a temporary file, the default), "redis" (a server of its own), or'
+        " a URL such as redis://host:6379/0",
     )
 
 
