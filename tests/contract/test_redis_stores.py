@@ -20,12 +20,14 @@ from caliper_readtime.state import Key
 from caliper_readtime.stores.codec import SCHEMA, fingerprint
 from caliper_readtime.stores.redis import scripts
 from caliper_readtime.stores.redis.layout import other_fields
+from caliper_readtime.testing.redis_server import RedisServer
 from caliper_readtime.testing.store_contract import StateStoreContract
 from caliper_readtime.testing.store_hand import CENTURY, NOW, POLICY, SECOND, Hand, Look, empty_state, nonce, take
 from caliper_readtime.transitions import Commit, Defer, Signal, Unpark
 from tests.backends import namespace, redis_server, redis_store
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = [script for script in vars(scripts).values() if isinstance(script, scripts.Script)]
 
 
 class RedisContract(StateStoreContract):
@@ -200,6 +202,75 @@ class TestDecodingFakeRedis(TestFakeRedis):
     options: ClassVar[dict[str, object]] = {"decode_responses": True}
 
 
+RIGHTS = re.search(r"(?m)^ACL (SETUSER .*)$", (ROOT / "docs" / "how-to" / "redis.md").read_text(encoding="utf-8"))[1]
+
+
+@pytest.fixture(scope="module")
+def guarded():
+    """A server with a user who has exactly the rights that the manual says suffice."""
+    with RedisServer({"appendonly": "yes"}) as server, closing(redis.Redis(port=server.port)) as admin:
+        rights = RIGHTS.split()
+        if int(admin.info("server")["redis_version"].split(".")[0]) > 7:
+            rights.append("+waitaof")
+        admin.execute_command("ACL", *rights)
+        yield server, admin
+
+
+@pytest.mark.redis
+class TestWithTheRightsOfTheManual(RedisContract):
+    """A user whose ACL is the manual's, word for word, claims that wait included."""
+
+    @pytest.fixture
+    def make(self, guarded):
+        server, admin = guarded
+        admin.flushall()
+        admin.script_flush()
+        url = f"redis://readtime:a-password@{server.host}:{server.port}/0"
+        return lambda: RedisStateStore.from_url(url, timeout_seconds=10)
+
+    @pytest.fixture
+    def lose_due(self, guarded, store):
+        def lose():
+            for shard in store._layout.shards:
+                guarded[1].delete(*store._layout.index(shard)[:2])
+
+        return lose
+
+    def test_what_the_store_tells_an_operator(self, store):
+        """Doctor reads INFO; without CONFIG it does without."""
+        (facts,) = store.info().values()
+        assert facts["aof_enabled"] == 1
+
+    def test_claims_that_wait(self, store, guarded):
+        """WAIT is allowed: without a replica a claim is not sent."""
+        store.claim_replicas = 1
+        store.claim_wait_seconds = 0.05
+        hand = Hand(store).read()
+        with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+            store.update(hand.key, take("owner"), hand.now)
+        assert hand.claim.owner is None
+
+    def test_other_keys_and_commands_are_refused(self, store, guarded):
+        """What is not in the rules is a StoreUnavailable that names the ACL; nothing is written, and no key is seen."""
+        server, admin = guarded
+        url = f"redis://readtime:a-password@{server.host}:{server.port}/0"
+        with closing(RedisStateStore.from_url(url, namespace="another")) as other:
+            for call in (lambda: Hand(other).beat(0), lambda: other.keys("reader"), lambda: other.due(1)):
+                with pytest.raises(StoreUnavailable, match="ACL"):
+                    call()
+        with pytest.raises(redis.exceptions.NoPermissionError):
+            store.client.flushall()
+        assert admin.dbsize() == 0
+
+
+def test_the_rights_of_the_manual_are_no_wider_than_needed():
+    """Each command that the manual allows is one that a script or the store itself uses."""
+    called = {word for script in SCRIPTS for word in re.findall(r"'([A-Z]{3,})'", script.text)}
+    itself = {"EVAL", "EVALSHA", "TIME", "TYPE", "HGET", "HSET", "ZRANGE", "ZSCAN", "SSCAN", "WAIT", "INFO", "SELECT"}
+    allowed = {word[1:].upper() for word in RIGHTS.split() if word.startswith("+")}
+    assert allowed == (called | itself) - {"LIMIT", "WITHSCORES"}
+
+
 WITHOUT_HIREDIS = """
 import sys
 sys.modules["hiredis"] = None  # importing it fails, as where it is not installed
@@ -263,8 +334,7 @@ def test_limits_in_scripts_come_from_python():
         assert numbers <= {"beat": {1000, *PLACES}, "write": {12}}.get(script.name, {1000}), file.name
         assert not re.search(r"\$[A-Z]|--", script.text)
     assert used == set(scripts._VALUES)
-    loaded = {script.name for script in vars(scripts).values() if isinstance(script, scripts.Script)}
-    assert loaded == {file.name.removesuffix(".lua") for file in LUA}
+    assert {script.name for script in SCRIPTS} == {file.name.removesuffix(".lua") for file in LUA}
 
 
 #: Where the heartbeat script looks into the field `steady`, counted from 1: two fingerprints, and what follows.
