@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 
 import pytest
 
+from caliper_readtime import Article, Reader, ReadTimeTracker, TimeSpentEvents, config
 from caliper_readtime.__main__ import main
 from caliper_readtime.testing import redis_server
 from caliper_readtime.testing.redis_server import RedisServer
@@ -52,6 +53,19 @@ def test_a_wrong_store_is_one_line(store, capsys):
     assert said.startswith("caliper-readtime: ")
     assert said.count("\n") == 1
     assert "hunter2" not in said
+
+
+@pytest.mark.redis
+def test_the_demo_leaves_an_applications_states_alone(capsys):
+    """On a Redis it has a namespace of its own, or its sweep would send other readers' time to the demo's endpoint."""
+    with RedisServer() as server, closing(config.store(server.url)) as store:
+        events = TimeSpentEvents("https://app.example.org", "Example App", "https://oneroster.example.org")
+        tracker = ReadTimeTracker(store, None, events)
+        tracker.accumulate(Reader("u1", "s@example.org"), Article("x1", "Leaves", "https://app.example.org/x"), 10.0)
+        before = tracker.state("u1", "x1")
+        assert main(["demo", "--store", server.url]) == 0
+        assert tracker.state("u1", "x1") == before
+    assert "accepted 3 deliveries of 2 distinct events" in capsys.readouterr().out
 
 
 def test_without_a_redis_to_start_it_says_what_to_do(capsys, monkeypatch):
