@@ -215,6 +215,10 @@ class FaultyStore:
         self.world.at("parked before")
         return self.inner.parked(limit)
 
+    def unreported(self, now=None, /):
+        self.world.at("unreported before")
+        return self.inner.unreported(now)
+
     def now(self, key=None, /):
         return self.inner.now(key)
 
