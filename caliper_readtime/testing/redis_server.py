@@ -60,6 +60,7 @@ class RedisServer:
     Args:
         options: directives of its configuration and their values, such as ``{"appendonly": "yes"}``.
         program: what to start; None for what ``find_server`` returns.
+        port: where it listens; 0 for a free port.
 
     Raises:
         ConfigurationError: there is no program to start.
@@ -71,7 +72,7 @@ class RedisServer:
         directory: its working directory.
     """
 
-    def __init__(self, options: Mapping[str, str] | None = None, *, program: str | None = None) -> None:
+    def __init__(self, options: Mapping[str, str] | None = None, *, program: str | None = None, port: int = 0) -> None:
         self._program = program or find_server()
         if self._program is None:
             raise ConfigurationError(
@@ -81,10 +82,13 @@ class RedisServer:
         self._options = {"save": "", "appendonly": "no", "appendfsync": "always", **(options or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self.host = _HOST
-        self.port = 0
+        self.port = port
         self.directory = Path(tempfile.mkdtemp(prefix="readtime-redis-"))
         try:
-            self._start_somewhere()
+            if port:
+                self.start()
+            else:
+                self._start_somewhere()
         except BaseException:
             self.close()
             raise
@@ -124,13 +128,8 @@ class RedisServer:
         """
         if self._process is not None:
             return
-        words = [word for name, value in self._options.items() for word in (f"--{name}", value)]
         self._process = subprocess.Popen(  # noqa: S603 - the program that the caller or PATH names
-            [
-                str(self._program),
-                *("--bind", self.host, "--port", str(self.port), "--dir", str(self.directory)),
-                *("--daemonize", "no", "--logfile", str(self._log), *words),
-            ],
+            self.command(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -141,6 +140,15 @@ class RedisServer:
                 self.kill()
                 raise StoreUnavailable(f"{self._program} does not start: {self.last_words()}")
             time.sleep(_POLL_SECONDS)
+
+    def command(self) -> list[str]:
+        """Return the command line that starts it."""
+        words = [word for name, value in self._options.items() for word in (f"--{name}", value)]
+        return [
+            str(self._program),
+            *("--bind", self.host, "--port", str(self.port), "--dir", str(self.directory)),
+            *("--daemonize", "no", "--logfile", str(self._log), *words),
+        ]
 
     @property
     def _log(self) -> Path:

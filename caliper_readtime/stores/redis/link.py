@@ -19,6 +19,7 @@ from redis.exceptions import (
     MovedError,
     NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
     RedisError,
@@ -71,31 +72,41 @@ Waits = tuple[tuple[Any, ...], ...]
 Call = tuple["Script", "Sequence[str]", "Sequence[Any]"]
 
 
+# Kinds of errors, what hosts are told of them, and whether the driver's own words are left out: most name a host and
+# port, but those of a refused login may name more, and others say nothing.
+_ADVICE: Final[tuple[tuple[tuple[type[Exception], ...], str, bool], ...]] = (
+    ((AuthenticationError, AuthorizationError), "it refused the user name or password: check the URL", True),
+    (
+        (NoPermissionError,),
+        "its ACL keeps this user from what the store needs: docs/how-to/redis.md has the rules",
+        True,
+    ),
+    ((ReadOnlyError,), "it is a read-only replica: point the URL at the master, or use Sentinel", True),
+    ((OutOfMemoryError,), "it is out of memory (maxmemory): give it more, nothing was written", True),
+    ((BusyLoadingError,), "it is loading its data: wait", True),
+    ((TimeoutError,), "it did not answer in time: look whether it hangs or is overloaded", False),
+    ((RedisClusterException, ClusterError), "the cluster has no master for this key: look at CLUSTER INFO", False),
+    ((RedisConnectionError,), "it cannot be reached: look whether it runs and accepts connections", False),
+)
+
+
 def unavailable(error: Exception, where: str) -> StoreUnavailable:
     """Return what hosts are told of the driver's error: what happened, and what to do."""
     if isinstance(error, RedisClusterException | DataError):
         # These quote the command, which may hold an address, and they are chained.
         error.args = ("no node takes this key",)
-    told = f"{type(error).__name__}: {str(error).partition(' ')[0]}" if isinstance(error, ResponseError) else str(error)
-    for kinds, advice in (
-        ((AuthenticationError, AuthorizationError), "it refused the user name or password: check the URL"),
-        (
-            (NoPermissionError,),
-            "its ACL keeps this user from what the store needs: docs/how-to/redis.md has the rules",
-        ),
-        ((ReadOnlyError,), "it is a read-only replica: point the URL at the master, or use Sentinel"),
-        ((BusyLoadingError,), "it is loading its data: wait"),
-        ((TimeoutError,), "it did not answer in time: look whether it hangs or is overloaded"),
-        ((RedisClusterException, ClusterError), "the cluster has no master for this key: look at CLUSTER INFO"),
-        ((RedisConnectionError,), "it cannot be reached: look whether it runs and accepts connections"),
-    ):
-        if isinstance(error, kinds):
-            # The driver's own words name a host and port; those of a refused login may name more.
-            said = "" if kinds[0] in (AuthenticationError, NoPermissionError, ReadOnlyError) else f" ({told})"
-            return StoreUnavailable(f"Redis at {where}: {advice}{said}")
-    if str(error).startswith("OOM"):
-        return StoreUnavailable(f"Redis at {where}: out of memory (maxmemory): give it more, nothing was written")
-    return StoreUnavailable(f"Redis at {where}: {told}")
+    for kinds, advice, quiet in _ADVICE:
+        if isinstance(error, kinds) or (NoPermissionError in kinds and _forbidden_in_script(error)):
+            return StoreUnavailable(f"Redis at {where}: {advice}{'' if quiet else f' ({error})'}")
+    # What else Redis answers begins with a word of its own; the rest may quote what was sent.
+    told = str(error).partition(" ")[0] if isinstance(error, ResponseError) else str(error)
+    return StoreUnavailable(f"Redis at {where}: {type(error).__name__}: {told}")
+
+
+def _forbidden_in_script(error: Exception) -> bool:
+    """Return whether a script ran that may not do all it does: Redis 7 and Valkey have no error code for it."""
+    said = str(error)
+    return isinstance(error, ResponseError) and ("user executing the script" in said or "ACL failure" in said)
 
 
 class _Link:
