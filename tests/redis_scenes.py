@@ -44,13 +44,14 @@ _READS = {
     "hash": lambda admin, key: admin.hgetall(key),
     "zset": lambda admin, key: admin.zrange(key, 0, -1, withscores=True),
     "set": lambda admin, key: admin.smembers(key),
+    "list": lambda admin, key: admin.lrange(key, 0, -1),
     "string": lambda admin, key: admin.get(key),
 }
 
 
-def content(admin):
-    """All that a server holds, and whether it has a time to live."""
-    return {key: (_READS[admin.type(key)](admin, key), admin.pttl(key) > 0) for key in admin.scan_iter()}
+def content(admin, pattern="*"):
+    """All that a server holds below a pattern, and whether it has a time to live."""
+    return {key: (_READS[admin.type(key)](admin, key), admin.pttl(key) > 0) for key in admin.scan_iter(pattern)}
 
 
 def tracker_on(store, emitter=None, policy=GENEROUS, clock=None):

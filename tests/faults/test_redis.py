@@ -197,20 +197,32 @@ def test_a_read_only_replica_says_so():
 
 
 def test_a_server_that_is_out_of_memory(node, redis):
-    """OOM with noeviction: no verb leaves a state or an index half-written, and later it goes on."""
+    """OOM with noeviction: new time is refused and nothing is half-written; what is there can still be reported."""
     redis.read(seconds=30)
     node.admin.config_set("maxmemory-policy", "noeviction")
-    refused = []
-    for verb in ("accumulate", "observe"):
-        node.admin.config_set("maxmemory", 1)
-        before = content(node.admin)
-        redis.clock.advance(10)
-        message, _ = raised(verb, redis.tracker)
-        assert "out of memory" in message
-        node.admin.config_set("maxmemory", 0)
+    node.admin.config_set("maxmemory", 1)
+    before = content(node.admin)
+    redis.clock.advance(10)
+    for refused in (
+        lambda: VERBS["accumulate"](redis.tracker),
+        lambda: VERBS["observe"](redis.tracker),
+        lambda: redis.tracker.accumulate(ANNA, article("new"), 10),
+    ):
+        with pytest.raises(StoreUnavailable, match="out of memory"):
+            refused()
         assert content(node.admin) == before
-        refused.append(verb)
+    assert redis.tracker.finalize(ANNA, OWLS).delta_seconds == 30
+    node.admin.config_set("maxmemory", 0)
     assert VERBS["accumulate"](redis.tracker).accepted_seconds == 10
+    assert redis.tracker.finalize(ANNA, OWLS).delta_seconds == 10
+
+
+@pytest.mark.parametrize("node", [{"min-replicas-to-write": "1"}], indirect=True)
+def test_a_server_that_writes_only_with_replicas(node, redis):
+    """NOREPLICAS: StoreUnavailable with the word by which Redis' manual knows it; nothing is written."""
+    message, _ = raised("accumulate", redis.tracker)
+    assert "NOREPLICAS" in message
+    assert content(node.admin) == {}
 
 
 def test_a_wrong_password(node):
@@ -252,7 +264,7 @@ def test_a_server_that_is_loading_its_data(node):
     with Node(RedisServer(options, program=program())) as slow, store_on(slow.server.url) as store:
         tracker, _ = tracker_on(store)
         tracker.accumulate(ANNA, OWLS, 30)
-        slow.admin.mset({f"other{number}": "x" * 1024 for number in range(400)})
+        slow.admin.mset({f"other{number}": random.randbytes(2048) for number in range(400)})
         slow.admin.save()
         slow.server.kill()
 

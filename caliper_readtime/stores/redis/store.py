@@ -441,6 +441,9 @@ class RedisStateStore:
 
     def _mapped(self, error: Exception, key: Key | None) -> StoreError:
         """Return what hosts are told of the driver's error."""
+        if isinstance(error, UnicodeDecodeError):
+            # It quotes what it could not read, which may be an address, and it is chained.
+            error.object, error.args = b"", ("what is stored is no text",)
         if isinstance(error, UnicodeDecodeError) or "WRONGTYPE" in str(error):
             return self._wrong(error, key)
         return self._driver.unavailable(error, self._link.where)
@@ -448,7 +451,7 @@ class RedisStateStore:
     def _wrong(self, error: Exception, key: Key | None) -> StoreError:
         if key is not None:
             kind = self._command("TYPE", self._layout.names(key).state)
-            if isinstance(error, UnicodeDecodeError) or text_of(kind) != "hash":
+            if isinstance(error, UnicodeDecodeError) or text_of(kind) not in ("hash", "none"):
                 return CorruptState(
                     f"what is stored is no state (a {text_of(kind)}): reader {key.reader_sourced_id}, article"
                     f" {key.resource_id}; it was left as it is",
