@@ -117,41 +117,40 @@ class Replicated(Topology):
 
     Args:
         replicas: how many.
-        options: of each server's configuration.
-        which: the program.
+        through: a proxy that stands between them.
     """
 
-    def __init__(self, replicas=1, options=None, which=None):
-        self._size, self._options, self._which = replicas + 1, {**REPLICATES, **(options or {})}, which
+    def __init__(self, replicas=1, through=None):
+        self._size, self._through = replicas + 1, through
         super().__init__()
 
     def _build(self, stack):
-        which = program(self._which)
-        self.nodes = [stack.enter_context(Node(RedisServer(self._options, program=which))) for _ in range(self._size)]
+        which = program()
+        self.nodes = [stack.enter_context(Node(RedisServer(REPLICATES, program=which))) for _ in range(self._size)]
         self.master, *self.replicas = self.nodes
+        if self._through is not None:
+            self._through.target = self.master.port
         for replica in self.replicas:
-            replica.follow(self.master.port)
+            replica.follow((self._through or self.master).port)
         self.wait_for_replicas()
 
     def wait_for_replicas(self):
         """Wait until every replica has what its master has."""
-        for replica in self.replicas:
-            wait(lambda replica=replica: replica.replicates(self.master.port), "a replica has followed")
-        for replica in self.replicas:
-            wait(lambda replica=replica: self._offset(replica) >= self._offset(self.master), "a replica has it all")
+        wait(self._acknowledged, "replicas have it all")
 
-    @staticmethod
-    def _offset(node):
-        info = node.admin.info("replication")
-        return info.get("slave_repl_offset", info["master_repl_offset"])
+    def _acknowledged(self):
+        # Only what this very connection has written counts.
+        self.master.admin.set("probe", "")
+        self.master.admin.delete("probe")
+        return self.master.admin.wait(len(self.replicas), 100) == len(self.replicas)
 
 
 class Sentinels(Replicated):
     """A master, a replica, and Sentinels that fail over once most of them miss the master for a second."""
 
-    def __init__(self, sentinels=1):
+    def __init__(self, sentinels=1, replicas=1):
         self._sentinels = sentinels
-        super().__init__()
+        super().__init__(replicas)
 
     def _build(self, stack):
         super()._build(stack)

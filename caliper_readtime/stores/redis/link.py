@@ -128,20 +128,19 @@ class _Link:
         for start in range(0, len(calls), PIPELINE):
             some = calls[start : start + PIPELINE]
             found = self._pipelined(some)
-            until = time.monotonic() + MOVING_SECONDS
+            patient = True
             for call, answer in zip(some, found, strict=True):
-                # What the server does not know, or a moving slot has refused, goes the long way: for a while.
-                again = isinstance(answer, (NoScriptError, *_MOVING)) and time.monotonic() < until
-                answers.append(self._caught(call) if again else answer)
+                # What a server does not know, or a moving slot has refused, goes the long way. One that has waited
+                # there in vain has waited for all.
+                moving = isinstance(answer, _MOVING)
+                if isinstance(answer, NoScriptError) or (moving and patient):
+                    answer = self._caught(call)  # noqa: PLW2901 - a better one
+                    patient = patient and not isinstance(answer, _MOVING)
+                answers.append(answer)
         return answers
 
     def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for script, keys, args in calls:
-            # A cluster's pipeline lets this through, but not its own `evalsha`.
-            pipeline.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
-        answers: list[Any] = pipeline.execute(raise_on_error=False)
-        return answers
+        return _together(self.client, calls)
 
     def _caught(self, call: Call) -> Any:
         try:
@@ -235,10 +234,24 @@ class ClusterLink(_Link):
         return _persistently(lambda: self.client.execute_command(*words))
 
     def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
-        try:
-            return super()._pipelined(calls)
-        except _MOVING as error:  # one node is enough for that, and the others may do well
-            return [error] * len(calls)
+        """Ask each node on its own: one that is down or hangs costs the others' readers nothing."""
+        answers: list[Any] = [None] * len(calls)
+        nodes: dict[str, tuple[Any, list[int]]] = {}
+        for place, (_, keys, _) in enumerate(calls):
+            try:
+                node = self.client.get_node_from_key(keys[0])
+            except DRIVER_ERRORS as error:
+                answers[place] = error
+            else:
+                nodes.setdefault(node.name, (node, []))[1].append(place)
+        for node, places in nodes.values():
+            try:
+                found = _together(self.client.get_redis_connection(node), [calls[place] for place in places])
+            except DRIVER_ERRORS as error:
+                found = [error] * len(places)
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
+        return answers
 
     def durably(self, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
         """Run a script and then the waits on the very same connection; return all the answers."""
@@ -271,6 +284,14 @@ def _evaluated(client: Any, script: Script, keys: Sequence[str], args: Sequence[
         return client.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
     except NoScriptError:
         return client.execute_command("EVAL", script.text, len(keys), *keys, *args)
+
+
+def _together(client: Any, calls: Sequence[Call]) -> list[Any]:
+    pipeline = client.pipeline(transaction=False)
+    for script, keys, args in calls:
+        pipeline.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
+    answers: list[Any] = pipeline.execute(raise_on_error=False)
+    return answers
 
 
 def _waited(client: Any, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:

@@ -237,7 +237,11 @@ class RedisStateStore:
             have = 0 if isinstance(got, Exception) else got if isinstance(got, int) else got[0]
             if have < wanted:
                 self._give_back(key, write, transition)
-                whose = "disks (which needs appendonly yes)" if command == "WAITAOF" else "replicas"
+                whose = (
+                    "disks (which needs Redis 7.2 or Valkey, and appendonly yes)"
+                    if command == "WAITAOF"
+                    else "replicas"
+                )
                 raise StoreUnavailable(
                     f"Redis at {self._link.where}: {have} of {wanted} {whose} had the claim within"
                     f" {self.claim_wait_seconds:g} s, so nothing was sent: reader {key.reader_sourced_id}, article"
