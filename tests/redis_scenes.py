@@ -73,12 +73,12 @@ class Watched(RedisStateStore):
         old, new = (None if state is None else state.ledger.claim for state in (stored, answer[1]))
         if isinstance(transition, Take) and old is not None and new is not None:
             same, other = old.event_id == new.event_id, old.owner not in (None, new.owner)
-            self.sometimes["taken over"] += same and other
+            self.sometimes["taken-over"] += same and other
         return answer
 
     def _write(self, *args):
         written = super()._write(*args)
-        self.sometimes["lost race"] += not written
+        self.sometimes["lost-race"] += not written
         return written
 
 
