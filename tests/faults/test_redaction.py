@@ -130,7 +130,7 @@ def drive(tracker, clock):
     call("flush_reader", READER, confirm=True)
     for verb, args in (("state", (READER, ARTICLE)), ("states", (READER,)), ("parked", ())):
         call(verb, *args)
-        if verb == "state" and seen[-1] is not None:
+        if verb == "state" and hasattr(seen[-1], "history"):
             seen += [seen[-1].last_error, seen[-1].history, seen[-1].parked]
     call("forget", READER)
     return seen

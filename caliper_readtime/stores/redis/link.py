@@ -63,8 +63,8 @@ _MOVING: Final = (
     TryAgainError,
 )
 
-#: What the driver raises; text that is none, where the client decodes by itself.
-DRIVER_ERRORS: Final = (RedisError, UnicodeDecodeError)
+#: What the driver raises (of a cluster, something that is no RedisError); text that is none, where the client decodes.
+DRIVER_ERRORS: Final = (RedisError, RedisClusterException, UnicodeDecodeError)
 
 #: Commands that an answer of Redis' own waits for: (name, arguments...), on the connection that wrote.
 Waits = tuple[tuple[Any, ...], ...]
@@ -95,6 +95,8 @@ def unavailable(error: Exception, where: str) -> StoreUnavailable:
     if isinstance(error, RedisClusterException | DataError):
         # These quote the command, which may hold an address, and they are chained.
         error.args = ("no node takes this key",)
+        if isinstance(error.__cause__, RedisError):  # why no node could be asked
+            return unavailable(error.__cause__, where)
     for kinds, advice, quiet in _ADVICE:
         if isinstance(error, kinds) or (NoPermissionError in kinds and _forbidden_in_script(error)):
             return StoreUnavailable(f"Redis at {where}: {advice}{'' if quiet else f' ({error})'}")

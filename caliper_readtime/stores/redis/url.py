@@ -10,12 +10,11 @@ from redis import Redis, RedisCluster
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from caliper_readtime.errors import ConfigurationError
-from caliper_readtime.stores.redis.link import unavailable
+from caliper_readtime.stores.redis.link import DRIVER_ERRORS, unavailable
 
 #: What a URL may begin with.
 SCHEMES: Final = (
@@ -67,7 +66,7 @@ def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) ->
     try:
         startup = [ClusterNode(host, port) for host, port in nodes]  # type: ignore[no-untyped-call]
         return RedisCluster(startup_nodes=startup, **options)
-    except RedisError as error:
+    except DRIVER_ERRORS as error:
         where = ", ".join(f"{host}:{port}" for host, port in nodes)
         raise unavailable(error, where) from error
 
