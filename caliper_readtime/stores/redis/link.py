@@ -98,17 +98,20 @@ def unavailable(error: Exception, where: str) -> StoreUnavailable:
         if isinstance(error.__cause__, RedisError):  # why no node could be asked
             return unavailable(error.__cause__, where)
     for kinds, advice, quiet in _ADVICE:
-        if isinstance(error, kinds) or (NoPermissionError in kinds and _forbidden_in_script(error)):
+        if isinstance(error, kinds) or _without_a_code(error) in kinds:
             return StoreUnavailable(f"Redis at {where}: {advice}{'' if quiet else f' ({error})'}")
     # What else Redis answers begins with a word of its own; the rest may quote what was sent.
     told = str(error).partition(" ")[0] if isinstance(error, ResponseError) else str(error)
     return StoreUnavailable(f"Redis at {where}: {type(error).__name__}: {told}")
 
 
-def _forbidden_in_script(error: Exception) -> bool:
-    """Return whether a script ran that may not do all it does: Redis 7 and Valkey have no error code for it."""
-    said = str(error)
-    return isinstance(error, ResponseError) and ("user executing the script" in said or "ACL failure" in said)
+def _without_a_code(error: Exception) -> type[Exception] | None:
+    """Return what an answer comes to for which Redis has no error code of its own."""
+    said = str(error) if isinstance(error, ResponseError) else ""
+    if "unauthenticated" in said:  # whoever has not logged in may not even send that much
+        return AuthenticationError
+    # A script ran that may not do all it does: Redis 7, and Valkey.
+    return NoPermissionError if "user executing the script" in said or "ACL failure" in said else None
 
 
 class _Link:
@@ -213,10 +216,11 @@ class SingleLink(_Link):
         return self.client.time()
 
     def close(self) -> None:
-        """Give the held connections back."""
+        """Close the connections that nobody uses just now: another thread's would break under its hands."""
         held, self._free = self._free, []
         for connection in held if self._pid == os.getpid() else ():
             self._drop(connection)
+        self._pool.disconnect(inuse_connections=False)
 
 
 class ClusterLink(_Link):
@@ -273,7 +277,10 @@ class ClusterLink(_Link):
         return _persistently(lambda: self.client.time(target_nodes=self.client.get_node_from_key(key)))
 
     def close(self) -> None:
-        """Hold nothing: the client keeps its own connections."""
+        """Close the connections that nobody uses just now: another thread's would break under its hands."""
+        for node in self.client.get_nodes():
+            if node.redis_connection is not None:
+                node.redis_connection.connection_pool.disconnect(inuse_connections=False)
 
 
 def _packed(connection: Any, words: tuple[Any, ...]) -> Any:

@@ -412,10 +412,9 @@ class RedisStateStore:
         return {name: {**facts, **asked} for name, facts in servers.items()}
 
     def close(self) -> None:
-        """Close the connections that ``from_url`` has made; the next call opens others."""
-        self._link.close()
+        """Close the connections that ``from_url`` has made, but for those in use; the next call opens others."""
         if self._owned:
-            self.client.close()
+            self._link.close()
 
     # The driver
 
