@@ -136,7 +136,7 @@ def drive(tracker, clock):
         ("explain", (READER, ARTICLE)),
     ):
         call(verb, *args)
-        if verb == "state" and seen[-1] is not None:
+        if verb == "state" and hasattr(seen[-1], "history"):
             seen += [seen[-1].last_error, seen[-1].history, seen[-1].parked]
     call("forget", READER)
     return seen

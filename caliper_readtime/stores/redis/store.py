@@ -237,7 +237,11 @@ class RedisStateStore:
             have = 0 if isinstance(got, Exception) else got if isinstance(got, int) else got[0]
             if have < wanted:
                 self._give_back(key, write, transition)
-                whose = "disks (which needs appendonly yes)" if command == "WAITAOF" else "replicas"
+                whose = (
+                    "disks (which needs Redis 7.2 or Valkey, and appendonly yes)"
+                    if command == "WAITAOF"
+                    else "replicas"
+                )
                 raise StoreUnavailable(
                     f"Redis at {self._link.where}: {have} of {wanted} {whose} had the claim within"
                     f" {self.claim_wait_seconds:g} s, so nothing was sent: reader {key.reader_sourced_id}, article"
@@ -408,10 +412,9 @@ class RedisStateStore:
         return {name: {**facts, **asked} for name, facts in servers.items()}
 
     def close(self) -> None:
-        """Close the connections that ``from_url`` has made; the next call opens others."""
-        self._link.close()
+        """Close the connections that ``from_url`` has made, but for those in use; the next call opens others."""
         if self._owned:
-            self.client.close()
+            self._link.close()
 
     # The driver
 
@@ -441,6 +444,9 @@ class RedisStateStore:
 
     def _mapped(self, error: Exception, key: Key | None) -> StoreError:
         """Return what hosts are told of the driver's error."""
+        if isinstance(error, UnicodeDecodeError):
+            # It quotes what it could not read, which may be an address, and it is chained.
+            error.object, error.args = b"", ("what is stored is no text",)
         if isinstance(error, UnicodeDecodeError) or "WRONGTYPE" in str(error):
             return self._wrong(error, key)
         return self._driver.unavailable(error, self._link.where)
@@ -448,7 +454,7 @@ class RedisStateStore:
     def _wrong(self, error: Exception, key: Key | None) -> StoreError:
         if key is not None:
             kind = self._command("TYPE", self._layout.names(key).state)
-            if isinstance(error, UnicodeDecodeError) or text_of(kind) != "hash":
+            if isinstance(error, UnicodeDecodeError) or text_of(kind) not in ("hash", "none"):
                 return CorruptState(
                     f"what is stored is no state (a {text_of(kind)}): reader {key.reader_sourced_id}, article"
                     f" {key.resource_id}; it was left as it is",

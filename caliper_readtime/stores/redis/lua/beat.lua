@@ -88,6 +88,9 @@ if not acknowledged then
     heartbeats = count + 1 .. '\n' .. string.sub(heartbeats, first) .. ARGV[4] .. '\n'
   end
 else
+  if not string.find(views, '^\n') and views ~= '' then
+    return declined()
+  end
   local total = claimed
   if ARGV[7] ~= '' then
     total = math.min(total, math.max(0, moment - ARGV[7]) + ARGV[12])
