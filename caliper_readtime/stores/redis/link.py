@@ -31,6 +31,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from caliper_readtime.errors import StoreUnavailable
+from caliper_readtime.stores.forking import SurvivesFork
 
 pack_command: Callable[[Any], bytes] | None
 try:
@@ -114,10 +115,36 @@ def _without_a_code(error: Exception) -> type[Exception] | None:
     return NoPermissionError if "user executing the script" in said or "ACL failure" in said else None
 
 
-class _Link:
-    """What both ways have in common."""
+class _Link(SurvivesFork):
+    """What both ways have in common.
+
+    A fork waits until no thread is inside one of the driver's pools: redis-py 8 takes a pool's lock when it first meets
+    it in a child, and a lock that a thread of the parent held would never be free there.
+    """
 
     client: Any
+
+    def __init__(self) -> None:
+        self._locked: list[Any] = []
+        super().__init__()
+
+    def pools(self) -> list[Any]:
+        """Return the driver's connection pools."""
+        raise NotImplementedError
+
+    def before_fork(self) -> None:
+        """Keep everybody out of the pools."""
+        super().before_fork()
+        self._locked = [pool._lock for pool in self.pools() if hasattr(pool, "_lock")]  # noqa: SLF001 - no other way
+        for lock in self._locked:
+            lock.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        """Let everybody in again."""
+        for lock in self._locked:
+            lock.release()
+        self._locked = []
+        super().after_fork(child=child)
 
     def command(self, *words: Any) -> Any:
         """Run one command that names at most one key."""
@@ -169,6 +196,11 @@ class SingleLink(_Link):
         self._free: list[Any] = []
         self._pid = os.getpid()
         self.where = _address(self._pool)
+        super().__init__()
+
+    def pools(self) -> list[Any]:
+        """Return the one pool."""
+        return [self._pool]
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id.
@@ -230,6 +262,12 @@ class ClusterLink(_Link):
         self.client: Any = client
         nodes = client.nodes_manager.startup_nodes
         self.where = ", ".join(sorted(nodes)) or "an unknown cluster"
+        super().__init__()
+
+    def pools(self) -> list[Any]:
+        """Return each node's pool."""
+        connections = (node.redis_connection for node in self.client.get_nodes())
+        return [connection.connection_pool for connection in connections if connection is not None]
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script; while its slot moves or its master fails over it is tried again for a while."""
@@ -278,9 +316,8 @@ class ClusterLink(_Link):
 
     def close(self) -> None:
         """Close the connections that nobody uses just now: another thread's would break under its hands."""
-        for node in self.client.get_nodes():
-            if node.redis_connection is not None:
-                node.redis_connection.connection_pool.disconnect(inuse_connections=False)
+        for pool in self.pools():
+            pool.disconnect(inuse_connections=False)
 
 
 def _packed(connection: Any, words: tuple[Any, ...]) -> Any:
