@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis import Redis, RedisCluster
@@ -33,9 +34,9 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from caliper_readtime.errors import StoreUnavailable
 from caliper_readtime.stores.forking import SurvivesFork
 
-pack_command: Callable[[Any], bytes] | None
 try:
-    from hiredis import pack_command
+    # The driver uses it, too, where it is installed. A name that type checkers need not know.
+    pack_command: Callable[[tuple[Any, ...]], bytes] | None = import_module("hiredis").pack_command
 except ImportError:
     pack_command = None
 

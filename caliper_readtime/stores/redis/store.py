@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from caliper_readtime.errors import ConfigurationError, ContentionError, CorruptState, StoreError, StoreUnavailable
@@ -319,9 +319,12 @@ class RedisStateStore:
         return tuple(state for _, state in zip(range(limit), (s for s in states if s.ledger.parked), strict=False))
 
     def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
-        """Yield every state that has a due entry; one that changes meanwhile may come twice, or be left out."""
-        indexes = chain.from_iterable(self._layout.index(shard)[:2] for shard in self._layout.shards)
-        yield from self._states(self._scanned("ZSCAN", indexes), now, "unreported")
+        """Yield every state that has a due entry, shard by shard."""
+        for shard in self._layout.shards:
+            due, idle, _ = self._layout.index(shard)
+            # Once more, so that nobody is missed who moves from one set to the other meanwhile; nobody comes twice.
+            pages = _once(self._scanned("ZSCAN", (idle, due, idle)))
+            yield from self._states(pages, now, "unreported")
 
     def _scanned(self, command: str, indexes: Any) -> Iterator[list[str]]:
         """Yield the members of index sets, page by page."""
@@ -475,6 +478,15 @@ def _reader_call(listed: Sequence[tuple[Key, Names]], *first: Any) -> tuple[tupl
     """Return the keys and arguments of a script that goes through a reader's states."""
     keys = _reader_keys(listed[0][1], *(names.state for _, names in listed))
     return keys, [*first, *(part for _, names in listed for part in (names.resource, names.member))]
+
+
+def _once(pages: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Yield the pages without what an earlier one had."""
+    seen: set[str] = set()
+    for members in pages:
+        new = [member for member in dict.fromkeys(members) if member not in seen]
+        seen.update(new)
+        yield new
 
 
 def _oldest_first(answer: Sequence[Any]) -> Iterator[str]:
