@@ -91,9 +91,10 @@ def test_errors_page_is_complete():
     assert {name for name in errors.__all__ if f"| `{name}`" in text} == set(errors.__all__) - abstract
 
 
-def test_promises_are_shown():
-    """Every test that the page of promises names exists."""
-    text = (ROOT / "docs" / "explanation" / "promises.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["promises", "privacy"])
+def test_promises_are_shown(page):
+    """Every test that the pages of promises and threats name exists."""
+    text = (ROOT / "docs" / "explanation" / f"{page}.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", text))
     there = {
         name
