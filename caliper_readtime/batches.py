@@ -16,17 +16,14 @@ from caliper_readtime.logs import say_unreadable
 from caliper_readtime.protocols import LimitsBatch
 from caliper_readtime.results import Outcome, Report
 from caliper_readtime.state import SECOND, Key
-from caliper_readtime.transitions import MAX_REFUSALS, Caller, Taken, Took
+from caliper_readtime.transitions import MAX_REFUSALS, Caller, Took
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from caliper_readtime.courier import Courier, Parcel
+    from caliper_readtime.courier import Answer, Courier, Parcel
     from caliper_readtime.model import Reader
     from caliper_readtime.state import ReadTimeState
-
-    #: What was taken, the state, and the claim in hand if there is one to send.
-    Answer = tuple[Taken, ReadTimeState | None, Parcel | None]
 
 #: Events in one envelope, unless the emitter states fewer.
 MAX_EVENTS: Final = 100

@@ -90,6 +90,10 @@ class Parcel:
         }
 
 
+#: What was taken, the state, and the claim in hand if there is one to send.
+Answer = tuple["Taken", "ReadTimeState | None", Parcel | None]
+
+
 class Courier:
     """Claims, sends and settles. Thread-safe: it keeps nothing between calls."""
 
@@ -186,12 +190,10 @@ class Courier:
         article: Article | None = None,
         finalize: bool = False,
         min_ms: int = 0,
-    ) -> tuple[Taken, ReadTimeState | None, Parcel | None]:
+    ) -> Answer:
         """Ask for a claim; the parcel is None where there is none to send."""
         since = self.monotonic()
-        verb = self._taking(
-            owner, caller, reader=reader, article=article, finalize=finalize, min_ms=min_ms, idle_ms=0, retries=True
-        )
+        verb = self._taking(owner, caller, reader=reader, article=article, finalize=finalize, min_ms=min_ms)
         return self._taken(key, since, *self.update(key, verb))
 
     def take_many(
@@ -203,25 +205,10 @@ class Courier:
         reader: Reader | None = None,
         idle_ms: int = 0,
         retries: bool = True,
-    ) -> list[tuple[Taken, ReadTimeState | None, Parcel | None] | StoreError]:
+    ) -> list[Answer | StoreError]:
         """Ask for a claim on each of several states; an error stands for the answer of a state that has failed."""
         since = self.monotonic()
-        changes = [
-            (
-                key,
-                self._taking(
-                    owner,
-                    caller,
-                    reader=reader,
-                    article=None,
-                    finalize=False,
-                    min_ms=0,
-                    idle_ms=idle_ms,
-                    retries=retries,
-                ),
-            )
-            for key in keys
-        ]
+        changes = [(key, self._taking(owner, caller, reader=reader, idle_ms=idle_ms, retries=retries)) for key in keys]
         return [
             answer if isinstance(answer, StoreError) else self._taken(key, since, *answer)
             for key, answer in zip(keys, self.update_many(changes), strict=True)
@@ -231,9 +218,7 @@ class Courier:
         return Take(owner, self.policy, self.require(), caller, _RANDOM.random(), **more)
 
     @staticmethod
-    def _taken(
-        key: Key, since: float, taken: Taken, state: ReadTimeState | None
-    ) -> tuple[Taken, ReadTimeState | None, Parcel | None]:
+    def _taken(key: Key, since: float, taken: Taken, state: ReadTimeState | None) -> Answer:
         if taken.took is not Took.CLAIMED or taken.claim is None or state is None:
             return taken, state, None
         return taken, state, Parcel(key, state.ledger.generation, taken.claim, taken.again, taken.retry, since)

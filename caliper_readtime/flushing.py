@@ -20,8 +20,7 @@ from caliper_readtime.units import to_epoch_ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from caliper_readtime.batches import Answer
-    from caliper_readtime.courier import Courier, Parcel
+    from caliper_readtime.courier import Answer, Courier, Parcel
     from caliper_readtime.model import Reader
     from caliper_readtime.state import Key, ReadTimeState
     from caliper_readtime.transitions import Taken

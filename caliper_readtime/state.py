@@ -283,6 +283,11 @@ class ReadTimeState:
             return None
         return self.last_used_ms + ledger.ttl_ms
 
+    def expired(self, now: int) -> bool:
+        """Return whether it is gone at ``now``, in milliseconds since the epoch, wherever it may still be stored."""
+        expires = self.expires_at_ms
+        return expires is not None and expires <= now
+
     @property
     def last_used_ms(self) -> int:
         """When time or a report last moved."""

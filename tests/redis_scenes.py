@@ -70,7 +70,7 @@ class Watched(RedisStateStore):
 
     def _transition(self, key, names, transition, found, now):
         answer = super()._transition(key, names, transition, found, now)
-        stored = state_of(key, found[2])
+        stored = state_of(key, found[2:])
         old, new = (None if state is None else state.ledger.claim for state in (stored, answer[1]))
         if isinstance(transition, Take) and old is not None and new is not None:
             same, other = old.event_id == new.event_id, old.owner not in (None, new.owner)

@@ -64,8 +64,7 @@ class InMemoryStateStore(SurvivesFork):
     def _alive(self, key: Key, now: int) -> ReadTimeState | None:
         """Return the state, or None; an expired one is removed."""
         state = self._states.get(key)
-        expires = None if state is None else state.expires_at_ms
-        if expires is None or now < expires:
+        if state is None or not state.expired(now):
             return state
         self._remove(key)
         return None

@@ -229,7 +229,7 @@ class SqliteStateStore(SurvivesFork):
             row = _found(sqlite, key)
             state = None if row is None else _state(key, row)
         moment = self.now() if now is None else now
-        return None if state is None or _expired(state, moment) else state
+        return None if state is None or state.expired(moment) else state
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
@@ -288,7 +288,7 @@ class SqliteStateStore(SurvivesFork):
                         states.append(_state(key, _found(sqlite, key)))
                     except CorruptState as error:
                         say_unreadable(error, "unreported")
-            yield from (state for state in states if not _expired(state, moment))
+            yield from (state for state in states if not state.expired(moment))
             if len(page) < PAGE:
                 return
             last = page[-1]
@@ -351,7 +351,7 @@ def _updated(
     old = None if row is None else _state(key, row)
     # What has a due entry holds unreported time, so it neither expires nor gets a date to.
     indexed = row is not None and row[9] is not None
-    if old is not None and not indexed and _expired(old, moment):
+    if old is not None and not indexed and old.expired(moment):
         sqlite.execute("DELETE FROM state WHERE rowid = ?", row[10:])
         old = None
     new, result = transition(old, moment)
@@ -380,11 +380,6 @@ def _state(key: Key, row: tuple[Any, ...]) -> ReadTimeState:
         return ReadTimeState(key[0], key[1], meter, load_ledger(row[8]))
     except CorruptState as error:
         raise named(error, key) from None
-
-
-def _expired(state: ReadTimeState, now: int) -> bool:
-    expires = state.expires_at_ms
-    return expires is not None and expires <= now
 
 
 def _lists(meter: Meter) -> tuple[str, str]:

@@ -119,11 +119,16 @@ def _without_a_code(error: Exception) -> type[Exception] | None:
 class _Link(SurvivesFork):
     """What both ways have in common.
 
+    Attributes:
+        client: the driver's client.
+        owned: nobody else uses the client or its connections.
+
     A fork waits until no thread is inside one of the driver's pools: redis-py 8 takes a pool's lock when it first meets
     it in a child, and a lock that a thread of the parent held would never be free there.
     """
 
     client: Any
+    owned = False
 
     def __init__(self) -> None:
         self._locked: list[Any] = []
@@ -185,15 +190,12 @@ class _Link(SurvivesFork):
 class SingleLink(_Link):
     """Runs scripts on one server, or on the master that Sentinel names. Thread-safe, and safe across fork.
 
-    Args:
-        client: the driver's client.
-        holds: keep connections for scripts, past the pool: only where nobody else uses the pool.
+    Where it owns the client it keeps connections for scripts, past the pool.
     """
 
-    def __init__(self, client: Redis, *, holds: bool) -> None:
+    def __init__(self, client: Redis) -> None:
         self.client: Any = client
         self._pool = client.connection_pool
-        self._holds = holds
         self._free: list[Any] = []
         self._pid = os.getpid()
         self.where = _address(self._pool)
@@ -209,8 +211,8 @@ class SingleLink(_Link):
         Raises:
             RedisError: the driver's.
         """
-        if not self._holds:
-            return self._by_client(script, keys, args)
+        if not self.owned:
+            return _evaluated(self.client, script, keys, args)
         if self._pid != os.getpid():
             # A child must not speak on its parent's connections.
             self._free, self._pid = [], os.getpid()
@@ -223,10 +225,10 @@ class SingleLink(_Link):
             answer = connection.read_response()
         except NoScriptError:
             self._free.append(connection)
-            return self._by_client(script, keys, args)
+            return _evaluated(self.client, script, keys, args)
         except RedisConnectionError:
             self._drop(connection)
-            return self._by_client(script, keys, args)
+            return _evaluated(self.client, script, keys, args)
         except BaseException:
             self._drop(connection)
             raise
@@ -236,9 +238,6 @@ class SingleLink(_Link):
     def _drop(self, connection: Any) -> None:
         connection.disconnect()
         self._pool.release(connection)
-
-    def _by_client(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        return _evaluated(self.client, script, keys, args)
 
     def durably(self, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
         """Run a script and then the waits on the very same connection; return all the answers."""
@@ -377,8 +376,6 @@ def _address(pool: Any) -> str:
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
 
 
-def link(client: Redis | RedisCluster, *, owned: bool) -> SingleLink | ClusterLink:
+def link(client: Redis | RedisCluster) -> SingleLink | ClusterLink:
     """Return the way to a server or a cluster."""
-    if isinstance(client, RedisCluster):
-        return ClusterLink(client)
-    return SingleLink(client, holds=owned)
+    return ClusterLink(client) if isinstance(client, RedisCluster) else SingleLink(client)

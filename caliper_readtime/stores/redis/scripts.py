@@ -18,7 +18,16 @@ GRACE_MS: Final = 3_600_000
 # a total of 1,200 years) is left to Python.
 _LARGEST: Final = 4 * 10**13
 
+# Lua has no imports here: what begins several scripts stands in one place all the same.
+_MOMENT: Final = """\
+local moment = tonumber(ARGV[1])
+if not moment then
+  local time = redis.call('TIME')
+  moment = time[1] * 1000 + math.floor(time[2] / 1000)
+end"""
+
 _VALUES: Final = {
+    "MOMENT": _MOMENT,
     "SCHEMA": str(SCHEMA[0]),
     "SECOND": str(SECOND),
     "MAX_VIEWS": str(MAX_VIEWS),

@@ -81,8 +81,7 @@ class RedisStateStore:
         self.client = client
         self._native = native_heartbeats
         self._driver = link
-        self._link = link.link(client, owned=False)
-        self._owned = False
+        self._link = link.link(client)
 
     @classmethod
     def from_url(
@@ -115,8 +114,7 @@ class RedisStateStore:
         except BaseException:
             client.close()
             raise
-        store._owned = True
-        store._link = store._driver.link(client, owned=True)
+        store._link.owned = True
         return store
 
     def __repr__(self) -> str:
@@ -133,7 +131,7 @@ class RedisStateStore:
                 state = beaten(key, answer[3:])
                 other = transition.duration_ms is not None and other_duration(transition, state.ledger)
                 return Counted(answer[0], answer[1], answer[2] == 1, completed=False, other_duration=other), state
-            found = answer[1], answer[2], answer[3:]
+            found = answer[1:]
         else:
             found = self._read(key, names)
         until = time.monotonic() + CONTENTION_SECONDS
@@ -162,10 +160,7 @@ class RedisStateStore:
         writes: dict[int, tuple[Write, R]] = {}
         for place, ((key, transition), found) in enumerate(zip(changes, reads, strict=True)):
             try:
-                given = self._checked(found, key)
-                result, state, write = self._transition(
-                    key, names[place], transition, (given[0], given[1], given[2:]), now
-                )
+                result, state, write = self._transition(key, names[place], transition, self._checked(found, key), now)
             except StoreError as error:
                 answers[place] = error
                 continue
@@ -195,23 +190,23 @@ class RedisStateStore:
         except StoreError as error:
             return error
 
-    def _read(self, key: Key, names: Names) -> tuple[int, int, Sequence[Any]]:
-        stale, clock, *fields = self._run(scripts.READ, names[:4], (names.member,), key)
-        return stale, clock, fields
+    def _read(self, key: Key, names: Names) -> Sequence[Any]:
+        found: Sequence[Any] = self._run(scripts.READ, names[:4], (names.member,), key)
+        return found
 
     def _transition(
         self,
         key: Key,
         names: Names,
         transition: Transition[R],
-        found: tuple[int, int, Sequence[Any]],
+        found: Sequence[Any],
         now: int | None,
     ) -> tuple[R, ReadTimeState | None, Write | None]:
-        """Return the transition's result, the state it leaves, and what has to be written."""
-        stale, clock, fields = found
+        """Return the transition's result, the state it leaves, and what has to be written; ``found`` as by read.lua."""
+        stale, clock, *fields = found
         moment = clock if now is None else now
         stored = state_of(key, fields)
-        old = None if stored is None or _expired(stored, moment) else stored
+        old = None if stored is None or stored.expired(moment) else stored
         if stale:
             say_lost(*key)
         new, result = transition(old, moment)
@@ -275,9 +270,9 @@ class RedisStateStore:
 
     def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
-        _, clock, fields = self._read(key, self._layout.names(key))
+        _, clock, *fields = self._read(key, self._layout.names(key))
         state = state_of(key, fields)
-        return None if state is None or _expired(state, clock if now is None else now) else state
+        return None if state is None or state.expired(clock if now is None else now) else state
 
     # Indexes
 
@@ -348,7 +343,7 @@ class RedisStateStore:
                 except CorruptState as error:
                     say_unreadable(error, doing)
                     continue
-                if state is not None and not _expired(state, clock if now is None else now):
+                if state is not None and not state.expired(clock if now is None else now):
                     yield state
 
     def delete(self, reader: str) -> int:
@@ -416,7 +411,7 @@ class RedisStateStore:
 
     def close(self) -> None:
         """Close the connections that ``from_url`` has made, but for those in use; the next call opens others."""
-        if self._owned:
+        if self._link.owned:
             self._link.close()
 
     # The driver
@@ -492,8 +487,3 @@ def _once(pages: Iterator[list[str]]) -> Iterator[list[str]]:
 def _oldest_first(answer: Sequence[Any]) -> Iterator[str]:
     pairs = [(float(score), text_of(member)) for member, score in zip(answer[::2], answer[1::2], strict=True)]
     return (member for _, member in sorted(pairs, key=lambda pair: pair[0]))
-
-
-def _expired(state: ReadTimeState, now: int) -> bool:
-    expires = state.expires_at_ms
-    return expires is not None and expires <= now

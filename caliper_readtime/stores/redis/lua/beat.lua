@@ -28,11 +28,7 @@
 -- {-1, stale, now, meter, views, heartbeats, ledger} (as read.lua's, after the -1): the caller applies the transition
 -- itself. Names after a dollar sign are put in by scripts.py.
 
-local moment = tonumber(ARGV[1])
-if not moment then
-  local time = redis.call('TIME')
-  moment = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+$MOMENT
 
 local f = redis.call('HMGET', KEYS[1], 'meter', 'views', 'heartbeats', 'ledger', 'steady')
 local meter, views, heartbeats = f[1], f[2], f[3]

@@ -9,11 +9,7 @@
 --
 -- Reply: members and scores in turn, first those of `due`, then those of `idle`, each kind oldest first.
 
-local moment = tonumber(ARGV[1])
-if not moment then
-  local time = redis.call('TIME')
-  moment = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+$MOMENT
 local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', moment, 'WITHSCORES', 'LIMIT', 0, ARGV[3])
 for _, value in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', moment - ARGV[2], 'WITHSCORES', 'LIMIT', 0,
     ARGV[3])) do

@@ -11,11 +11,7 @@
 --
 -- Reply: the resources that are left and have not expired.
 
-local moment = tonumber(ARGV[1])
-if not moment then
-  local time = redis.call('TIME')
-  moment = time[1] * 1000 + math.floor(time[2] / 1000)
-end
+$MOMENT
 -- Look at every index key first: should one be of another type, nothing has been written.
 redis.call('ZCARD', KEYS[2])
 redis.call('ZCARD', KEYS[3])

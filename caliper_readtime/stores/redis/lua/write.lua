@@ -1,4 +1,5 @@
--- Writes a state and its index entries, if nobody else has written since it was read (compare-and-swap on the meter, which holds a nonce).
+-- Writes a state and its index entries, if nobody else has written since it was read: compare-and-swap on the meter,
+-- which holds a nonce.
 --
 -- KEYS[1] state   hash      one reader's time on one article
 -- KEYS[2] due     zset      member -> when a state with a claim, a deferral or a parked event wants attention, ms
