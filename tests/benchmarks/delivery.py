@@ -11,6 +11,7 @@ import multiprocessing
 import statistics
 import sys
 import time
+from contextlib import contextmanager
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
@@ -43,11 +44,24 @@ class _Accept(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def serve(answer: Connection) -> None:
+def _serve(answer: Connection) -> None:
     """Accept everything, at a port that the answer tells."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Accept)
     answer.send(server.server_port)
     server.serve_forever()
+
+
+@contextmanager
+def serving():
+    """An endpoint in a process of its own; yields its URL."""
+    ours, theirs = multiprocessing.Pipe()
+    server = multiprocessing.Process(target=_serve, args=(theirs,), daemon=True)
+    server.start()
+    try:
+        yield f"http://127.0.0.1:{ours.recv()}/caliper/event"
+    finally:
+        server.terminate()
+        server.join()
 
 
 def events_of(count: int) -> list[dict[str, object]]:
@@ -128,16 +142,9 @@ def sweeps(url: str, rounds: int, count: int) -> None:
 def main(rounds: int = 7, count: int = 1000) -> None:
     """Measure and print."""
     pin()
-    ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
-    server.start()
-    url = f"http://127.0.0.1:{ours.recv()}/caliper/event"
-    try:
+    with serving() as url:
         batches(url, rounds, count)
         sweeps(url, rounds, count)
-    finally:
-        server.terminate()
-        server.join()
 
 
 if __name__ == "__main__":

@@ -6,7 +6,6 @@ Run: ``python -m tests.benchmarks.sweep``
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import statistics
 import sys
@@ -35,7 +34,7 @@ from caliper_readtime.testing import ManualClock
 from caliper_readtime.testing.redis_server import RedisServer
 from caliper_readtime.transitions import Signal
 from caliper_readtime.units import to_epoch_ms
-from tests.benchmarks.delivery import EVENTS, events_of, serve
+from tests.benchmarks.delivery import EVENTS, events_of, serving
 from tests.benchmarks.harness import pin
 
 if TYPE_CHECKING:
@@ -162,31 +161,23 @@ def growth(store: StateStore, url: str, few: int, many: int) -> float:
 def main(count: int = 10_000, few: int = 1000, many: int = 200_000) -> None:
     """Measure and print."""
     pin()
-    ours, theirs = multiprocessing.Pipe()
-    endpoint = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
-    endpoint.start()
-    url = f"http://127.0.0.1:{ours.recv()}/caliper/event"
-    try:
-        with RedisServer() as server, tempfile.TemporaryDirectory() as folder:
-            one = posts(url, count)
-            print(f"{count} events, one POST each: {one:.2f} s")
-            for name, make in {
-                "memory": lambda number: InMemoryStateStore(),
-                "SQLite": lambda number: SqliteStateStore(Path(folder) / f"{number}.db"),
-                "Redis": lambda number: RedisStateStore.from_url(server.url, namespace=f"n{number}"),
-            }.items():
-                with closing(make(1)) as store:
-                    taken, back = sweep(store, url, count)
-                print(
-                    f"  {name:<7} one sweep {taken:6.2f} s: {one / taken:5.1f} times faster (target 15),"
-                    f" {taken / count * 1e6:4.0f} µs each; nothing unreported {back:.2f} s after the endpoint's return"
-                )
-                with closing(make(2)) as store:
-                    ratio = growth(store, url, few, many)
-                print(f"  {name:<7} {few} due among {few + many} states ÷ alone: {ratio:.2f} (target 1.2)")
-    finally:
-        endpoint.terminate()
-        endpoint.join()
+    with serving() as url, RedisServer() as server, tempfile.TemporaryDirectory() as folder:
+        one = posts(url, count)
+        print(f"{count} events, one POST each: {one:.2f} s")
+        for name, make in {
+            "memory": lambda number: InMemoryStateStore(),
+            "SQLite": lambda number: SqliteStateStore(Path(folder) / f"{number}.db"),
+            "Redis": lambda number: RedisStateStore.from_url(server.url, namespace=f"n{number}"),
+        }.items():
+            with closing(make(1)) as store:
+                taken, back = sweep(store, url, count)
+            print(
+                f"  {name:<7} one sweep {taken:6.2f} s: {one / taken:5.1f} times faster (target 15),"
+                f" {taken / count * 1e6:4.0f} µs each; nothing unreported {back:.2f} s after the endpoint's return"
+            )
+            with closing(make(2)) as store:
+                ratio = growth(store, url, few, many)
+            print(f"  {name:<7} {few} due among {few + many} states ÷ alone: {ratio:.2f} (target 1.2)")
 
 
 if __name__ == "__main__":

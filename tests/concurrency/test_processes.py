@@ -6,13 +6,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
-from caliper_readtime import JsonLinesEmitter, SqliteStateStore
+from caliper_readtime import SqliteStateStore
 from caliper_readtime.testing import RecordingEmitter
-from tests.concurrency.arrivals import seconds_of
 from tests.concurrency.children import children
-from tests.concurrency.roles import ARTICLES, READERS, reading, tracker_on
-
-PROCESSES, THREADS, BEATS = 8, 16, 20
+from tests.concurrency.crowd import all_count
+from tests.concurrency.roles import READERS, reading, tracker_on
 
 
 def test_nothing_is_lost_between_processes_and_threads(tmp_path):
@@ -21,27 +19,7 @@ def test_nothing_is_lost_between_processes_and_threads(tmp_path):
     Nobody is told that the store is unavailable, every accepted millisecond is in the totals, and every whole second
     arrives once.
     """
-    path, endpoint = tmp_path / "readtime.db", tmp_path / "events.jsonl"
-    tracker, store = tracker_on(path, JsonLinesEmitter(endpoint, fsync=False))
-    with (
-        closing(store),
-        children(PROCESSES, "worker", path=path, endpoint=endpoint, threads=2, beats=BEATS) as workers,
-        ThreadPoolExecutor(THREADS) as pool,
-    ):
-        for worker in workers:
-            worker.expect("ready")
-        for worker in workers:
-            worker.say()
-        accepted = sum(pool.map(lambda place: reading(tracker, BEATS, place), range(THREADS)))
-        accepted += sum(worker.result() for worker in workers)
-        states = [state for reader in READERS for state in tracker.states(reader)]
-        assert len(states) == len(READERS) * len(ARTICLES)
-        assert sum(state.meter.cumulative_ms for state in states) == accepted
-        for reader in READERS:
-            tracker.flush_reader(reader).raise_unless_settled()
-        states = [state for reader in READERS for state in tracker.states(reader)]
-        assert all(state.meter.cumulative_ms - state.reported_ms < 1000 for state in states)
-        assert sum(seconds_of(endpoint).values()) * 1000 == sum(state.reported_ms for state in states)
+    all_count(tmp_path / "readtime.db", tmp_path / "events.jsonl")
 
 
 def test_a_new_file_may_be_opened_by_several_processes_at_once(tmp_path):

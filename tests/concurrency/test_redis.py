@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
-from caliper_readtime import JsonLinesEmitter, PageView
+from caliper_readtime import PageView
 from caliper_readtime.testing.redis_server import RedisServer
 from tests.concurrency.arrivals import seconds_of
-from tests.concurrency.children import child, children
-from tests.concurrency.roles import ARTICLES, READERS, reading, tracker_on
+from tests.concurrency.children import child
+from tests.concurrency.crowd import BEATS, THREADS, all_count
+from tests.concurrency.roles import tracker_on
 from tests.redis_scenes import Watched
 from tests.redis_scenes import tracker_on as tracker_of
 from tests.redis_topologies import Node, program
@@ -20,7 +20,6 @@ from tests.scenes import ANNA, OWLS, in_threads
 
 pytestmark = pytest.mark.redis
 
-PROCESSES, THREADS, BEATS = 8, 16, 20
 forks = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
 
 
@@ -71,27 +70,7 @@ def test_nothing_is_lost_between_processes_and_threads(node, tmp_path):
     Nobody is told that the store is unavailable or contended, every accepted millisecond is in the totals, and every
     whole second arrives once.
     """
-    endpoint = tmp_path / "events.jsonl"
-    tracker, store = tracker_on(node.server.url, JsonLinesEmitter(endpoint, fsync=False))
-    with (
-        closing(store),
-        children(PROCESSES, "worker", path=node.server.url, endpoint=endpoint, threads=2, beats=BEATS) as workers,
-        ThreadPoolExecutor(THREADS) as pool,
-    ):
-        for worker in workers:
-            worker.expect("ready")
-        for worker in workers:
-            worker.say()
-        accepted = sum(pool.map(lambda place: reading(tracker, BEATS, place), range(THREADS)))
-        accepted += sum(worker.result() for worker in workers)
-        states = [state for reader in READERS for state in tracker.states(reader)]
-        assert len(states) == len(READERS) * len(ARTICLES)
-        assert sum(state.meter.cumulative_ms for state in states) == accepted
-        for reader in READERS:
-            tracker.flush_reader(reader).raise_unless_settled()
-        states = [state for reader in READERS for state in tracker.states(reader)]
-        assert all(state.meter.cumulative_ms - state.reported_ms < 1000 for state in states)
-        assert sum(seconds_of(endpoint).values()) * 1000 == sum(state.reported_ms for state in states)
+    all_count(node.server.url, tmp_path / "events.jsonl")
 
 
 def test_one_store_may_be_closed_while_threads_use_it(node):

@@ -22,9 +22,9 @@ from caliper_readtime.stores.redis import scripts
 from caliper_readtime.stores.redis.layout import other_fields
 from caliper_readtime.testing.redis_server import RedisServer
 from caliper_readtime.testing.store_contract import StateStoreContract
-from caliper_readtime.testing.store_hand import CENTURY, NOW, POLICY, SECOND, Hand, Look, empty_state, nonce, take
-from caliper_readtime.transitions import Commit, Defer, Signal, Unpark
+from caliper_readtime.testing.store_hand import CENTURY, NOW, POLICY, SECOND, Hand, Look, empty_state, take
 from tests.backends import namespace, redis_server, redis_store
+from tests.contract.unreadable import refused
 
 ROOT = Path(__file__).parents[2]
 SCRIPTS = [script for script in vars(scripts).values() if isinstance(script, scripts.Script)]
@@ -66,12 +66,7 @@ class TestRedisStateStore(RedisContract):
         whole = store.client.hgetall(name)
         torn = {**whole, b"ledger": whole[b"ledger"][:-9]}
         store.client.hset(name, mapping=torn)
-        signal = Signal(POLICY, nonce(), SECOND, None, None, "h")
-        for verb in (signal, take("owner"), Defer(finalize=True), Unpark(), Commit("g", "e", 0, 1), Look()):
-            with pytest.raises(CorruptState, match="reader reader, article article") as caught:
-                store.update(hand.key, verb, hand.now)
-            assert (caught.value.reader_sourced_id, caught.value.resource_id) == hand.key
-            assert "@" not in str(caught.value)
+        for verb in refused(store, hand):
             error, answer = store.update_many([(hand.key, verb), (other.key, Look())], hand.now)
             assert isinstance(error, CorruptState)
             assert answer[1] == other.state

@@ -1,4 +1,4 @@
-"""States of every kind on SQLite, and a hand that writes over what is stored."""
+"""States of every kind, and a hand that writes over what is stored of one; SQLite's here, Redis' with its tests."""
 
 from __future__ import annotations
 
@@ -40,10 +40,15 @@ class Killed(BaseException):
 
 
 class Stored:
-    """One SQLite file with a victim, whose row is written over, and two healthy states beside it."""
+    """A store with a victim, of which what is stored is written over, and two healthy states beside it.
 
-    def __init__(self, path):
-        self.scene = Scene(lambda: SqliteStateStore(path / "readtime.db"))
+    Attributes:
+        scene: a tracker on that store.
+        rows: what is stored of a victim of each kind.
+    """
+
+    def __init__(self, make_store):
+        self.scene = Scene(make_store)
         self.rows = {}
         for kind, make in KINDS.items():
             make(self.scene)
@@ -51,25 +56,13 @@ class Stored:
             self.scene.tracker.forget(ANNA)
         self.scene.clock.advance(5)
 
-    @property
-    def sqlite(self):
-        return self.scene.store.connection().sqlite
+    def raw(self):
+        """What is stored of the victim; None where nothing is."""
+        raise NotImplementedError
 
-    def raw(self, key=VICTIM):
-        """A row's bytes, by column; None where there is no row."""
-        columns = [f"CAST({name} AS BLOB)" if name in TEXTS else name for name in COLUMNS]
-        query = f"SELECT {', '.join(columns)} FROM state WHERE reader = ? AND resource = ?"  # noqa: S608 - constants
-        row = self.sqlite.execute(query, key).fetchone()
-        return None if row is None else dict(zip(COLUMNS, row, strict=True))
-
-    def write(self, raw, key=VICTIM):
-        """Store exactly these bytes."""
-        marks = ["CAST(? AS TEXT)" if name in TEXTS else "?" for name in COLUMNS]
-        self.sqlite.execute(
-            f"INSERT OR REPLACE INTO state (reader, resource, {', '.join(COLUMNS)})"  # noqa: S608 - constants
-            f" VALUES (?, ?, {', '.join(marks)})",
-            (*key, *(raw[name] for name in COLUMNS)),
-        )
+    def write(self, raw):
+        """Store exactly this of the victim."""
+        raise NotImplementedError
 
     def begin(self, raw):
         """A fresh start: the victim as given, and two states with 30 unreported seconds; returns the tracker."""
@@ -84,6 +77,31 @@ class Stored:
 
     def close(self):
         self.scene.store.close()
+
+
+class StoredInFile(Stored):
+    """Rows of one SQLite file, by column."""
+
+    def __init__(self, path):
+        super().__init__(lambda: SqliteStateStore(path / "readtime.db"))
+
+    @property
+    def sqlite(self):
+        return self.scene.store.connection().sqlite
+
+    def raw(self):
+        columns = [f"CAST({name} AS BLOB)" if name in TEXTS else name for name in COLUMNS]
+        query = f"SELECT {', '.join(columns)} FROM state WHERE reader = ? AND resource = ?"  # noqa: S608 - constants
+        row = self.sqlite.execute(query, VICTIM).fetchone()
+        return None if row is None else dict(zip(COLUMNS, row, strict=True))
+
+    def write(self, raw):
+        marks = ["CAST(? AS TEXT)" if name in TEXTS else "?" for name in COLUMNS]
+        self.sqlite.execute(
+            f"INSERT OR REPLACE INTO state (reader, resource, {', '.join(COLUMNS)})"  # noqa: S608 - constants
+            f" VALUES (?, ?, {', '.join(marks)})",
+            (*VICTIM, *(raw[name] for name in COLUMNS)),
+        )
 
 
 def _fails(scene, error):

@@ -35,7 +35,18 @@ from caliper_readtime.stores.codec import (
 )
 from caliper_readtime.units import to_datetime
 from tests.faults.bad_values import problem_text
-from tests.faults.stored import COLUMNS, KINDS, NEWS, NUMBERS, TEXTS, Stored, ledger_of, paths, replaced, with_ledger
+from tests.faults.stored import (
+    COLUMNS,
+    KINDS,
+    NEWS,
+    NUMBERS,
+    TEXTS,
+    StoredInFile,
+    ledger_of,
+    paths,
+    replaced,
+    with_ledger,
+)
 from tests.scenes import ANNA, OWLS
 
 LONG_TEXT = 300
@@ -57,7 +68,7 @@ ONE = {
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     """The file that is written over."""
-    stored = Stored(tmp_path_factory.mktemp("fuzz"))
+    stored = StoredInFile(tmp_path_factory.mktemp("fuzz"))
     yield stored
     stored.close()
 
@@ -146,29 +157,37 @@ def mutated(draw, rows):
     for _ in range(draw(st.integers(1, 3))):
         wound = draw(st.sampled_from(("structure", "structure", "text", "cut", "flip", "bytes", "number")))
         name = draw(st.sampled_from(TEXTS))
-        text = raw[name]
-        place = draw(st.integers(0, len(text)))
-        if wound == "structure":
-            raw = draw(_restructured(raw))
-        elif wound == "text":
-            raw[name] = draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)).encode()
-        elif wound == "cut":
-            raw[name] = text[:place] + text[place + draw(st.integers(1, 40)) :]
-        elif wound == "flip" and text:
-            raw[name] = text[: place - 1] + bytes([draw(st.integers(1, 255))]) + text[place:]
-        elif wound == "bytes":
-            raw[name] = draw(st.binary(max_size=20))
-        else:
+        if wound == "number" or (wound == "flip" and not raw[name]):
             number = draw(st.sampled_from(NUMBERS[:5]))
             raw[number] = draw(_NUMBERS if number == "cumulative_ms" else _NUMBERS | st.integers(0, LARGEST - 1))
+        else:
+            raw = draw(wounded(raw, name, wound, least=1))
     return raw
+
+
+@st.composite
+def wounded(draw, raw, name, wound, *, least):
+    """What is stored, with one wound in a text; ``least`` is the smallest byte that one may flip to."""
+    text = raw.get(name, b"")
+    place = draw(st.integers(0, len(text)))
+    if wound == "structure":
+        return draw(_restructured(raw))
+    if wound == "text":
+        new = draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)).encode()
+    elif wound == "cut":
+        new = text[:place] + text[place + draw(st.integers(1, 40)) :]
+    elif wound == "flip":
+        new = text[: place - 1] + bytes([draw(st.integers(least, 255))]) + text[place:]
+    else:
+        new = draw(st.binary(max_size=20))
+    return {**raw, name: new}
 
 
 @st.composite
 def _restructured(draw, raw):
     try:
         document = ledger_of(raw)
-    except ValueError:
+    except (ValueError, KeyError):
         return raw
     places = list(paths(document))
     if not places:

@@ -11,9 +11,8 @@ from caliper_readtime.stores.codec import LARGEST
 from caliper_readtime.stores.redis.layout import state_of
 from tests.backends import redis_store
 from tests.faults.bad_values import problem_text
-from tests.faults.stored import KINDS, NEWS, VICTIM, Counting, ledger_of, paths, replaced, with_ledger
-from tests.faults.test_fuzz import JUNK, LONG_TEXT, ONE, survives
-from tests.scenes import ANNA, BEES, BEN, Scene
+from tests.faults.stored import KINDS, VICTIM, Stored
+from tests.faults.test_fuzz import LONG_TEXT, ONE, survives, wounded
 
 pytestmark = pytest.mark.redis
 FIELDS = ("meter", "views", "heartbeats", "ledger", "steady")
@@ -22,19 +21,19 @@ READ = FIELDS[:4]
 NUMBERS = ("cumulative", "lastSync", "carry", "since", "clamped", "position")
 
 
-class StoredInRedis:
-    """A namespace with a victim, whose hash is written over, and two healthy states beside it. As ``Stored``."""
+class StoredInRedis(Stored):
+    """Hashes of one namespace, by field, with their index entries."""
 
     def __init__(self, path, **options):
-        self.scene = Scene(lambda: redis_store(path, **options))
-        self.client = self.scene.store.client
-        self.names = self.scene.store._layout.names(VICTIM)
-        self.rows = {}
-        for kind, make in KINDS.items():
-            make(self.scene)
-            self.rows[kind] = self.raw()
-            self.scene.tracker.forget(ANNA)
-        self.scene.clock.advance(5)
+        super().__init__(lambda: redis_store(path, **options))
+
+    @property
+    def client(self):
+        return self.scene.store.client
+
+    @property
+    def names(self):
+        return self.scene.store._layout.names(VICTIM)
 
     def raw(self):
         """A hash's bytes by field, and its index entries; None where there is no hash."""
@@ -58,17 +57,6 @@ class StoredInRedis:
             client.zrem(name, member) if score is None else client.zadd(name, {member: score})
         (client.sadd if raw["parked"] else client.srem)(names.parked, names.member)
 
-    def begin(self, raw):
-        """A fresh start: the victim as given, and two states with 30 unreported seconds; returns the tracker."""
-        emitter = Counting()
-        tracker = self.scene.another(emitter)
-        tracker.forget(BEN)
-        tracker.forget(ANNA)
-        for reader, what in ((ANNA, NEWS), (BEN, BEES)):
-            self.scene.read(reader, what, tracker=tracker)
-        self.write(raw)
-        return tracker, emitter
-
     def readable(self):
         """Whether what is stored can be read."""
         try:
@@ -82,7 +70,7 @@ def stored(tmp_path_factory):
     """The hash that is written over, and a store that leaves every heartbeat to Python."""
     stored = StoredInRedis(tmp_path_factory.mktemp("fuzz"), native_heartbeats=False)
     yield stored
-    stored.scene.store.close()
+    stored.close()
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +78,7 @@ def native(tmp_path_factory):
     """The same with native heartbeats."""
     stored = StoredInRedis(tmp_path_factory.mktemp("native"))
     yield stored
-    stored.scene.store.close()
+    stored.close()
 
 
 _NUMBERS = st.integers(-(2**63), -1) | st.integers(0, 10**9) | st.integers(LARGEST, 2**63 - 1) | st.just(10**40)
@@ -103,38 +91,17 @@ def mutated(draw, rows, fields):
     for _ in range(draw(st.integers(1, 3))):
         wound = draw(st.sampled_from(("structure", "text", "cut", "flip", "bytes", "number", "missing")))
         name = draw(st.sampled_from(fields))
-        text = raw.get(name, b"")
-        place = draw(st.integers(0, len(text)))
-        if wound == "structure":
-            raw = draw(_restructured(raw))
-        elif wound == "text":
-            raw[name] = draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)).encode()
-        elif wound == "cut":
-            raw[name] = text[:place] + text[place + draw(st.integers(1, 40)) :]
-        elif wound == "flip" and text:
-            raw[name] = text[: place - 1] + bytes([draw(st.integers(0, 255))]) + text[place:]
-        elif wound == "bytes":
-            raw[name] = draw(st.binary(max_size=20))
-        elif wound == "number":
+        if wound == "number":
             # A total of years is left out: it is believed, and goes out in hundreds of events.
             number = draw(st.sampled_from(NUMBERS))
             values = _NUMBERS if number == "cumulative" else _NUMBERS | st.integers(0, LARGEST - 1)
             raw["meter"] = with_number(raw.get("meter", b""), number, draw(values))
-        elif len(raw) > len(fields):
-            raw.pop(name, None)
+        elif wound == "missing" or (wound == "flip" and not raw.get(name)):
+            if len(raw) > len(fields):
+                raw.pop(name, None)
+        else:
+            raw = draw(wounded(raw, name, wound, least=0))
     return raw
-
-
-@st.composite
-def _restructured(draw, raw):
-    try:
-        document = ledger_of(raw)
-    except (ValueError, KeyError):
-        return raw
-    places = list(paths(document))
-    if not places:
-        return raw
-    return with_ledger(raw, replaced(document, draw(st.sampled_from(places)), *draw(st.just(()) | st.tuples(JUNK))))
 
 
 def with_number(meter, name, value):

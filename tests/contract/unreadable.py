@@ -1,0 +1,20 @@
+"""What every verb does to a state that cannot be read, whatever store it is in."""
+
+from __future__ import annotations
+
+import pytest
+
+from caliper_readtime import CorruptState
+from caliper_readtime.testing.store_hand import POLICY, SECOND, Look, nonce, take
+from caliper_readtime.transitions import Commit, Defer, Signal, Unpark
+
+
+def refused(store, hand):
+    """Yield each verb once it has been refused: CorruptState names reader and article, and quotes no address."""
+    signal = Signal(POLICY, nonce(), SECOND, None, None, "h")
+    for verb in (signal, take("owner"), Defer(finalize=True), Unpark(), Commit("g", "e", 0, 1), Look()):
+        with pytest.raises(CorruptState, match="reader reader, article article") as caught:
+            store.update(hand.key, verb, hand.now)
+        assert (caught.value.reader_sourced_id, caught.value.resource_id) == hand.key
+        assert "@" not in str(caught.value)
+        yield verb
