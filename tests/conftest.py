@@ -14,7 +14,8 @@ from tests import backends
 
 # The machine may be busy: only the number of examples bounds a test, never a clock.
 _SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
-settings.register_profile("fast", max_examples=40, stateful_step_count=30, **_SHARED)
+# The everyday run is the same each time: what passed on one machine passes on the next. The others look elsewhere.
+settings.register_profile("fast", max_examples=40, stateful_step_count=30, derandomize=True, **_SHARED)
 settings.register_profile("ci", max_examples=200, stateful_step_count=50, **_SHARED)
 settings.register_profile("deep", max_examples=5000, stateful_step_count=100, **_SHARED)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))  # or pytest --hypothesis-profile=deep

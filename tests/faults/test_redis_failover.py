@@ -59,7 +59,7 @@ def site():
 def careful():
     """A site whose claims wait for the replica."""
     with ExitStack() as stack:
-        yield Site(stack, claim_replicas=1, claim_wait_seconds=0.2)
+        yield Site(stack, claim_replicas=1, claim_wait_seconds=10, timeout_seconds=30)
 
 
 def test_the_commit_of_a_claim_that_is_lost(site, caplog):
@@ -100,6 +100,7 @@ def test_with_claim_replicas_that_does_not_happen(careful):
     """``claim_replicas=1``: a claim that the replica does not have is not sent, so that no second goes twice."""
     careful.scene.read(seconds=30)
     careful.lag()
+    careful.scene.store.claim_wait_seconds = 0.2  # in vain
     with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
         careful.scene.tracker.partial(ANNA, OWLS)
     careful.fail_over()
