@@ -1,0 +1,121 @@
+"""A host on a real socket: any WSGI application behind a front that hears its signals and can be told to break."""
+
+from __future__ import annotations
+
+import json
+import threading
+from datetime import UTC, datetime, timedelta
+from io import BytesIO
+from socket import SHUT_RDWR
+from socketserver import ThreadingMixIn
+from typing import NamedTuple
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+WAIT_SECONDS = 30.0  # only a hang ever waits so long
+
+
+class Heard(NamedTuple):
+    """One signal: what it said, and how it was answered (0: not at all)."""
+
+    message: dict
+    status: int
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        """A browser that goes away in the middle of a request is what this is about."""
+
+
+class _Handler(WSGIRequestHandler):
+    def get_environ(self):
+        return {**super().get_environ(), "site.connection": self.connection}
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+class Site:
+    """Serves a host.
+
+    Attributes:
+        host: the host (see ``hosts``).
+        fault: what happens to signals: None; "refuse" (503, the host never sees it); "lose" (the host takes it, and
+            the reply is lost).
+        heard: every signal so far.
+        asked: every page asked for so far, as (path, why the browser says it asks).
+        ahead_seconds: how far the host's clock is ahead, for pages whose time is virtual.
+    """
+
+    def __init__(self, make_host):
+        self.host = make_host(self.now)
+        self.fault = None
+        self.heard = []
+        self.asked = []
+        self.ahead_seconds = 0.0
+        self._news = threading.Condition()
+        self._server = _Server(("127.0.0.1", 0), _Handler)
+        self._server.set_app(self._front)
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def now(self):
+        return datetime.now(UTC) + timedelta(seconds=self.ahead_seconds)
+
+    def __call__(self, path):
+        return self.url + path
+
+    def _front(self, environ, start_response):
+        if environ["REQUEST_METHOD"] != "POST":
+            answer = self.host.application(environ, start_response)
+            self._tell(self.asked, (environ["PATH_INFO"], environ.get("HTTP_SEC_PURPOSE", "")))
+            return answer
+        body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        fault, status = self.fault, []
+        if fault == "refuse":
+            start_response("503 Service Unavailable", [("Content-Length", "0")])
+            answer, status = [], ["503"]
+        else:
+            environ["wsgi.input"] = BytesIO(body)
+
+            def started(line, headers, exc_info=None):
+                status.append(line)
+                return start_response(line, headers, exc_info)
+
+            answer = list(self.host.application(environ, started))
+        if fault == "lose":
+            environ["site.connection"].shutdown(SHUT_RDWR)
+            status = ["0"]
+        if body[:1] == b"{":
+            self._tell(self.heard, Heard(json.loads(body), int(status[0].split()[0])))
+        return answer
+
+    def _tell(self, log, entry):
+        with self._news:
+            log.append(entry)
+            self._news.notify_all()
+
+    def until(self, condition, what):
+        """Wait until a condition holds, looked at whenever a request was answered."""
+        with self._news:
+            assert self._news.wait_for(condition, WAIT_SECONDS), f"{what} never came; heard {self.heard}"
+
+    def until_heard(self, wanted, what="a signal", *, since=0):
+        self.until(lambda: any(wanted(heard) for heard in self.heard[since:]), what)
+
+    def until_left(self, *, since=0):
+        """Wait for an accepted signal that says that its view was left."""
+        self.until_heard(lambda heard: heard.message.get("l") and heard.status in (200, 204), "a leave", since=since)
+
+    def seconds(self, reader, resource):
+        """The time that the host has accepted."""
+        state = self.host.tracker.state(reader, resource)
+        return 0.0 if state is None else state.cumulative_read_time_seconds
+
+    def close(self):
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(WAIT_SECONDS)

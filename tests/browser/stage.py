@@ -1,0 +1,86 @@
+"""A stage for one scene: a host, browsers, and the true reading time to judge by."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from tests.browser.devtools import Chromium
+from tests.browser.site import Site
+
+TICK = 1.0  # the script looks at the clock once a second
+#: What a scene's own measure may be off by: from the load event to the script's start, from the command to the leave.
+JITTER = 0.4
+
+
+class Figure(NamedTuple):
+    """What a scene came to, in seconds."""
+
+    scene: str
+    true: float
+    reported: float
+
+
+class Stage:
+    """One scene's world; leaving it ends everything in it.
+
+    Attributes:
+        site: the host on its socket.
+        true: seconds that the reader really read.
+        figures: what was judged.
+    """
+
+    def __init__(self, name, make_host, home):
+        self.name = name
+        self.site = Site(make_host)
+        self.home = home
+        self.true = 0.0
+        self.figures = []
+        self._open = ExitStack()
+        self._open.callback(self.site.close)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._open.close()
+
+    def browser(self, *flags, profile="profile"):
+        """Start a browser; the same profile name finds what an earlier one left."""
+        browser = Chromium(self.home / profile, *flags)
+        self._open.callback(browser.end)
+        return browser
+
+    def article(self, resource="leaves", **options):
+        """The address of an article."""
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        return self.site(f"/articles/{resource}?{query}")
+
+    def read(self, seconds):
+        """Real reading: time goes by, and counts."""
+        begun = time.monotonic()
+        time.sleep(seconds)
+        self.true += time.monotonic() - begun
+
+    def pass_by(self, seconds):
+        """Time in which nobody reads."""
+        time.sleep(seconds)
+
+    def judge(self, *, less=JITTER, more=JITTER, true=None, reader="u1", resource="leaves"):
+        """The host has accepted the true seconds, but for ``less`` and ``more``."""
+        expected = self.true if true is None else true
+        reported = self.site.seconds(reader, resource)
+        self.figures.append(Figure(f"{self.name} {reader}/{resource}", expected, reported))
+        assert expected - less <= reported <= expected + more, f"read {expected:.3f} s, reported {reported:.3f} s"
+
+
+def scene(play):
+    """Make a test of a scene: a function that is given a stage."""
+
+    def test(playing, host):
+        playing(play, host)
+
+    test.__doc__ = play.__doc__
+    test.scene = play
+    return test
