@@ -11,6 +11,7 @@ WEB = Path(__file__).parents[2] / "caliper_readtime" / "web"
 SOURCE = WEB / "readtime.js"
 MODULE = WEB / "readtime.mjs"
 MINIFIED = WEB / "readtime.min.js"
+TYPES = WEB / "readtime.d.ts"
 #: The minifier and all that it needs, pinned by hash.
 PINNED = Path(__file__).parent / "minify"
 

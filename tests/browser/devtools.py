@@ -93,6 +93,11 @@ class Connection:
                 raise Refused(f"{method} never came; seen: {sorted({m.get('method', '') for m in self._events})}")
         return found[0]
 
+    def seen(self, method):
+        """The parameters of all events of a kind that nobody waited for."""
+        with self._news:
+            return [message["params"] for message in self._events if message.get("method") == method]
+
     def drop(self, method, session):
         """Forget events of a kind that came so far."""
         with self._news:
@@ -144,9 +149,13 @@ class Chromium:
     def call(self, method, **params):
         return self.connection.call(method, params)
 
+    def tab(self, url, *, window=False):
+        """Open a tab, or a window, that is not driven; return its target."""
+        return self.call("Target.createTarget", url=url, newWindow=window)["targetId"]
+
     def page(self, url=None, *, before=None, window=False):
         """Open a tab, or a window, in front of the others; ``before`` runs before the page's own scripts."""
-        page = Page(self, self.call("Target.createTarget", url="about:blank", newWindow=window)["targetId"])
+        page = Page(self, self.tab("about:blank", window=window))
         if before is not None:
             page.call("Page.addScriptToEvaluateOnNewDocument", source=before)
         if url is not None:
@@ -165,6 +174,12 @@ class Chromium:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+    def complaints(self):
+        """What pages threw, and what their security policies refused."""
+        thrown = [said["exceptionDetails"] for said in self.connection.seen("Runtime.exceptionThrown")]
+        logged = [said["entry"] for said in self.connection.seen("Log.entryAdded")]
+        return thrown + [entry for entry in logged if entry["source"] in ("security", "javascript", "deprecation")]
 
     def quit(self):
         """Close it as its user would."""
@@ -185,15 +200,9 @@ class Page:
     def __init__(self, browser, target):
         self.browser = browser
         self.target = target
-        self.attach()
-
-    def attach(self):
-        attached = self.browser.call("Target.attachToTarget", targetId=self.target, flatten=True)
-        self.session = attached["sessionId"]
-        self.call("Page.enable")
-
-    def detach(self):
-        self.browser.call("Target.detachFromTarget", sessionId=self.session)
+        self.session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Runtime", "Log"):
+            self.call(f"{domain}.enable")
 
     def call(self, method, **params):
         return self.browser.connection.call(method, params, self.session)

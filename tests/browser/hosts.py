@@ -1,8 +1,8 @@
 """The hosts that the scenes play on. Each serves the same few pages, and owns a tracker.
 
 ``/articles/<resource>?<options of the script>`` shows an article to who is logged in · ``/plain`` carries no script ·
-``/login/<reader>`` and ``/logout`` · ``/signals`` takes signals · ``/prerender/<resource>`` has the browser prerender an
-article.
+``/login/<reader>`` and ``/logout`` · ``/prerender/<resource>`` has the browser prerender an article, and goes there 3 s
+later.
 """
 
 from __future__ import annotations
@@ -34,7 +34,6 @@ class PlainHost:
     def __init__(self, clock):
         self.tracker = ReadTimeTracker(InMemoryStateStore(), clock=clock)
         self.tickets = {}
-        self.answers = []  # (status, body) to give to the next signals instead of taking them
         self._clock = clock
 
     def application(self, environ, start_response):
@@ -80,8 +79,6 @@ class PlainHost:
 
     def _signal(self, environ):
         said = json.loads(environ["wsgi.input"].read())
-        if self.answers:
-            return self.answers.pop(0)
         reader, article, opened_at = self.tickets[said["k"]]
         view = PageView(said["v"], said["t"] / 1000, said["b"] / 1000)
         self.tracker.observe(reader, article, view, opened_at=opened_at)

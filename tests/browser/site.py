@@ -12,6 +12,7 @@ from typing import NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 WAIT_SECONDS = 30.0  # only a hang ever waits so long
+LOSE = object()
 
 
 class Heard(NamedTuple):
@@ -42,10 +43,11 @@ class Site:
 
     Attributes:
         host: the host (see ``hosts``).
-        fault: what happens to signals: None; "refuse" (503, the host never sees it); "lose" (the host takes it, and
-            the reply is lost).
+        fault: what happens to signals: None; a status line, a body and headers (the host never sees the signal); or LOSE (the
+            host takes it, and the reply is lost).
         heard: every signal so far.
         asked: every page asked for so far, as (path, why the browser says it asks).
+        kinds: the content types of signals.
         ahead_seconds: how far the host's clock is ahead, for pages whose time is virtual.
     """
 
@@ -54,6 +56,7 @@ class Site:
         self.fault = None
         self.heard = []
         self.asked = []
+        self.kinds = set()
         self.ahead_seconds = 0.0
         self._news = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _Handler)
@@ -75,9 +78,9 @@ class Site:
             return answer
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         fault, status = self.fault, []
-        if fault == "refuse":
-            start_response("503 Service Unavailable", [("Content-Length", "0")])
-            answer, status = [], ["503"]
+        if fault not in (None, LOSE):
+            status, answer = [fault[0]], [fault[1].encode()]
+            start_response(fault[0], [*fault[2:], ("Content-Length", str(len(answer[0])))])
         else:
             environ["wsgi.input"] = BytesIO(body)
 
@@ -86,9 +89,10 @@ class Site:
                 return start_response(line, headers, exc_info)
 
             answer = list(self.host.application(environ, started))
-        if fault == "lose":
+        if fault is LOSE:
             environ["site.connection"].shutdown(SHUT_RDWR)
             status = ["0"]
+        self.kinds.add(environ["CONTENT_TYPE"])
         if body[:1] == b"{":
             self._tell(self.heard, Heard(json.loads(body), int(status[0].split()[0])))
         return answer

@@ -37,6 +37,7 @@ class Stage:
         self.home = home
         self.true = 0.0
         self.figures = []
+        self._browsers = []
         self._open = ExitStack()
         self._open.callback(self.site.close)
 
@@ -49,6 +50,7 @@ class Stage:
     def browser(self, *flags, profile="profile"):
         """Start a browser; the same profile name finds what an earlier one left."""
         browser = Chromium(self.home / profile, *flags)
+        self._browsers.append(browser)
         self._open.callback(browser.end)
         return browser
 
@@ -68,19 +70,26 @@ class Stage:
         time.sleep(seconds)
 
     def judge(self, *, less=JITTER, more=JITTER, true=None, reader="u1", resource="leaves"):
-        """The host has accepted the true seconds, but for ``less`` and ``more``."""
+        """The host has accepted the true seconds, but for ``less`` and ``more``, and no page has complained."""
+        assert [browser.complaints() for browser in self._browsers if browser.complaints()] == []
         expected = self.true if true is None else true
         reported = self.site.seconds(reader, resource)
         self.figures.append(Figure(f"{self.name} {reader}/{resource}", expected, reported))
         assert expected - less <= reported <= expected + more, f"read {expected:.3f} s, reported {reported:.3f} s"
 
 
-def scene(play):
-    """Make a test of a scene: a function that is given a stage."""
+def scene(play, hosts=None):
+    """Make a test of a scene: a function that is given a stage. It plays on every host, or on those named."""
 
     def test(playing, host):
         playing(play, host)
 
     test.__doc__ = play.__doc__
     test.scene = play
+    test.hosts = hosts
     return test
+
+
+def scene_of_the_script(play):
+    """Make a test of a scene that needs special pages, or is about the script alone."""
+    return scene(play, hosts=("plain",))
