@@ -70,7 +70,6 @@ var readtime = readtime || (() => {
     let total = 0; // time seen so far
     let acked = 0; // how much of it a 2xx has acknowledged
     let sent = 0; // how much of it the last beat carried
-    let left; // the last message of a leave
     let wait = heartbeat;
     let position = -1; // the furthest part of the article seen, 0 to 1
     let completed = 0; // 1: to be told, 2: told
@@ -159,8 +158,7 @@ var readtime = readtime || (() => {
 
     const leave = () => {
       const body = save();
-      if (!total || refused || body == left) return;
-      left = body;
+      if (!total || refused) return;
       register(); // the beacon goes now
       try {
         if (navigator.sendBeacon(url, body)) return;

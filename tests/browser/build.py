@@ -28,13 +28,19 @@ def minified():
         FileNotFoundError: there is no npm.
         CalledProcessError: the minifier could not be installed, or it does not like the source.
     """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise FileNotFoundError("npm is needed to minify the script")
     with tempfile.TemporaryDirectory() as home:
         for name in ("package.json", "package-lock.json"):
             shutil.copy(PINNED / name, home)
-        run = {"cwd": home, "check": True, "capture_output": True, "text": True, "encoding": "utf-8"}
-        subprocess.run(["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], **run)
-        terser = [str(Path(home) / "node_modules" / ".bin" / "terser"), str(SOURCE), "--ecma", "2020", "-c", "-m"]
-        return subprocess.run(terser, **run).stdout
+        _run(home, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+        return _run(home, Path(home, "node_modules", ".bin", "terser"), SOURCE, "--ecma", "2020", "-c", "-m")
+
+
+def _run(home, *command):
+    told = [str(part) for part in command]
+    return subprocess.run(told, cwd=home, check=True, capture_output=True, text=True, encoding="utf-8").stdout
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 
@@ -17,10 +18,18 @@ from websockets.sync.client import connect
 WAIT_SECONDS = 30.0  # only a hang ever waits so long
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
-QUIET = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --no-default-browser-check --remote-debugging-port=0"
-).split()
+QUIET = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--remote-debugging-port=0",
+]
 
 
 class Refused(Exception):
@@ -145,6 +154,7 @@ class Chromium:
         self.process = Process(command, "DevTools listening on ")
         self.connection = Connection(self.process.address)
         self._stopped = []
+        self.between = 0.0  # seconds in which pages were on their way to being read, or from it
 
     def call(self, method, **params):
         return self.connection.call(method, params)
@@ -220,8 +230,10 @@ class Page:
     def moves(self, act):
         """Do something that leads to another document, and wait until that is there."""
         self.browser.connection.drop("Page.loadEventFired", self.session)
+        begun = time.monotonic()
         act()
         self.event("Page.loadEventFired")
+        self.browser.between += time.monotonic() - begun
 
     def visit(self, url):
         self.moves(lambda: self.call("Page.navigate", url=url))
@@ -237,10 +249,11 @@ class Page:
         )
 
     def until_shown(self, shown):
+        begun = time.monotonic()
         self.until(f"document.visibilityState == '{'visible' if shown else 'hidden'}'", "visibilitychange")
-
-    def front(self):
-        self.browser.call("Target.activateTarget", targetId=self.target)
+        self.browser.between += time.monotonic() - begun
 
     def close(self):
+        begun = time.monotonic()
         self.browser.call("Target.closeTarget", targetId=self.target)
+        self.browser.between += time.monotonic() - begun

@@ -21,7 +21,9 @@ ARTICLE = """<!doctype html><title>{resource}</title>
 {script}"""
 PLAIN = '<!doctype html><title>plain</title><a id="login" href="/login/u2">log in</a>'
 PRERENDER = """<!doctype html><title>before</title>
-<script type="speculationrules">{{"prerender": [{{"urls": ["/articles/{resource}"], "eagerness": "immediate"}}]}}</script>
+<script type="speculationrules">
+{{"prerender": [{{"urls": ["/articles/{resource}"], "eagerness": "immediate"}}]}}
+</script>
 <script>setTimeout(() => {{ location.href = "/articles/{resource}"; }}, 3000)</script>"""
 TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "mjs": "text/javascript"}
 #: No inline code, no other origin: the strictest policy under which the script must work.

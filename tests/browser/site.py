@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from socket import SHUT_RDWR
@@ -12,7 +13,7 @@ from typing import NamedTuple
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 WAIT_SECONDS = 30.0  # only a hang ever waits so long
-LOSE = object()
+LOSE_SIGNAL, LOSE_REPLY = object(), object()
 
 
 class Heard(NamedTuple):
@@ -43,11 +44,13 @@ class Site:
 
     Attributes:
         host: the host (see ``hosts``).
-        fault: what happens to signals: None; a status line, a body and headers (the host never sees the signal); or LOSE (the
-            host takes it, and the reply is lost).
+        fault: what happens to signals: None; a status line, a body and headers (the host never sees
+            the signal); LOSE_SIGNAL (nor does it, and the connection breaks); LOSE_REPLY (it takes the signal, and the
+            connection breaks).
         heard: every signal so far.
         asked: every page asked for so far, as (path, why the browser says it asks).
         kinds: the content types of signals.
+        between: seconds spent in waiting for signals.
         ahead_seconds: how far the host's clock is ahead, for pages whose time is virtual.
     """
 
@@ -56,6 +59,7 @@ class Site:
         self.fault = None
         self.heard = []
         self.asked = []
+        self.between = 0.0
         self.kinds = set()
         self.ahead_seconds = 0.0
         self._news = threading.Condition()
@@ -78,10 +82,7 @@ class Site:
             return answer
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
         fault, status = self.fault, []
-        if fault not in (None, LOSE):
-            status, answer = [fault[0]], [fault[1].encode()]
-            start_response(fault[0], [*fault[2:], ("Content-Length", str(len(answer[0])))])
-        else:
+        if fault is None or fault is LOSE_REPLY:
             environ["wsgi.input"] = BytesIO(body)
 
             def started(line, headers, exc_info=None):
@@ -89,7 +90,11 @@ class Site:
                 return start_response(line, headers, exc_info)
 
             answer = list(self.host.application(environ, started))
-        if fault is LOSE:
+        else:
+            line, text, *headers = ("200 OK", "") if fault is LOSE_SIGNAL else fault
+            start_response(line, [*headers, ("Content-Length", str(len(text)))])
+            status, answer = [line], [text.encode()]
+        if fault is LOSE_SIGNAL or fault is LOSE_REPLY:
             environ["site.connection"].shutdown(SHUT_RDWR)
             status = ["0"]
         self.kinds.add(environ["CONTENT_TYPE"])
@@ -108,7 +113,9 @@ class Site:
             assert self._news.wait_for(condition, WAIT_SECONDS), f"{what} never came; heard {self.heard}"
 
     def until_heard(self, wanted, what="a signal", *, since=0):
+        begun = time.monotonic()
         self.until(lambda: any(wanted(heard) for heard in self.heard[since:]), what)
+        self.between += time.monotonic() - begun
 
     def until_left(self, *, since=0):
         """Wait for an accepted signal that says that its view was left."""

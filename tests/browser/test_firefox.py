@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from tests.browser import devtools
 from tests.browser.conftest import need
 from tests.browser.hosts import PlainHost
-from tests.browser.stage import Stage
+from tests.browser.stage import JITTER, Stage
 
 
 @pytest.fixture
@@ -28,9 +30,11 @@ def test_read_and_close(firefox, tmp_path):
     with Stage("firefox", PlainHost, tmp_path) as stage:
         context = firefox.call("browsingContext.create", {"type": "tab"})["context"]
         address = {"context": context, "url": stage.article(heartbeat=2), "wait": "complete"}
+        opening = time.monotonic()
         firefox.call("browsingContext.navigate", address)
+        opening = time.monotonic() - opening
         stage.read(3)
         firefox.call("browsingContext.close", {"context": context})
         stage.site.until_left()
         assert [heard.status for heard in stage.site.heard] == [204, 204]
-        stage.judge()
+        stage.judge(more=opening + JITTER)

@@ -19,6 +19,7 @@ def test_close_the_tab(stage):
     page.close()
     stage.site.until_left()
     browser.quit()
+    assert len(stage.site.heard) == 1
     stage.judge()
 
 
@@ -31,6 +32,7 @@ def test_follow_a_link(stage):
     page.click("#away")
     stage.site.until_left()
     browser.quit()
+    assert len(stage.site.heard) == 1
     stage.judge()
 
 

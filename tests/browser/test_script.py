@@ -90,6 +90,17 @@ def test_without_beacon(stage):
 
 
 @scene_of_the_script
+def test_pagehide_alone(stage):
+    """Where a browser tells of no change of visibility as a page goes away, pagehide does."""
+    deaf = "addEventListener('visibilitychange', (event) => event.stopImmediatePropagation(), true);"
+    page = stage.browser().page(stage.article(), before=deaf + "delete window.fetchLater")
+    stage.read(2)
+    page.click("#away")
+    stage.site.until_left()
+    stage.judge()
+
+
+@scene_of_the_script
 def test_refused_for_good(stage):
     """A signal that the server refuses for good ends the view, and leaves nothing behind."""
     page = stage.browser().page(stage.article(heartbeat=1))
@@ -115,6 +126,7 @@ def test_redirect_is_no_acknowledgement(stage):
     page.close()
     stage.site.until_left(since=before)
     assert {heard.message["b"] for heard in stage.site.heard} == {0}
+    assert "/plain" not in [path for path, _ in stage.site.asked]
 
 
 @scene_of_the_script
