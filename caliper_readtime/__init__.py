@@ -23,6 +23,7 @@ from caliper_readtime.protocols import Emitter, StateStore
 from caliper_readtime.results import Accumulation, FlushReport, Outcome, Report, SweepReport
 from caliper_readtime.state import ReadTimeState
 from caliper_readtime.stores.memory import InMemoryStateStore
+from caliper_readtime.stores.redis.store import RedisStateStore
 from caliper_readtime.stores.sqlite import SqliteStateStore
 from caliper_readtime.tracker import ReadTimeTracker
 
@@ -56,6 +57,7 @@ __all__ = [
     "ReadTimeState",
     "ReadTimeTracker",
     "Reader",
+    "RedisStateStore",
     "Report",
     "SqliteStateStore",
     "StateStore",

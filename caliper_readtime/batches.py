@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from caliper_readtime.errors import CorruptState, EmitError, EmitterUnavailable, EndpointRefused, EventRejected
+from caliper_readtime.errors import (
+    CorruptState,
+    EmitError,
+    EmitterUnavailable,
+    EndpointRefused,
+    EventRejected,
+    StoreError,
+)
 from caliper_readtime.logs import say_unreadable
 from caliper_readtime.protocols import LimitsBatch
 from caliper_readtime.results import Outcome, Report
@@ -17,6 +24,9 @@ if TYPE_CHECKING:
     from caliper_readtime.courier import Courier, Parcel
     from caliper_readtime.model import Reader
     from caliper_readtime.state import ReadTimeState
+
+    #: What was taken, the state, and the claim in hand if there is one to send.
+    Answer = tuple[Taken, ReadTimeState | None, Parcel | None]
 
 #: Events in one envelope, unless the emitter states fewer.
 MAX_EVENTS: Final = 100
@@ -56,31 +66,59 @@ class Round:
         return self.stopped_by is not None
 
     def take(
-        self, key: Key, caller: Caller, *, reader: Reader | None = None, idle_ms: int = 0, retries: bool = True
-    ) -> tuple[Taken, ReadTimeState | None, Parcel | None] | None:
-        """Ask for a claim; None where the state cannot be read, which must not sink the others."""
-        try:
-            taken, state, parcel = self._courier.take(
-                key, self._owner, caller, reader=reader, idle_ms=idle_ms, retries=retries
-            )
-        except CorruptState as error:
-            say_unreadable(error, self._verb)
-            return None
-        if taken.took is Took.UNBUILDABLE:
-            self.reports.append(self._courier.unbuilt(key, taken, state, self._verb))
-        return taken, state, parcel
+        self,
+        keys: Sequence[Key],
+        caller: Caller,
+        *,
+        reader: Reader | None = None,
+        idle_ms: int = 0,
+        retries: bool = True,
+    ) -> list[Answer | None]:
+        """Ask for claims; None for a state that cannot be read, which must not sink the others.
+
+        Raises:
+            StoreError: a state could not be reached. What was claimed already is left to its lease.
+        """
+        answers: list[Answer | None] = []
+        for key, answer in zip(
+            keys,
+            self._courier.take_many(keys, self._owner, caller, reader=reader, idle_ms=idle_ms, retries=retries),
+            strict=True,
+        ):
+            if isinstance(answer, CorruptState):
+                say_unreadable(answer, self._verb)
+                answers.append(None)
+            elif isinstance(answer, StoreError):
+                raise answer
+            else:
+                if answer[0].took is Took.UNBUILDABLE:
+                    self.reports.append(self._courier.unbuilt(key, answer[0], answer[1], self._verb))
+                answers.append(answer)
+        return answers
 
     def _note(self, parcel: Parcel, settle: Callable[[], Report]) -> None:
         """Settle a parcel and note its report; a state that has become unreadable must not sink the others."""
         try:
             self.reports.append(settle())
         except CorruptState as error:
-            say_unreadable(error, self._verb)
-            failure = EmitterUnavailable(str(error), event_ids=(parcel.claim.event_id,))
-            self.reports.append(Report(Outcome.FAILED, *parcel.key, event_ids=(parcel.claim.event_id,), error=failure))
+            self._unreadable(parcel, error)
 
-    def _committed(self, parcel: Parcel) -> None:
-        self._note(parcel, lambda: self._courier.commit(parcel, self._verb))
+    def _unreadable(self, parcel: Parcel, error: CorruptState) -> None:
+        say_unreadable(error, self._verb)
+        failure = EmitterUnavailable(str(error), event_ids=(parcel.claim.event_id,))
+        self.reports.append(Report(Outcome.FAILED, *parcel.key, event_ids=(parcel.claim.event_id,), error=failure))
+
+    def _committed(self, parcels: Sequence[Parcel]) -> None:
+        lost: StoreError | None = None
+        for parcel, answer in zip(parcels, self._courier.commit_many(parcels, self._verb), strict=True):
+            if isinstance(answer, CorruptState):
+                self._unreadable(parcel, answer)
+            elif isinstance(answer, StoreError):
+                lost = lost or answer
+            else:
+                self.reports.append(answer)
+        if lost is not None:  # its claim is sent again, under the same id
+            raise lost
 
     def _refused(self, parcel: Parcel, error: EventRejected) -> None:
         self._note(parcel, lambda: self._courier.refuse(parcel, error, self._verb))
@@ -131,7 +169,7 @@ class Round:
         """Send one parked event again; what comes of it says nothing about the endpoint."""
         error = self._courier.emit([parcel], self._verb)
         if error is None:
-            self._committed(parcel)
+            self._committed([parcel])
         elif isinstance(error, EventRejected):
             self._refused(parcel, error)
         else:
@@ -139,9 +177,8 @@ class Round:
             self._released(parcel, error)
 
     def _commit(self, parcels: Sequence[Parcel]) -> None:
-        for parcel in parcels:
-            self._committed(parcel)
         self._accepted = self._accepts = True
+        self._committed(parcels)
         # The endpoint takes others, so what it refused is to blame itself.
         self._park_suspects()
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 PREFIX: Final = "CALIPER_READTIME_"
 
 REQUIRED: Final = {
-    "store_url": "memory://, sqlite:///path",
+    "store_url": "memory://, sqlite:///path, redis://, rediss://, unix://, redis+cluster://, redis+sentinel://",
     "endpoint": "the full URL of the Caliper endpoint, or jsonl:///path",
     "oneroster_url": "the OneRoster service's base URL",
     "sensor": "this application's URL",
@@ -33,6 +33,9 @@ REQUIRED: Final = {
 OPTIONAL: Final = (
     "app_id",
     "namespace",
+    "shards",
+    "claim_replicas",
+    "claim_fsync",
     "activity_ids",
     "read_back",
     "token_url",
@@ -173,18 +176,28 @@ def _file(url: str, name: str) -> Path:
     return Path(path)
 
 
-def store(url: str) -> StateStore:
+def store(url: str, **redis_options: Any) -> StateStore:
     """Return the store that a URL names.
 
+    Args:
+        url: as in the setting ``STORE_URL``.
+        redis_options: for ``RedisStateStore``; no other store takes any.
+
     Raises:
-        ConfigurationError: it names none.
+        ConfigurationError: it names none, or an option is not usable.
         StoreUnavailable: it cannot be opened.
     """
+    scheme = url.partition(":")[0]
+    if scheme.partition("+")[0] in ("redis", "rediss", "unix"):
+        from caliper_readtime.stores.redis.store import RedisStateStore  # noqa: PLC0415 - only what is used is loaded
+
+        return RedisStateStore.from_url(url, **redis_options)
+    if redis_options:
+        raise ConfigurationError(f"{PREFIX}{min(redis_options).upper()} is for Redis only: leave it out")
     if url == "memory://":
-        from caliper_readtime.stores.memory import InMemoryStateStore  # noqa: PLC0415 - only what is used is loaded
+        from caliper_readtime.stores.memory import InMemoryStateStore  # noqa: PLC0415
 
         return InMemoryStateStore()
-    scheme = url.partition(":")[0]
     if scheme == "sqlite":
         from caliper_readtime.stores.sqlite import SqliteStateStore  # noqa: PLC0415
 
@@ -194,9 +207,25 @@ def store(url: str) -> StateStore:
 
 
 def _store(settings: Mapping[str, Any]) -> StateStore:
-    if settings.get("namespace") is not None:
-        raise ConfigurationError(f"{PREFIX}NAMESPACE is for a store that several applications share: leave it out")
-    return store(_url(settings, "store_url"))
+    options: dict[str, Any] = {
+        name: convert(settings, name)
+        for name, convert in (
+            ("namespace", lambda found, name: found[name]),
+            ("shards", _whole),
+            ("claim_replicas", _whole),
+            ("claim_fsync", _flag),
+        )
+        if settings.get(name) is not None
+    }
+    return store(_url(settings, "store_url"), **options)
+
+
+def _whole(settings: Mapping[str, Any], name: str) -> int:
+    value = settings[name]
+    try:
+        return value if isinstance(value, int) else int(str(value), 10)
+    except ValueError:
+        raise ConfigurationError(f"{PREFIX}{name.upper()} must be a whole number, not {value!r}") from None
 
 
 def _emitter(settings: Mapping[str, Any], policy: ReadTimePolicy) -> Emitter:

@@ -17,10 +17,11 @@ from caliper_readtime.errors import (
     EndpointRefused,
     EventRejected,
     InvalidInput,
+    StoreError,
 )
 from caliper_readtime.logs import say
 from caliper_readtime.policy import ReadTimePolicy
-from caliper_readtime.protocols import LimitsBatch, NeedsSensor, ReadsBack, StatesDeadline
+from caliper_readtime.protocols import LimitsBatch, NeedsSensor, ReadsBack, StatesDeadline, UpdatesMany
 from caliper_readtime.results import Outcome, Report
 from caliper_readtime.transitions import (
     Accepted,
@@ -160,6 +161,21 @@ class Courier:
             )
         return self.events
 
+    def update_many(
+        self, changes: Sequence[tuple[Key, Transition[R]]]
+    ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
+        """Apply a transition to each of several keys; what ``update`` would raise stands for its answer."""
+        now = self.now()
+        if len(changes) > 1 and isinstance(self.store, UpdatesMany):
+            return self.store.update_many(changes, now)
+        answers: list[tuple[R, ReadTimeState | None] | StoreError] = []
+        for key, transition in changes:
+            try:
+                answers.append(self.store.update(key, transition, now))
+            except StoreError as error:
+                answers.append(error)
+        return answers
+
     def take(
         self,
         key: Key,
@@ -170,25 +186,54 @@ class Courier:
         article: Article | None = None,
         finalize: bool = False,
         min_ms: int = 0,
-        idle_ms: int = 0,
-        retries: bool = True,
     ) -> tuple[Taken, ReadTimeState | None, Parcel | None]:
         """Ask for a claim; the parcel is None where there is none to send."""
         since = self.monotonic()
-        verb = Take(
-            owner,
-            self.policy,
-            self.require(),
-            caller,
-            _RANDOM.random(),
-            reader=reader,
-            article=article,
-            finalize=finalize,
-            min_ms=min_ms,
-            idle_ms=idle_ms,
-            retries=retries,
+        verb = self._taking(
+            owner, caller, reader=reader, article=article, finalize=finalize, min_ms=min_ms, idle_ms=0, retries=True
         )
-        taken, state = self.update(key, verb)
+        return self._taken(key, since, *self.update(key, verb))
+
+    def take_many(
+        self,
+        keys: Sequence[Key],
+        owner: str,
+        caller: Caller,
+        *,
+        reader: Reader | None = None,
+        idle_ms: int = 0,
+        retries: bool = True,
+    ) -> list[tuple[Taken, ReadTimeState | None, Parcel | None] | StoreError]:
+        """Ask for a claim on each of several states; an error stands for the answer of a state that has failed."""
+        since = self.monotonic()
+        changes = [
+            (
+                key,
+                self._taking(
+                    owner,
+                    caller,
+                    reader=reader,
+                    article=None,
+                    finalize=False,
+                    min_ms=0,
+                    idle_ms=idle_ms,
+                    retries=retries,
+                ),
+            )
+            for key in keys
+        ]
+        return [
+            answer if isinstance(answer, StoreError) else self._taken(key, since, *answer)
+            for key, answer in zip(keys, self.update_many(changes), strict=True)
+        ]
+
+    def _taking(self, owner: str, caller: Caller, **more: Any) -> Take:
+        return Take(owner, self.policy, self.require(), caller, _RANDOM.random(), **more)
+
+    @staticmethod
+    def _taken(
+        key: Key, since: float, taken: Taken, state: ReadTimeState | None
+    ) -> tuple[Taken, ReadTimeState | None, Parcel | None]:
         if taken.took is not Took.CLAIMED or taken.claim is None or state is None:
             return taken, state, None
         return taken, state, Parcel(key, state.ledger.generation, taken.claim, taken.again, taken.retry, since)
@@ -235,9 +280,29 @@ class Courier:
 
     def commit(self, parcel: Parcel, verb: str) -> Report:
         """Record that the endpoint accepted the parcel."""
+        (answer,) = self.commit_many([parcel], verb)
+        if isinstance(answer, StoreError):
+            raise answer
+        return answer
+
+    def commit_many(self, parcels: Sequence[Parcel], verb: str) -> list[Report | StoreError]:
+        """Record that the endpoint accepted the parcels; an error stands for the report of a state that has failed."""
+        for parcel in parcels:
+            say(logging.INFO, f"{verb}: sent", **parcel.fields)
+        changes = [
+            (
+                parcel.key,
+                Commit(parcel.generation, parcel.claim.event_id, parcel.claim.from_ms, parcel.claim.to_ms),
+            )
+            for parcel in parcels
+        ]
+        return [
+            answer if isinstance(answer, StoreError) else self._committed(parcel, verb, *answer)
+            for parcel, answer in zip(parcels, self.update_many(changes), strict=True)
+        ]
+
+    def _committed(self, parcel: Parcel, verb: str, accepted: Accepted, state: ReadTimeState | None) -> Report:
         claim = parcel.claim
-        say(logging.INFO, f"{verb}: sent", **parcel.fields)
-        accepted, state = self.update(parcel.key, Commit(parcel.generation, claim.event_id, claim.from_ms, claim.to_ms))
         if accepted is Accepted.LOST:
             say(
                 logging.ERROR,

@@ -20,6 +20,7 @@ from caliper_readtime.units import to_epoch_ms
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from caliper_readtime.batches import Answer
     from caliper_readtime.courier import Courier, Parcel
     from caliper_readtime.model import Reader
     from caliper_readtime.state import Key, ReadTimeState
@@ -72,30 +73,33 @@ class Flush:
     def _claimed(self, keys: Sequence[Key]) -> list[Parcel]:
         parcels: list[Parcel] = []
         self._others = {}
-        for key in dict.fromkeys(keys):
-            answer = self._taken(key)
-            if answer is None:
-                error = EmitterUnavailable(f"the stored state of article {key.resource_id} cannot be read")
-                self._stuck[key] = Report(Outcome.FAILED, *key, error=error)
-                continue
-            taken, state, parcel = answer
-            if parcel is not None:
-                parcels.append(parcel)
-            elif taken.took is Took.IN_FLIGHT:
-                self._others[key] = Report(Outcome.IN_FLIGHT, *key, state=state)
-            elif taken.took is Took.NOTHING and taken.parked is not None:
-                self._stuck.setdefault(key, waiting(key, taken.parked, state))
+        asked = list(dict.fromkeys(keys))
+        while asked:
+            answers = self._round.take(asked, Caller.EXPLICIT, reader=self._reader)
+            # Events that cannot be built are stepped over, as long as there is room to set them aside.
+            again = [
+                key for key, answer in zip(asked, answers, strict=True) if answer is not None and _steps_over(*answer)
+            ]
+            for key, answer in zip(asked, answers, strict=True):
+                if key not in again:
+                    parcels += self._sorted(key, answer)
+            asked = again
         return parcels
 
-    def _taken(self, key: Key) -> tuple[Taken, ReadTimeState | None, Parcel | None] | None:
-        """Ask for a claim; events that cannot be built are stepped over, as long as there is room to set them aside."""
-        while True:
-            answer = self._round.take(key, Caller.EXPLICIT, reader=self._reader)
-            if answer is None or answer[0].took is not Took.UNBUILDABLE:
-                return answer
-            state = answer[1]
-            if state is None or len(state.ledger.parked) >= MAX_PARKED:
-                return answer
+    def _sorted(self, key: Key, answer: Answer | None) -> list[Parcel]:
+        """Return the claim that came of asking; note what else did."""
+        if answer is None:
+            error = EmitterUnavailable(f"the stored state of article {key.resource_id} cannot be read")
+            self._stuck[key] = Report(Outcome.FAILED, *key, error=error)
+            return []
+        taken, state, parcel = answer
+        if parcel is not None:
+            return [parcel]
+        if taken.took is Took.IN_FLIGHT:
+            self._others[key] = Report(Outcome.IN_FLIGHT, *key, state=state)
+        elif taken.took is Took.NOTHING and taken.parked is not None:
+            self._stuck.setdefault(key, waiting(key, taken.parked, state))
+        return []
 
     def _loaded(self) -> list[ReadTimeState | None]:
         """Return the states as they stand now, but for those that cannot be read."""
@@ -140,6 +144,10 @@ class Flush:
             if wanted and not self._waited():
                 return False
         return True
+
+
+def _steps_over(taken: Taken, state: ReadTimeState | None, _: Parcel | None) -> bool:
+    return taken.took is Took.UNBUILDABLE and state is not None and len(state.ledger.parked) < MAX_PARKED
 
 
 def merge(first: Report, last: Report) -> Report:

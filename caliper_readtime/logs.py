@@ -35,3 +35,14 @@ def say_unreadable(error: CorruptState, doing: str) -> None:
         resource_id=error.resource_id,
         error=str(error),
     )
+
+
+def say_lost(reader_sourced_id: str, resource_id: str) -> None:
+    """Tell the operator that a state with unreported time, which never expires, has gone from the store."""
+    say(
+        logging.ERROR,
+        "a state with unreported time has vanished from the store: look for eviction (maxmemory-policy), a fail-over"
+        " that lost writes, or a restore; what it held cannot be reported",
+        reader_sourced_id=reader_sourced_id,
+        resource_id=resource_id,
+    )

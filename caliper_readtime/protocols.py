@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from caliper_readtime.errors import StoreError
     from caliper_readtime.state import Key, ReadTimeState
 
 R_co = TypeVar("R_co", covariant=True)
@@ -103,6 +104,23 @@ class StateStore(Protocol):
 
     def close(self) -> None:
         """Release connections. Closing again is harmless, and a later call opens them again."""
+
+
+@runtime_checkable
+class UpdatesMany(Protocol):
+    """A store that applies transitions to many states at the cost of few: sweeps and flushes use it."""
+
+    def update_many(
+        self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
+    ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
+        """Do what ``update`` does for each of several keys, all different, each atomic by itself.
+
+        Returns:
+            In the order of the keys what ``update`` would return, or the error that it would raise.
+
+        Raises:
+            StoreUnavailable: the store cannot be reached; the outcome of every single one is then unknown.
+        """
 
 
 class Emitter(Protocol):

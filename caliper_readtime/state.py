@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import attrs
 
@@ -21,6 +21,9 @@ MAX_PARKED: Final = 8
 MAX_HISTORY: Final = 32
 #: Events carry whole seconds, and so does everything that is due.
 SECOND: Final = 1000
+
+
+T = TypeVar("T")
 
 
 class Key(NamedTuple):
@@ -80,7 +83,7 @@ class Meter(NamedTuple):
     heartbeats: tuple[str, ...] = ()
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # for `evolved`
 class Claim:
     """The milliseconds ``[from_ms, to_ms)`` that are being reported, with the finished event that says so.
 
@@ -131,7 +134,7 @@ class Parked:
         return self.retry_ms <= now or self.context != context
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # for `evolved`
 class Ledger:
     """What changes only around reports.
 
@@ -345,3 +348,16 @@ class ReadTimeState:
             )
             for parked in self.ledger.parked
         )
+
+
+def evolved(value: T, **changes: Any) -> T:
+    """Return a claim, ledger or state with some fields changed: ``attrs.evolve`` in a fifth of its time.
+
+    A sweep makes several for each event. These classes have nothing to validate or convert.
+    """
+    fields = value.__dict__
+    if not changes.keys() <= fields.keys():
+        raise TypeError(f"{type(value).__name__} has no field {min(changes.keys() - fields.keys())!r}")
+    new = object.__new__(type(value))
+    new.__dict__.update(fields, **changes)
+    return new

@@ -65,8 +65,8 @@ class Sweep:
             keys = [key for key in self._due(most + len(self._seen)) if key not in self._seen][:most]
             if not keys:
                 break
-            for key in keys:
-                answer = self._round.take(key, Caller.SWEEP, idle_ms=self._idle_ms, retries=False)
+            answers = self._round.take(keys, Caller.SWEEP, idle_ms=self._idle_ms, retries=False)
+            for key, answer in zip(keys, answers, strict=True):
                 took, parcel = (None, None) if answer is None else (answer[0].took, answer[2])
                 if parcel is not None and not parcel.retry:
                     parcels.append(parcel)
@@ -85,7 +85,7 @@ class Sweep:
             if self._stopped():
                 self._retries.append(key)
                 continue
-            answer = self._round.take(key, Caller.SWEEP, idle_ms=self._idle_ms)
+            (answer,) = self._round.take([key], Caller.SWEEP, idle_ms=self._idle_ms)
             if answer is not None and answer[2] is not None:
                 self._taken += 1
                 self._round.alone(answer[2])

@@ -155,7 +155,7 @@ class ReadTimeTracker:
                 to_ms(delta_seconds, "delta_seconds"),
                 known_reader,
                 known_article,
-                nonce if heartbeat_id is None else checks.text(heartbeat_id, "heartbeat_id", checks.MAX_SIGNAL_ID),
+                nonce[16:] if heartbeat_id is None else checks.text(heartbeat_id, "heartbeat_id", checks.MAX_SIGNAL_ID),
                 None,
                 0,
                 None,

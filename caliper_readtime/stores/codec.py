@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import datetime
 from functools import lru_cache
+from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -17,12 +18,15 @@ from caliper_readtime.units import to_datetime, to_epoch_ms
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from caliper_readtime.model import Article, Reader
+
 #: Written into every ledger. A newer minor number adds fields to it, which are kept (a field added deeper needs a new
 #: major number); a newer major one is refused.
 SCHEMA: Final = (1, 0)
 
-# Ids hold no control characters, so this cannot stand inside one.
-_SEPARATOR: Final = "\x1f"
+# Ids hold no control characters, so neither can stand inside one. A script finds an id by what stands around it.
+_LINE: Final = "\n"
+_TAB: Final = "\t"
 #: The first millisecond after the year 9999, where datetimes end.
 LARGEST: Final = 253_402_300_800_000
 # What hosts claim by mistake is clamped without end, but databases' numbers end.
@@ -62,6 +66,8 @@ def _converter() -> Converter:
 
 
 _CONVERTER: Final = _converter()
+_LEDGERS: Final[dict[str, Ledger]] = {}
+_MOST_LEDGERS: Final = 1024
 _KNOWN: Final = frozenset(attribute.name for attribute in attrs.fields(Ledger)) - {"unknown"}
 
 
@@ -69,16 +75,32 @@ def dump_ledger(ledger: Ledger) -> str:
     """Return the ledger as JSON text."""
     fields = _CONVERTER.unstructure(ledger)
     unknown = json.loads(fields.pop("unknown", "{}"))
-    return json.dumps({"schema": SCHEMA, **fields, **unknown}, separators=(",", ":"))
+    text = json.dumps({"schema": SCHEMA, **fields, **unknown}, separators=(",", ":"))
+    _known(text, ledger)
+    return text
 
 
-@lru_cache(maxsize=1024)
 def load_ledger(text: str) -> Ledger:
-    """Return the ledger that ``text`` holds. Cached by content: a heartbeat meets the same ledger again and again.
+    """Return the ledger that ``text`` holds.
 
     Raises:
         CorruptState: it is not a ledger, or one of an incompatible schema.
     """
+    ledger = _LEDGERS.get(text)
+    if ledger is None:
+        ledger = _loaded(text)
+        _known(text, ledger)
+    return ledger
+
+
+def _known(text: str, ledger: Ledger) -> None:
+    # A heartbeat meets the same ledger again and again, and a commit the one that the claim has just written.
+    if len(_LEDGERS) >= _MOST_LEDGERS:
+        _LEDGERS.clear()
+    _LEDGERS[text] = ledger
+
+
+def _loaded(text: str) -> Ledger:
     try:
         return _structured(json.loads(text))
     except CorruptState:
@@ -124,8 +146,8 @@ def check_meter(numbers: Sequence[Any]) -> None:
 
 
 def dump_views(views: tuple[tuple[str, int], ...]) -> str:
-    """Return page views as text: ids and totals in turn."""
-    return _SEPARATOR.join([f"{view}{_SEPARATOR}{total}" for view, total in views])
+    """Return page views as text: for each a line break, its id, a tab and its total."""
+    return "".join([f"\n{view}\t{total}" for view, total in views])
 
 
 def load_views(text: str) -> tuple[tuple[str, int], ...]:
@@ -136,25 +158,39 @@ def load_views(text: str) -> tuple[tuple[str, int], ...]:
     """
     if not text:
         return ()
-    fields = text.split(_SEPARATOR)
+    before, *fields = text.replace(_TAB, _LINE).split(_LINE)
     try:
         totals = list(map(int, fields[1::2]))
         views = tuple(zip(fields[::2], totals, strict=True))
     except ValueError:
         totals = [-1]
-    if min(totals) < 0:
+    if before or min(totals) < 0:
         raise CorruptState("the stored page views cannot be read")
     return views
 
 
 def dump_heartbeats(heartbeats: tuple[str, ...]) -> str:
-    """Return heartbeat ids as text."""
-    return _SEPARATOR.join(heartbeats)
+    """Return heartbeat ids as text: how many there are, and the ids, each with a line break behind it."""
+    return _LINE.join([str(len(heartbeats)), *heartbeats, ""])
 
 
 def load_heartbeats(text: str) -> tuple[str, ...]:
-    """Return the heartbeat ids that ``text`` holds."""
-    return tuple(text.split(_SEPARATOR)) if text else ()
+    """Return the heartbeat ids that ``text`` holds.
+
+    Raises:
+        CorruptState: it holds something else.
+    """
+    count, *heartbeats = text.split(_LINE)
+    if count != str(len(heartbeats) - 1) or heartbeats.pop():
+        raise CorruptState("the stored heartbeats cannot be read")
+    return tuple(heartbeats)
+
+
+@lru_cache(maxsize=1024)
+def fingerprint(value: Reader | Article) -> str:
+    """Return a short digest of a reader or article: equal values, and only those, have equal ones."""
+    text = json.dumps(_CONVERTER.unstructure(value), sort_keys=True)
+    return blake2b(text.encode(), digest_size=12).hexdigest()
 
 
 def named(error: CorruptState, key: Key) -> CorruptState:

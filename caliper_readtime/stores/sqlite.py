@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from caliper_readtime.errors import ConfigurationError, CorruptState, StoreUnavailable
+from caliper_readtime.errors import ConfigurationError, CorruptState, StoreError, StoreUnavailable
 from caliper_readtime.logs import say_unreadable
 from caliper_readtime.state import Key, Meter, ReadTimeState
 from caliper_readtime.stores.codec import (
@@ -27,7 +27,7 @@ from caliper_readtime.stores.memory import compare_meta
 from caliper_readtime.transitions import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from caliper_readtime.protocols import Transition
 
@@ -203,21 +203,21 @@ class SqliteStateStore(SurvivesFork):
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition in one IMMEDIATE transaction."""
         with self._beating if isinstance(transition, Signal) else self._writing as sqlite:
-            moment = time.time_ns() // 1_000_000 if now is None else now
-            row = _found(sqlite, key)
-            old = None if row is None else _state(key, row)
-            # What has a due entry holds unreported time, so it neither expires nor gets a date to.
-            indexed = row is not None and row[9] is not None
-            if old is not None and not indexed and _expired(old, moment):
-                sqlite.execute("DELETE FROM state WHERE rowid = ?", row[10:])
-                old = None
-            new, result = transition(old, moment)
-            if new is not old and new is not None:
-                if indexed and old is not None and new.ledger is old.ledger:
-                    sqlite.execute(_BEAT, (*new.meter[:6], *_lists(new.meter), row[10]))
-                else:
-                    sqlite.execute(_WRITE, _row(key, new))
-            return result, new
+            return _updated(sqlite, key, transition, self.now() if now is None else now)
+
+    def update_many(
+        self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
+    ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
+        """Apply a transition to each of several keys in one transaction: the disk is waited for only once."""
+        answers: list[tuple[R, ReadTimeState | None] | StoreError] = []
+        with self._writing as sqlite:
+            moment = self.now() if now is None else now
+            for key, transition in changes:
+                try:
+                    answers.append(_updated(sqlite, key, transition, moment))
+                except StoreError as error:
+                    answers.append(error)
+        return answers
 
     def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
@@ -302,6 +302,25 @@ class SqliteStateStore(SurvivesFork):
         """Close this process's connection; the next call opens another."""
         with self.lock:
             self.let_go()
+
+
+def _updated(
+    sqlite: sqlite3.Connection, key: Key, transition: Transition[R], moment: int
+) -> tuple[R, ReadTimeState | None]:
+    row = _found(sqlite, key)
+    old = None if row is None else _state(key, row)
+    # What has a due entry holds unreported time, so it neither expires nor gets a date to.
+    indexed = row is not None and row[9] is not None
+    if old is not None and not indexed and _expired(old, moment):
+        sqlite.execute("DELETE FROM state WHERE rowid = ?", row[10:])
+        old = None
+    new, result = transition(old, moment)
+    if new is not old and new is not None:
+        if indexed and old is not None and new.ledger is old.ledger:
+            sqlite.execute(_BEAT, (*new.meter[:6], *_lists(new.meter), row[10]))
+        else:
+            sqlite.execute(_WRITE, _row(key, new))
+    return result, new
 
 
 def _found(sqlite: sqlite3.Connection, key: Key) -> Any:

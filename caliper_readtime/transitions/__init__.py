@@ -8,7 +8,7 @@ from caliper_readtime.state import Phase
 from caliper_readtime.transitions.claim import Caller, Take, Taken, Took
 from caliper_readtime.transitions.defer import Defer, Unpark
 from caliper_readtime.transitions.outcome import MAX_REFUSALS, Accepted, Commit, Refuse, Refused, Release, Renew
-from caliper_readtime.transitions.signal import SIGNAL_RULES, Counted, Signal
+from caliper_readtime.transitions.signal import SIGNAL_RULES, Counted, Signal, other_duration
 from caliper_readtime.transitions.steps import Rule, Verb
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Took",
     "Unpark",
     "Verb",
+    "other_duration",
 ]
 
 _VERBS: tuple[type[Verb[Any]], ...] = (Take, Commit, Release, Renew, Refuse, Defer, Unpark)

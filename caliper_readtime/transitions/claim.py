@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from caliper_readtime.caliper import MAX_EVENT_MS, event_id, generated_id
-from caliper_readtime.state import MAX_PARKED, SECOND, Claim, Ledger, Parked, Phase, ReadTimeState
+from caliper_readtime.state import MAX_PARKED, SECOND, Claim, Ledger, Parked, Phase, ReadTimeState, evolved
 from caliper_readtime.transitions.defer import deferred
 from caliper_readtime.transitions.steps import (
     Verb,
@@ -164,7 +164,7 @@ def _sweep_waits(verb: Take, state: ReadTimeState, now: int) -> ReadTimeState | 
         return state
     if state.ledger.deferred_ms is None and state.meter.last_sync_ms + verb.idle_ms > now:
         # A copy of the ledger: the store writes the due entry of an active reader again, at its newer time.
-        return attrs.evolve(state, ledger=attrs.evolve(state.ledger))
+        return evolved(state, ledger=evolved(state.ledger))
     return None
 
 
@@ -180,16 +180,16 @@ def _claimed_again(
 ) -> tuple[ReadTimeState, Taken]:
     """PROTOCOL: an older claim whose lease has run out or was released: the same claim under a new owner token."""
     own = claim.owner == verb.owner
-    new = attrs.evolve(claim, owner=verb.owner, until_ms=now + verb.policy.lock_ms)
+    new = evolved(claim, owner=verb.owner, until_ms=now + verb.policy.lock_ms)
     if claim.refusals and claim.context != ledger.context and not own:
         # PROTOCOL: a refused event that stayed in the slot is rebuilt if the context has changed (M).
         body = _built(verb.events, state, claim)
-        new = new if isinstance(body, Exception) else attrs.evolve(new, context=ledger.context, event=body)
+        new = new if isinstance(body, Exception) else evolved(new, context=ledger.context, event=body)
     if not own:
         ledger = remembered(
             ledger, now, "claimed", event_id=claim.event_id, ms=claim.to_ms - claim.from_ms, detail="again"
         )
-    state = attrs.evolve(state, ledger=attrs.evolve(ledger, claim=new))
+    state = evolved(state, ledger=evolved(ledger, claim=new))
     return state, Taken(Took.CLAIMED, new, again=True, retry=is_parked(ledger, claim.event_id))
 
 
@@ -217,14 +217,14 @@ def _claimed(
         reason = f"the event cannot be built: {type(body).__name__}"
         parked = parked_entry(claim, now, verb.jitter, None, reason)
         if not retry and len(ledger.parked) >= MAX_PARKED:
-            ledger = attrs.evolve(ledger, last_error=reason)
+            ledger = evolved(ledger, last_error=reason)
         else:
             ledger = set_aside(ledger, claim, parked, now)
-        return settled(attrs.evolve(state, ledger=ledger), now), Taken(Took.UNBUILDABLE, claim, parked=parked)
-    claim = attrs.evolve(claim, event=body)
+        return settled(evolved(state, ledger=ledger), now), Taken(Took.UNBUILDABLE, claim, parked=parked)
+    claim = evolved(claim, event=body)
     ledger = remembered(ledger, now, "claimed", event_id=claim.event_id, ms=to_ms - from_ms)
-    ledger = attrs.evolve(ledger, claim=claim, deferred_ms=ledger.deferred_ms if retry else None)
-    return attrs.evolve(state, ledger=ledger), Taken(Took.CLAIMED, claim, again=retry, retry=retry)
+    ledger = evolved(ledger, claim=claim, deferred_ms=ledger.deferred_ms if retry else None)
+    return evolved(state, ledger=ledger), Taken(Took.CLAIMED, claim, again=retry, retry=retry)
 
 
 def _built(events: TimeSpentEvents, state: ReadTimeState, claim: Claim) -> str | Exception:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from caliper_readtime.state import SECOND, Phase, ReadTimeState
+from caliper_readtime.state import SECOND, Phase, ReadTimeState, evolved
 from caliper_readtime.transitions.steps import Verb, refreshed, remembered, rule, settled
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def deferred(state: ReadTimeState, now: int) -> ReadTimeState:
     if state.ledger.deferred_ms is not None:
         return state
     ledger = remembered(state.ledger, now, "deferred", ms=max(0, state.unclaimed_ms))
-    return attrs.evolve(state, ledger=attrs.evolve(ledger, deferred_ms=now))
+    return evolved(state, ledger=evolved(ledger, deferred_ms=now))
 
 
 @attrs.frozen
@@ -53,7 +53,7 @@ class Unpark(Verb[int]):
 def unpark(_verb: Unpark, state: ReadTimeState, now: int) -> tuple[ReadTimeState, int]:
     """PROTOCOL: sets the retry time to now, durably, whoever holds a claim."""
     parked = tuple(attrs.evolve(entry, retry_ms=min(now, entry.retry_ms)) for entry in state.ledger.parked)
-    return attrs.evolve(state, ledger=attrs.evolve(state.ledger, parked=parked)), len(parked)
+    return evolved(state, ledger=evolved(state.ledger, parked=parked)), len(parked)
 
 
 def nothing(_verb: Defer | Unpark, _state: None, _now: int) -> tuple[None, int]:

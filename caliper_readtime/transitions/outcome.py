@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from caliper_readtime.state import MAX_PARKED, Claim, Phase, ReadTimeState
+from caliper_readtime.state import MAX_PARKED, Claim, Phase, ReadTimeState, evolved
 from caliper_readtime.transitions.steps import Verb, is_parked, parked_entry, remembered, rule, set_aside, settled
 
 if TYPE_CHECKING:
@@ -56,17 +56,17 @@ def commit(verb: Commit, state: ReadTimeState, now: int) -> tuple[ReadTimeState,
         # so the pointer follows, unless somebody is already sending a new claim over it.
         if claim is not None or verb.from_ms > ledger.pointer_ms:
             return state, Accepted.LOST
-        ledger = attrs.evolve(ledger, pointer_ms=min(verb.to_ms, state.meter.cumulative_ms))
+        ledger = evolved(ledger, pointer_ms=min(verb.to_ms, state.meter.cumulative_ms))
     elif claimed:
         # PROTOCOL: it never lowers the pointer (M).
-        ledger = attrs.evolve(ledger, claim=None, pointer_ms=max(ledger.pointer_ms, verb.to_ms))
-    ledger = attrs.evolve(
+        ledger = evolved(ledger, claim=None, pointer_ms=max(ledger.pointer_ms, verb.to_ms))
+    ledger = evolved(
         remembered(ledger, now, "sent", event_id=verb.event_id, ms=verb.to_ms - verb.from_ms),
         parked=tuple(parked for parked in ledger.parked if parked.event_id != verb.event_id),
         last_error=None,
     )
     listed = claimed or is_parked(state.ledger, verb.event_id)
-    return settled(attrs.evolve(state, ledger=ledger), now), Accepted.SENT if listed else Accepted.LOST
+    return settled(evolved(state, ledger=ledger), now), Accepted.SENT if listed else Accepted.LOST
 
 
 @attrs.frozen
@@ -103,21 +103,19 @@ def release(verb: Release, state: ReadTimeState, now: int) -> tuple[ReadTimeStat
     if claim is None or claim.owner != verb.owner or claim.event_id != verb.event_id:
         return state, False
     if not verb.counted:
-        ledger = attrs.evolve(state.ledger, claim=attrs.evolve(claim, owner=None, until_ms=now))
-        return attrs.evolve(state, ledger=ledger), True
+        ledger = evolved(state.ledger, claim=evolved(claim, owner=None, until_ms=now))
+        return evolved(state, ledger=ledger), True
     attempts = claim.attempts + 1
     maximum = verb.policy.max_retry_backoff_ms
     # Halved at random, never lengthened: an operator can count on the longest wait.
     doubled = int(min(maximum, verb.policy.retry_backoff_ms * 2 ** min(attempts - 1, 32)) * (1 - verb.jitter / 2))
     wait = maximum if verb.at_maximum else min(maximum, max(doubled, verb.retry_after_ms))
-    claim = attrs.evolve(
-        claim, owner=None, until_ms=now + wait, attempts=attempts, refusals=claim.refusals + verb.refused
-    )
-    ledger = attrs.evolve(state.ledger, claim=claim, last_error=verb.error)
+    claim = evolved(claim, owner=None, until_ms=now + wait, attempts=attempts, refusals=claim.refusals + verb.refused)
+    ledger = evolved(state.ledger, claim=claim, last_error=verb.error)
     ledger = remembered(
         ledger, now, "failed", event_id=claim.event_id, ms=claim.to_ms - claim.from_ms, detail=verb.error
     )
-    return attrs.evolve(state, ledger=ledger), True
+    return evolved(state, ledger=ledger), True
 
 
 @attrs.frozen
@@ -134,8 +132,8 @@ def renew(verb: Renew, state: ReadTimeState, now: int) -> tuple[ReadTimeState, C
     claim = state.ledger.claim
     if claim is None or claim.owner != verb.owner or claim.event_id != verb.event_id:
         return state, None
-    claim = attrs.evolve(claim, until_ms=now + verb.lock_ms)
-    return attrs.evolve(state, ledger=attrs.evolve(state.ledger, claim=claim)), claim
+    claim = evolved(claim, until_ms=now + verb.lock_ms)
+    return evolved(state, ledger=evolved(state.ledger, claim=claim)), claim
 
 
 def not_renewed(_verb: Renew, state: ReadTimeState | None, _now: int) -> tuple[ReadTimeState | None, None]:
@@ -184,7 +182,7 @@ def refuse(verb: Refuse, state: ReadTimeState, now: int) -> tuple[ReadTimeState,
         stuck = Release(verb.owner, verb.event_id, verb.policy, verb.jitter, verb.reason, refused=True, at_maximum=True)
         return release(stuck, state, now)[0], Refused.STUCK
     ledger = set_aside(ledger, claim, parked_entry(claim, now, verb.jitter, verb.status, verb.reason), now)
-    return settled(attrs.evolve(state, ledger=ledger), now), Refused.PARKED
+    return settled(evolved(state, ledger=ledger), now), Refused.PARKED
 
 
 def not_released(_verb: Release, state: ReadTimeState | None, _now: int) -> tuple[ReadTimeState | None, bool]:

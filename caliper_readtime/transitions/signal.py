@@ -5,10 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
-import attrs
-
 from caliper_readtime.errors import MissingField
-from caliper_readtime.state import MAX_VIEWS, SECOND, Context, Ledger, Meter, Phase, ReadTimeState
+from caliper_readtime.state import MAX_VIEWS, SECOND, Context, Ledger, Meter, Phase, ReadTimeState, evolved
 from caliper_readtime.transitions.steps import remembered, rule, settled
 
 if TYPE_CHECKING:
@@ -41,11 +39,12 @@ class Signal(NamedTuple):
 
     Attributes:
         policy: the rules.
-        nonce: 32 random hex digits: the generation, should this signal give birth to the state.
+        nonce: 32 random hex digits: the generation, should this signal give birth to the state; their second half is
+            the heartbeat id where the client gave none.
         claimed_ms: the delta, or the view's total.
         reader: newest reader, or None to rely on the stored one.
         article: newest article, or None to rely on the stored one.
-        heartbeat_id: id of the delta.
+        heartbeat_id: id of the delta, from the client or drawn.
         view_id: id of the page view; None for a delta.
         acknowledged_ms: how much of the total the client knows that the server has.
         opened_ms: when the page was opened, by the server's word.
@@ -66,6 +65,11 @@ class Signal(NamedTuple):
     position_ms: int | None = None
     duration_ms: int | None = None
     defers: bool = False
+
+    @property
+    def drawn(self) -> bool:
+        """Whether nobody but this call knows the heartbeat id."""
+        return self.nonce.endswith(self.heartbeat_id)
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
         """Apply the signal as ``SIGNAL_RULES`` say, without looking the phase up: this is the hot path."""
@@ -127,7 +131,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         if not duplicate:
             claimed = signal.claimed_ms
             # An id that was only drawn for this call need not be remembered where there is nothing to count twice.
-            if claimed or signal.heartbeat_id != signal.nonce:
+            if claimed or not signal.drawn:
                 heartbeats = (*heartbeats[1 - MAX_VIEWS :], signal.heartbeat_id)
     else:
         total = _capped(signal, now)
@@ -161,13 +165,13 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
     told = _told(signal, ledger)
     if ledger.parked and new is not meter and told is ledger and cumulative - ledger.claimed_to_ms < SECOND:
         # New time is due long before a parked event's retry: a copy of the ledger makes the store move the due entry.
-        told = attrs.evolve(ledger)
+        told = evolved(ledger)
     if new is not meter or told is not ledger:
         state = ReadTimeState(state.reader_sourced_id, state.resource_id, new, told)
     completed = told.finalized_ms is None and _counts_as_read(policy, new, told)
     if completed and not told.finalize_wanted:
         state = _wanting(signal, state, now)
-    other = signal.duration_ms is not None and _other_duration(signal, ledger)
+    other = signal.duration_ms is not None and other_duration(signal, ledger)
     return state, Counted(accepted, clamped, duplicate, completed, other)
 
 
@@ -185,13 +189,14 @@ def _told(signal: Signal, ledger: Ledger) -> Ledger:
     # Identity first: comparing values costs a heartbeat more than everything else here.
     same = (reader is known.reader or reader == known.reader) and (article is known.article or article == known.article)
     if not same:
-        ledger = attrs.evolve(ledger, context=Context(reader, article))
+        ledger = evolved(ledger, context=Context(reader, article))
     if signal.duration_ms and ledger.duration_ms is None:
-        ledger = attrs.evolve(ledger, duration_ms=signal.duration_ms)
+        ledger = evolved(ledger, duration_ms=signal.duration_ms)
     return ledger
 
 
-def _other_duration(signal: Signal, ledger: Ledger) -> bool:
+def other_duration(signal: Signal, ledger: Ledger) -> bool:
+    """Return whether the signal brings a duration that differs from the canonical one by more than the tolerance."""
     if not signal.duration_ms or ledger.duration_ms is None:
         return False
     return abs(signal.duration_ms - ledger.duration_ms) > signal.policy.duration_tolerance_ms
@@ -207,10 +212,10 @@ def _counts_as_read(policy: ReadTimePolicy, meter: Meter, ledger: Ledger) -> boo
 
 def _wanting(signal: Signal, state: ReadTimeState, now: int) -> ReadTimeState:
     """Return the state of an article that counts as read: to be finalized, and due at once."""
-    ledger = attrs.evolve(state.ledger, finalize_wanted=True, deferred_ms=now)
+    ledger = evolved(state.ledger, finalize_wanted=True, deferred_ms=now)
     if signal.defers:
         ledger = remembered(ledger, now, "deferred", detail="the article counts as read")
-    return settled(attrs.evolve(state, ledger=ledger), now)
+    return settled(evolved(state, ledger=ledger), now)
 
 
 #: The row of the state machine that signals follow.

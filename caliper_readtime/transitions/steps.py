@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, Typ
 import attrs
 
 from caliper_readtime.model import HistoryEntry
-from caliper_readtime.state import MAX_HISTORY, SECOND, Claim, Context, Ledger, Parked, Phase, ReadTimeState
+from caliper_readtime.state import MAX_HISTORY, SECOND, Claim, Context, Ledger, Parked, Phase, ReadTimeState, evolved
 from caliper_readtime.units import to_datetime, to_seconds
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def remembered(
 ) -> Ledger:
     """Return the ledger with one more step in its history."""
     entry = HistoryEntry(to_datetime(now), kind, event_id, to_seconds(ms), detail)
-    return attrs.evolve(ledger, history=(*ledger.history[1 - MAX_HISTORY :], entry))
+    return evolved(ledger, history=(*ledger.history[1 - MAX_HISTORY :], entry))
 
 
 def settled(state: ReadTimeState, now: int) -> ReadTimeState:
@@ -62,8 +62,8 @@ def settled(state: ReadTimeState, now: int) -> ReadTimeState:
     ledger = state.ledger
     if not ledger.finalize_wanted or ledger.claim is not None or ledger.parked or state.unclaimed_ms >= SECOND:
         return state
-    ledger = attrs.evolve(ledger, finalize_wanted=False, finalized_ms=now, deferred_ms=None)
-    return attrs.evolve(state, ledger=remembered(ledger, now, "finalized"))
+    ledger = evolved(ledger, finalize_wanted=False, finalized_ms=now, deferred_ms=None)
+    return evolved(state, ledger=remembered(ledger, now, "finalized"))
 
 
 def refreshed(state: ReadTimeState, reader: Reader | None, article: Article | None, *, finalize: bool) -> ReadTimeState:
@@ -76,7 +76,7 @@ def refreshed(state: ReadTimeState, reader: Reader | None, article: Article | No
     wanted = ledger.finalize_wanted or (finalize and ledger.finalized_ms is None)
     if context == ledger.context and wanted == ledger.finalize_wanted:
         return state
-    return attrs.evolve(state, ledger=attrs.evolve(ledger, context=context, finalize_wanted=wanted))
+    return evolved(state, ledger=evolved(ledger, context=context, finalize_wanted=wanted))
 
 
 def is_parked(ledger: Ledger, event_id: str) -> bool:
@@ -104,7 +104,7 @@ def parked_entry(claim: Claim, now: int, jitter: float, status: int | None, reas
 def set_aside(ledger: Ledger, claim: Claim, parked: Parked, now: int) -> Ledger:
     """PROTOCOL: a new refusal replaces its entry; the pointer steps over a new one's range (M)."""
     others = tuple(entry for entry in ledger.parked if entry.event_id != claim.event_id)
-    ledger = attrs.evolve(
+    ledger = evolved(
         ledger,
         claim=None,
         parked=(*others, parked),

@@ -306,7 +306,11 @@ def test_a_client_secret_is_silent(heard, answer):
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"store_url": f"redis://:{SECRET}@host/0"},
+        {"store_url": f"redis://:{SECRET}@host:port/0"},
+        {"store_url": f"redis://:{SECRET}@[::1/0"},
+        {"store_url": f"redis+cluster://:{SECRET}@host/7"},
+        {"store_url": f"redis+sentinel://:{SECRET}@host"},
+        {"store_url": f"redis+other://:{SECRET}@host/0"},
         {"store_url": f"sqlite://{SECRET}/x"},
         {"endpoint": f"https://user:{SECRET}@host/caliper/event"},
         {"endpoint": f"https://host/caliper/event?key={TOKEN}#x"},

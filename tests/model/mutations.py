@@ -183,8 +183,8 @@ MUTATIONS = (
     Mutation(
         "every verb stamps what has earned it (M): the commit that leaves nothing",
         outcome.commit,
-        "return settled(attrs.evolve(state, ledger=ledger), now), Accepted",
-        "return attrs.evolve(state, ledger=ledger), Accepted",
+        "return settled(evolved(state, ledger=ledger), now), Accepted",
+        "return evolved(state, ledger=ledger), Accepted",
         "hand-over",
     ),
     Mutation(
@@ -312,7 +312,7 @@ MUTATIONS = (
         "a parked event keeps the context it was built from (M)",
         outcome.refuse,
         "parked_entry(claim,",
-        "parked_entry(attrs.evolve(claim, context=ledger.context),",
+        "parked_entry(evolved(claim, context=ledger.context),",
         "slow owner",
     ),
     Mutation(

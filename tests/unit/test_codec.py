@@ -8,12 +8,13 @@ import traceback
 import attrs
 import pytest
 
-from caliper_readtime import CorruptState
+from caliper_readtime import Article, CorruptState, Course, Reader
 from caliper_readtime.state import Key
 from caliper_readtime.stores.codec import (
     dump_heartbeats,
     dump_ledger,
     dump_views,
+    fingerprint,
     load_heartbeats,
     load_ledger,
     load_views,
@@ -115,20 +116,54 @@ def test_what_is_no_ledger_is_corrupt_and_not_quoted(text):
 
 
 def test_lists_are_short_text():
-    """Views are ids and totals in turn, heartbeats ids; a separator that no id can hold stands between."""
+    """A line for each view or heartbeat, with separators that no id can hold; heartbeats are counted."""
     views, heartbeats = (("v:{}|,'\"", 0), ("猫", 5000)), ("h 1", "h,2")
-    assert dump_views(views) == "v:{}|,'\"\x1f0\x1f猫\x1f5000"
-    assert dump_heartbeats(heartbeats) == "h 1\x1fh,2"
+    assert dump_views(views) == "\nv:{}|,'\"\t0\n猫\t5000"
+    assert dump_heartbeats(heartbeats) == "2\nh 1\nh,2\n"
     assert load_views(dump_views(views)) == views
     assert load_heartbeats(dump_heartbeats(heartbeats)) == heartbeats
-    assert (dump_views(()), dump_heartbeats(()), load_views(""), load_heartbeats("")) == ("", "", (), ())
+    assert (dump_views(()), dump_heartbeats(()), load_views(""), load_heartbeats("0\n")) == ("", "0\n", (), ())
 
 
-@pytest.mark.parametrize("text", ["v", "v\x1f", "v\x1fx", "v\x1f1.5", "v\x1f1\x1fw", "\x1f", "v\x1f-1"])
+@pytest.mark.parametrize(
+    "text", ["v", "v\t1", "\nv", "\nv\t", "\nv\tx", "\nv\t1.5", "\nv\t1\nw", "\t", "\nv\t-1", "\n"]
+)
 def test_torn_views_are_corrupt(text):
     """An id without a total, or a total that is no whole number."""
     with pytest.raises(CorruptState):
         load_views(text)
+
+
+@pytest.mark.parametrize("text", ["", "\n", "h", "h\n", "1\n", "1\nh", "2\nh\n", "1\nh\nh", "0", "-1\n"])
+def test_torn_heartbeats_are_corrupt(text):
+    """As many ids as were counted, each with a line break behind it."""
+    with pytest.raises(CorruptState):
+        load_heartbeats(text)
+
+
+def test_equal_contexts_have_equal_fingerprints():
+    """And every part of a reader or article changes them: a script compares nothing else."""
+    reader, article = Reader("r", "r@example.org"), Article("a", "A", "https://x.example/a", Course("C"), "Math")
+    values = [
+        reader,
+        Reader("q", "r@example.org"),
+        Reader("r", "q@example.org"),
+        article,
+        *(
+            attrs.evolve(article, **{name: value})
+            for name, value in {
+                "resource_id": "b",
+                "title": "B",
+                "url": "https://x.example/b",
+                "course": Course("C", "c"),
+                "subject": "Reading",
+            }.items()
+        ),
+        attrs.evolve(article, course=None),
+    ]
+    assert len({fingerprint(value) for value in values}) == len(values)
+    assert fingerprint(Reader("r", "r@example.org")) == fingerprint(reader)
+    assert {len(fingerprint(value)) for value in values} == {24}
 
 
 def test_an_error_names_whom_it_is_about():

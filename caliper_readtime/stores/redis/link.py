@@ -1,0 +1,305 @@
+"""How scripts reach Redis: one server (Sentinel included) or a cluster; what its driver raises becomes a StoreError."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from redis import Redis, RedisCluster
+from redis.exceptions import (
+    AskError,
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ClusterError,
+    DataError,
+    MovedError,
+    NoPermissionError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    SlotNotCoveredError,
+    TimeoutError,  # noqa: A004 - the driver's own, which is no OSError
+    TryAgainError,
+)
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from caliper_readtime.errors import StoreUnavailable
+
+pack_command: Callable[[Any], bytes] | None
+try:
+    from hiredis import pack_command
+except ImportError:
+    pack_command = None
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caliper_readtime.stores.redis.scripts import Script
+
+T = TypeVar("T")
+
+#: Calls that are sent in one go before their answers are read.
+PIPELINE: Final = 500
+#: How long a cluster that moves a slot, or elects a master, is asked again.
+MOVING_SECONDS: Final = 2.0
+_FIRST_WAIT: Final = 0.02
+_LONGEST_WAIT: Final = 0.25
+# A cluster raises these while a slot is on its way or its master has just died; soon after, the same call succeeds.
+_MOVING: Final = (
+    AskError,
+    ClusterDownError,
+    ClusterError,
+    MovedError,
+    RedisClusterException,
+    RedisConnectionError,
+    SlotNotCoveredError,
+    TryAgainError,
+)
+
+#: What the driver raises; text that is none, where the client decodes by itself.
+DRIVER_ERRORS: Final = (RedisError, UnicodeDecodeError)
+
+#: Commands that an answer of Redis' own waits for: (name, arguments...), on the connection that wrote.
+Waits = tuple[tuple[Any, ...], ...]
+#: A script, its keys and its arguments.
+Call = tuple["Script", "Sequence[str]", "Sequence[Any]"]
+
+
+def unavailable(error: Exception, where: str) -> StoreUnavailable:
+    """Return what hosts are told of the driver's error: what happened, and what to do."""
+    if isinstance(error, RedisClusterException | DataError):
+        # These quote the command, which may hold an address, and they are chained.
+        error.args = ("no node takes this key",)
+    told = f"{type(error).__name__}: {str(error).partition(' ')[0]}" if isinstance(error, ResponseError) else str(error)
+    for kinds, advice in (
+        ((AuthenticationError, AuthorizationError), "it refused the user name or password: check the URL"),
+        (
+            (NoPermissionError,),
+            "its ACL keeps this user from what the store needs: docs/how-to/redis.md has the rules",
+        ),
+        ((ReadOnlyError,), "it is a read-only replica: point the URL at the master, or use Sentinel"),
+        ((BusyLoadingError,), "it is loading its data: wait"),
+        ((TimeoutError,), "it did not answer in time: look whether it hangs or is overloaded"),
+        ((RedisClusterException, ClusterError), "the cluster has no master for this key: look at CLUSTER INFO"),
+        ((RedisConnectionError,), "it cannot be reached: look whether it runs and accepts connections"),
+    ):
+        if isinstance(error, kinds):
+            # The driver's own words name a host and port; those of a refused login may name more.
+            said = "" if kinds[0] in (AuthenticationError, NoPermissionError, ReadOnlyError) else f" ({told})"
+            return StoreUnavailable(f"Redis at {where}: {advice}{said}")
+    if str(error).startswith("OOM"):
+        return StoreUnavailable(f"Redis at {where}: out of memory (maxmemory): give it more, nothing was written")
+    return StoreUnavailable(f"Redis at {where}: {told}")
+
+
+class _Link:
+    """What both ways have in common."""
+
+    client: Any
+
+    def command(self, *words: Any) -> Any:
+        """Run one command that names at most one key."""
+        return self.client.execute_command(*words)
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id."""
+        raise NotImplementedError
+
+    def each(self, calls: Sequence[Call]) -> list[Any]:
+        """Run many scripts in few round trips (to each node); where one failed its error stands for its answer."""
+        answers: list[Any] = []
+        for start in range(0, len(calls), PIPELINE):
+            some = calls[start : start + PIPELINE]
+            found = self._pipelined(some)
+            until = time.monotonic() + MOVING_SECONDS
+            for call, answer in zip(some, found, strict=True):
+                # What the server does not know, or a moving slot has refused, goes the long way: for a while.
+                again = isinstance(answer, (NoScriptError, *_MOVING)) and time.monotonic() < until
+                answers.append(self._caught(call) if again else answer)
+        return answers
+
+    def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
+        pipeline = self.client.pipeline(transaction=False)
+        for script, keys, args in calls:
+            # A cluster's pipeline lets this through, but not its own `evalsha`.
+            pipeline.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
+        answers: list[Any] = pipeline.execute(raise_on_error=False)
+        return answers
+
+    def _caught(self, call: Call) -> Any:
+        try:
+            return self.run(*call)
+        except DRIVER_ERRORS as error:
+            return error
+
+
+class SingleLink(_Link):
+    """Runs scripts on one server, or on the master that Sentinel names. Thread-safe, and safe across fork.
+
+    Args:
+        client: the driver's client.
+        holds: keep connections for scripts, past the pool: only where nobody else uses the pool.
+    """
+
+    def __init__(self, client: Redis, *, holds: bool) -> None:
+        self.client: Any = client
+        self._pool = client.connection_pool
+        self._holds = holds
+        self._free: list[Any] = []
+        self._pid = os.getpid()
+        self.where = _address(self._pool)
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id.
+
+        Raises:
+            RedisError: the driver's.
+        """
+        if not self._holds:
+            return self._by_client(script, keys, args)
+        if self._pid != os.getpid():
+            # A child must not speak on its parent's connections.
+            self._free, self._pid = [], os.getpid()
+        try:
+            connection = self._free.pop()
+        except IndexError:
+            connection = self._pool.get_connection()
+        try:
+            connection.send_packed_command(_packed(connection, ("EVALSHA", script.digest, len(keys), *keys, *args)))
+            answer = connection.read_response()
+        except NoScriptError:
+            self._free.append(connection)
+            return self._by_client(script, keys, args)
+        except RedisConnectionError:
+            self._drop(connection)
+            return self._by_client(script, keys, args)
+        except BaseException:
+            self._drop(connection)
+            raise
+        self._free.append(connection)
+        return answer
+
+    def _drop(self, connection: Any) -> None:
+        connection.disconnect()
+        self._pool.release(connection)
+
+    def _by_client(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        return _evaluated(self.client, script, keys, args)
+
+    def durably(self, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
+        """Run a script and then the waits on the very same connection; return all the answers."""
+        return _waited(self.client, script, keys, args, waits)
+
+    def clock(self, _: str) -> Any:
+        """Return the server's time: seconds and microseconds."""
+        return self.client.time()
+
+    def close(self) -> None:
+        """Give the held connections back."""
+        held, self._free = self._free, []
+        for connection in held if self._pid == os.getpid() else ():
+            self._drop(connection)
+
+
+class ClusterLink(_Link):
+    """Runs scripts on the cluster's node that has their keys. Thread-safe, and safe across fork."""
+
+    def __init__(self, client: RedisCluster) -> None:
+        self.client: Any = client
+        nodes = client.nodes_manager.startup_nodes
+        self.where = ", ".join(sorted(nodes)) or "an unknown cluster"
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        """Run a script; while its slot moves or its master fails over it is tried again for a while."""
+        return _persistently(lambda: _evaluated(self.client, script, keys, args))
+
+    def command(self, *words: Any) -> Any:
+        """Run one command that names a key."""
+        return _persistently(lambda: self.client.execute_command(*words))
+
+    def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
+        try:
+            return super()._pipelined(calls)
+        except _MOVING as error:  # one node is enough for that, and the others may do well
+            return [error] * len(calls)
+
+    def durably(self, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
+        """Run a script and then the waits on the very same connection; return all the answers."""
+
+        def once() -> list[Any]:
+            node = self.client.get_node_from_key(keys[0])
+            answers = _waited(self.client.get_redis_connection(node), script, keys, args, waits)
+            if isinstance(answers[0], MovedError | AskError):
+                _evaluated(self.client, script, keys, args)  # learns where the slot is now
+                raise answers[0]
+            return answers
+
+        return _persistently(once)
+
+    def clock(self, key: str) -> Any:
+        """Return the time of the node that has this key."""
+        return _persistently(lambda: self.client.time(target_nodes=self.client.get_node_from_key(key)))
+
+    def close(self) -> None:
+        """Hold nothing: the client keeps its own connections."""
+
+
+def _packed(connection: Any, words: tuple[Any, ...]) -> Any:
+    """Return a command as Redis wants to hear it. The driver packs with hiredis, too, but takes three times as long."""
+    return connection.pack_command(*words) if pack_command is None else (pack_command(words),)
+
+
+def _evaluated(client: Any, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    try:
+        return client.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
+    except NoScriptError:
+        return client.execute_command("EVAL", script.text, len(keys), *keys, *args)
+
+
+def _waited(client: Any, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
+    def answers(*how: Any) -> list[Any]:
+        pipeline = client.pipeline(transaction=False)
+        pipeline.execute_command(*how, len(keys), *keys, *args)
+        for command in waits:
+            pipeline.execute_command(*command)
+        found: list[Any] = pipeline.execute(raise_on_error=False)
+        return found
+
+    found = answers("EVALSHA", script.digest)
+    return answers("EVAL", script.text) if isinstance(found[0], NoScriptError) else found
+
+
+def _persistently(call: Callable[[], T]) -> T:
+    until = time.monotonic() + MOVING_SECONDS
+    wait = _FIRST_WAIT
+    while True:
+        try:
+            return call()
+        except _MOVING:
+            if time.monotonic() + wait > until:
+                raise
+        time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - spreads retries, guards nothing
+        wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def _address(pool: Any) -> str:
+    options = pool.connection_kwargs
+    if "path" in options:
+        return str(options["path"])
+    service = getattr(pool, "service_name", None)
+    if service is not None:
+        return f"the master that Sentinel calls {service}"
+    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
+
+
+def link(client: Redis | RedisCluster, *, owned: bool) -> SingleLink | ClusterLink:
+    """Return the way to a server or a cluster."""
+    if isinstance(client, RedisCluster):
+        return ClusterLink(client)
+    return SingleLink(client, holds=owned)

@@ -1,0 +1,22 @@
+-- Returns what is due in one shard.
+--
+-- KEYS[1] due   zset   see write.lua
+-- KEYS[2] idle  zset   see write.lua
+--
+-- ARGV[1] now, ms since the epoch; '' for this server's clock
+-- ARGV[2] how long a reader must have been idle, ms
+-- ARGV[3] most members of each kind
+--
+-- Reply: members and scores in turn, first those of `due`, then those of `idle`, each kind oldest first.
+
+local moment = tonumber(ARGV[1])
+if not moment then
+  local time = redis.call('TIME')
+  moment = time[1] * 1000 + math.floor(time[2] / 1000)
+end
+local found = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', moment, 'WITHSCORES', 'LIMIT', 0, ARGV[3])
+for _, value in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', moment - ARGV[2], 'WITHSCORES', 'LIMIT', 0,
+    ARGV[3])) do
+  found[#found + 1] = value
+end
+return found

@@ -1,0 +1,67 @@
+-- Writes a state and its index entries, if nobody else has written since it was read (compare-and-swap on the meter, which holds a nonce).
+--
+-- KEYS[1] state   hash      one reader's time on one article
+-- KEYS[2] due     zset      member -> when a state with a claim, a deferral or a parked event wants attention, ms
+-- KEYS[3] idle    zset      member -> last sync of a state that holds nothing but unreported time, ms
+-- KEYS[4] parked  set       members that hold parked events
+-- KEYS[5] reader  zset      resource of each of the reader's states -> when it expires, ms; inf where it does not
+--
+-- ARGV[1]  meter that was read; '' where there was no state
+-- ARGV[2]  meter to write, with a nonce drawn for it
+-- ARGV[3]  '1': the state is a new one, of which no field of an older one may stay
+-- ARGV[4]  member of the index sets
+-- ARGV[5]  resource
+-- ARGV[6]  score in due; '' for none
+-- ARGV[7]  score in idle; '' for none
+-- ARGV[8]  '1': the ledger is as it was, so an entry that is there stays
+-- ARGV[9]  '1': it holds parked events
+-- ARGV[10] when it expires, ms since the epoch; '' for never
+-- ARGV[11] now, ms since the epoch
+-- ARGV[12...] fields and values
+--
+-- Reply: 1 if written (also by an earlier delivery of this very call), 0 if somebody else was faster.
+
+local state, due, idle, parked, reader = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+
+local meter = redis.call('HGET', state, 'meter')
+if meter == ARGV[2] then
+  -- The answer to an earlier delivery was lost. A write all the same: WAIT counts from this connection's last one.
+  redis.call('HSET', state, 'meter', meter)
+  return 1
+end
+if (meter or '') ~= ARGV[1] then
+  return 0
+end
+
+-- The index first: should one of its keys be of another type, the state is still as it was.
+local kept = ARGV[8] == '1' and (redis.call('ZSCORE', due, ARGV[4]) or redis.call('ZSCORE', idle, ARGV[4]))
+if not kept then
+  redis.call('ZREM', due, ARGV[4])
+  redis.call('ZREM', idle, ARGV[4])
+  if ARGV[6] ~= '' then
+    redis.call('ZADD', due, ARGV[6], ARGV[4])
+  elseif ARGV[7] ~= '' then
+    redis.call('ZADD', idle, ARGV[7], ARGV[4])
+  end
+end
+redis.call(ARGV[9] == '1' and 'SADD' or 'SREM', parked, ARGV[4])
+redis.call('ZADD', reader, ARGV[10] == '' and 'inf' or ARGV[10], ARGV[5])
+local last = tonumber(redis.call('ZREVRANGE', reader, 0, 0, 'WITHSCORES')[2])
+
+if ARGV[3] == '1' then
+  redis.call('DEL', state)
+end
+redis.call('HSET', state, 'meter', ARGV[2], unpack(ARGV, 12))
+
+-- Redis removes what has expired, some time after everybody has stopped seeing it.
+if ARGV[10] == '' then
+  redis.call('PERSIST', state)
+else
+  redis.call('PEXPIRE', state, math.max(0, ARGV[10] - ARGV[11]) + $GRACE)
+end
+if last == math.huge then
+  redis.call('PERSIST', reader)
+else
+  redis.call('PEXPIRE', reader, math.max(0, last - ARGV[11]) + $GRACE)
+end
+return 1

@@ -1,0 +1,51 @@
+"""The Lua scripts, with the package's own names and limits put in."""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha1
+from importlib.resources import files
+from typing import Final
+
+import attrs
+
+from caliper_readtime.state import MAX_VIEWS, SECOND
+from caliper_readtime.stores.codec import SCHEMA
+
+#: How long Redis keeps what nobody sees any more: a clock that a test moves must not race with the server's.
+GRACE_MS: Final = 3_600_000
+# Lua writes numbers from 10^14 on with an exponent, and adds at most two of these. What is beyond (the year 3237,
+# a total of 1,200 years) is left to Python.
+_LARGEST: Final = 4 * 10**13
+
+_VALUES: Final = {
+    "SCHEMA": str(SCHEMA[0]),
+    "SECOND": str(SECOND),
+    "MAX_VIEWS": str(MAX_VIEWS),
+    "LARGEST": str(_LARGEST),
+    "GRACE": str(GRACE_MS),
+}
+
+
+@attrs.frozen(eq=False)
+class Script:
+    """A script's text, and the digest by which Redis knows it."""
+
+    name: str
+    text: str
+    digest: str
+
+
+def _load(name: str) -> Script:
+    text = (files("caliper_readtime.stores.redis") / "lua" / f"{name}.lua").read_text(encoding="utf-8")
+    text = re.sub(r"\$([A-Z_]+)", lambda found: _VALUES[found[1]], re.sub(r"(?m)^ *--.*\n", "", text))
+    return Script(name, text, sha1(text.encode(), usedforsecurity=False).hexdigest())
+
+
+BEAT: Final = _load("beat")
+DELETE: Final = _load("delete")
+DUE: Final = _load("due")
+KEYS: Final = _load("keys")
+META: Final = _load("meta")
+READ: Final = _load("read")
+WRITE: Final = _load("write")

@@ -1,0 +1,466 @@
+"""``RedisStateStore``: states in Redis or Valkey (one server, Sentinel or a cluster), for any number of hosts."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from itertools import chain, zip_longest
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+
+from caliper_readtime.errors import ConfigurationError, ContentionError, CorruptState, StoreError, StoreUnavailable
+from caliper_readtime.logs import say, say_lost, say_unreadable
+from caliper_readtime.state import Key, ReadTimeState
+from caliper_readtime.stores.codec import SCHEMA
+from caliper_readtime.stores.memory import compare_meta
+from caliper_readtime.stores.redis import scripts
+from caliper_readtime.stores.redis.arguments import Write, beat
+from caliper_readtime.stores.redis.layout import Layout, Names, beaten, state_of, text_of
+from caliper_readtime.transitions import Counted, Release, Signal, Take, other_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from redis import Redis, RedisCluster
+
+    from caliper_readtime.protocols import Transition
+    from caliper_readtime.stores.redis.link import Call
+    from caliper_readtime.stores.redis.scripts import Script
+
+R = TypeVar("R")
+
+#: How long writers of one state compete before ``ContentionError``.
+CONTENTION_SECONDS: Final = 5.0
+_LONGEST_PAUSE: Final = 0.01
+#: States that ``unreported`` reads at a time.
+_PAGE: Final = 500
+
+
+class RedisStateStore:
+    """A ``StateStore`` in Redis 6.2 or newer, or in Valkey. Thread-safe, safe across processes, hosts and fork.
+
+    A steady heartbeat takes one round trip, everything else two or more. The clock is the server's (in a cluster each
+    shard's own). What is durable is what Redis makes durable: docs/explanation/redis.md says what a crash or a
+    fail-over can still take, and which settings narrow it.
+
+    Args:
+        client: a client that somebody else has made and closes. Give it time-outs: redis-py has none of its own.
+        namespace: begins every key. Two applications, or two tenants, must not share one.
+        shards: over how many hash slots readers are spread. It cannot be changed later.
+        claim_replicas: how many replicas must have a claim before its event is sent.
+        claim_fsync: whether a claim must be on the server's disk before its event is sent (Redis 7.2 and Valkey; needs
+            the append-only file).
+        claim_wait_seconds: how long to wait for the two above; below the client's own time-out.
+        native_heartbeats: apply steady heartbeats by a script in Redis. Without it they take two round trips.
+
+    Raises:
+        ConfigurationError: an argument is not usable.
+    """
+
+    def __init__(
+        self,
+        client: Redis | RedisCluster,
+        *,
+        namespace: str = "readtime",
+        shards: int = 16,
+        claim_replicas: int = 0,
+        claim_fsync: bool = False,
+        claim_wait_seconds: float = 1.0,
+        native_heartbeats: bool = True,
+    ) -> None:
+        from caliper_readtime.stores.redis import link  # noqa: PLC0415 - the driver takes 0.2 s to load
+
+        self._layout = Layout(namespace, shards)
+        if isinstance(claim_replicas, bool) or not isinstance(claim_replicas, int) or claim_replicas < 0:
+            raise ConfigurationError("claim_replicas: must be a whole number, 0 or more")
+        if isinstance(claim_wait_seconds, bool) or not 0 < claim_wait_seconds <= 60:  # noqa: PLR2004 - a minute
+            raise ConfigurationError("claim_wait_seconds: must be above 0 and at most 60 seconds")
+        self.claim_replicas = claim_replicas
+        self.claim_fsync = claim_fsync
+        self.claim_wait_seconds = claim_wait_seconds
+        self.client = client
+        self._native = native_heartbeats
+        self._driver = link
+        self._link = link.link(client, owned=False)
+        self._owned = False
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        connect_timeout_seconds: float = 1.0,
+        timeout_seconds: float = 2.0,
+        **options: Any,
+    ) -> Self:
+        """Connect to what a URL names, with time-outs that a request handler can live with.
+
+        Args:
+            url: ``redis://``, ``rediss://`` (TLS) or ``unix://`` for one server; ``redis+cluster://host:port,host:port``
+                for a cluster; ``redis+sentinel://host:port,host:port/service/db`` for the master that Sentinel names;
+                ``rediss+…`` for TLS.
+            connect_timeout_seconds: longest wait for a connection.
+            timeout_seconds: longest wait for an answer.
+            options: as for the class.
+
+        Raises:
+            ConfigurationError: the URL or an option is not usable.
+            StoreUnavailable: a cluster that cannot be reached. One server is not asked before it is needed.
+        """
+        from caliper_readtime.stores.redis.url import connect  # noqa: PLC0415
+
+        client = connect(url, connect_timeout_seconds, timeout_seconds)
+        try:
+            store = cls(client, **options)
+        except BaseException:
+            client.close()
+            raise
+        store._owned = True
+        store._link = store._driver.link(client, owned=True)
+        return store
+
+    def __repr__(self) -> str:
+        return f"RedisStateStore({self._link.where!r}, namespace={self._layout.namespace!r})"
+
+    # States
+
+    def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
+        """Apply a transition by compare-and-swap; a steady heartbeat by one script."""
+        names = self._layout.names(key)
+        if self._native and isinstance(transition, Signal):
+            answer = self._run(scripts.BEAT, names[:4], beat(names.member, transition, now), key)
+            if answer[0] >= 0:
+                state = beaten(key, answer[3:])
+                other = transition.duration_ms is not None and other_duration(transition, state.ledger)
+                return Counted(answer[0], answer[1], answer[2] == 1, completed=False, other_duration=other), state
+            found = answer[1], answer[2], answer[3:]
+        else:
+            found = self._read(key, names)
+        until = time.monotonic() + CONTENTION_SECONDS
+        pause = 0.0
+        while True:
+            result, state, write = self._transition(key, names, transition, found, now)
+            if write is None or self._write(key, names, write, transition):
+                return result, state
+            if time.monotonic() >= until:
+                raise ContentionError(
+                    f"too many writers of one state at once: reader {key.reader_sourced_id}, article {key.resource_id};"
+                    " nothing was written, try again"
+                )
+            # Full jitter: the more often somebody else was faster, the longer the wait can be.
+            pause = min(_LONGEST_PAUSE, 2 * pause + 0.0005)
+            time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, guards nothing
+            found = self._read(key, names)
+
+    def update_many(
+        self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
+    ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
+        """Apply a transition to each of several keys, all different, in a few round trips."""
+        names = [self._layout.names(key) for key, _ in changes]
+        reads = self._each([(scripts.READ, name[:4], (name.member,)) for name in names])
+        answers: list[Any] = [None] * len(changes)
+        writes: dict[int, tuple[Write, R]] = {}
+        for place, ((key, transition), found) in enumerate(zip(changes, reads, strict=True)):
+            try:
+                given = self._checked(found, key)
+                result, state, write = self._transition(
+                    key, names[place], transition, (given[0], given[1], given[2:]), now
+                )
+            except StoreError as error:
+                answers[place] = error
+                continue
+            if write is None:
+                answers[place] = result, state
+            elif write.claims and self._waits():
+                answers[place] = self._alone(key, transition, now)
+            else:
+                writes[place] = write, result
+        written = self._each([(scripts.WRITE, names[place][:5], write.args) for place, (write, _) in writes.items()])
+        for (place, (write, result)), answer in zip(writes.items(), written, strict=True):
+            key, transition = changes[place]
+            try:
+                faster = not self._checked(answer, key)
+            except StoreError as error:
+                answers[place] = error
+                continue
+            # Somebody else was faster: this one goes the way of a single update.
+            answers[place] = self._alone(key, transition, now) if faster else (result, write.state)
+        return answers
+
+    def _alone(
+        self, key: Key, transition: Transition[R], now: int | None
+    ) -> tuple[R, ReadTimeState | None] | StoreError:
+        try:
+            return self.update(key, transition, now)
+        except StoreError as error:
+            return error
+
+    def _read(self, key: Key, names: Names) -> tuple[int, int, Sequence[Any]]:
+        stale, clock, *fields = self._run(scripts.READ, names[:4], (names.member,), key)
+        return stale, clock, fields
+
+    def _transition(
+        self,
+        key: Key,
+        names: Names,
+        transition: Transition[R],
+        found: tuple[int, int, Sequence[Any]],
+        now: int | None,
+    ) -> tuple[R, ReadTimeState | None, Write | None]:
+        """Return the transition's result, the state it leaves, and what has to be written."""
+        stale, clock, fields = found
+        moment = clock if now is None else now
+        stored = state_of(key, fields)
+        old = None if stored is None or _expired(stored, moment) else stored
+        if stale:
+            say_lost(*key)
+        new, result = transition(old, moment)
+        if new is old or new is None:
+            if stale:
+                self._run(scripts.KEYS, _reader_keys(names, names.state), ("", names.resource, names.member), key)
+            return result, new, None
+        return result, new, Write(names, new, old, fields[0], moment)
+
+    def _write(self, key: Key, names: Names, write: Write, transition: Transition[Any]) -> bool:
+        """Write; return False where somebody else was faster."""
+        waits = self._waits() if write.claims else ()
+        if not waits:
+            return bool(self._run(scripts.WRITE, names[:5], write.args, key) == 1)
+        try:
+            answers = self._link.durably(scripts.WRITE, names[:5], write.args, waits)
+        except self._driver.DRIVER_ERRORS as error:
+            raise self._mapped(error, key) from error
+        written, *acknowledged = answers
+        if not self._checked(written, key):
+            return False
+        for (command, wanted, *_), got in zip(waits, acknowledged, strict=True):
+            have = 0 if isinstance(got, Exception) else got if isinstance(got, int) else got[0]
+            if have < wanted:
+                self._give_back(key, write, transition)
+                whose = "disks (which needs appendonly yes)" if command == "WAITAOF" else "replicas"
+                raise StoreUnavailable(
+                    f"Redis at {self._link.where}: {have} of {wanted} {whose} had the claim within"
+                    f" {self.claim_wait_seconds:g} s, so nothing was sent: reader {key.reader_sourced_id}, article"
+                    f" {key.resource_id}; look at replication and persistence, or ask for less by claim_replicas and"
+                    " claim_fsync",
+                    reader_sourced_id=key.reader_sourced_id,
+                    resource_id=key.resource_id,
+                )
+        return True
+
+    def _waits(self) -> tuple[tuple[Any, ...], ...]:
+        """Return what an answer to a claim waits for."""
+        patience = round(self.claim_wait_seconds * 1000)
+        replicas = (("WAIT", self.claim_replicas, patience),) if self.claim_replicas else ()
+        return (*replicas, ("WAITAOF", 1, 0, patience)) if self.claim_fsync else replicas
+
+    def _give_back(self, key: Key, write: Write, transition: Transition[Any]) -> None:
+        """Release a claim that is not as durable as it has to be; should that fail, its lease ends by itself."""
+        claim = write.state.ledger.claim
+        if claim is None or claim.owner is None or not isinstance(transition, Take):
+            return
+        release = Release(claim.owner, claim.event_id, transition.policy, 0.0, "not durable", counted=False)
+        answer = self._alone(key, release, write.moment)
+        if isinstance(answer, StoreError):
+            say(
+                logging.WARNING,
+                "a claim that is not durable could not be released: its lease ends by itself",
+                reader_sourced_id=key.reader_sourced_id,
+                resource_id=key.resource_id,
+            )
+
+    def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
+        """Return the state as it stands, or None."""
+        _, clock, fields = self._read(key, self._layout.names(key))
+        state = state_of(key, fields)
+        return None if state is None or _expired(state, clock if now is None else now) else state
+
+    # Indexes
+
+    def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
+        """Return the keys of every state of this reader; members whose state is gone are removed on the way."""
+        listed = self._listed(reader)
+        if not listed:
+            return ()
+        left = self._run(scripts.KEYS, *_reader_call(listed, "" if now is None else now))
+        there = set(map(text_of, left))
+        return tuple(key for key, names in listed if names.resource in there)
+
+    def _listed(self, reader: str) -> list[tuple[Key, Names]]:
+        index = self._layout.names(Key(reader, "-")).reader
+        members = self._command("ZRANGE", index, 0, -1)
+        keys = [self._layout.resource_key(reader, text_of(member)) for member in members]
+        return [(key, self._layout.names(key)) for key in keys]
+
+    def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
+        """Return at most ``limit`` keys whose due entry has come: of each shard oldest first, one from each in turn."""
+        args = ("" if now is None else now, idle_ms, limit)
+        calls = [(scripts.DUE, self._layout.index(shard)[:2], args) for shard in self._layout.shards]
+        answers = self._each(calls)
+        failed = [answer for answer in answers if isinstance(answer, Exception)]
+        if failed:
+            error = self._mapped(failed[0], None)
+            if len(failed) == len(answers):
+                raise error from failed[0]
+            # The readers of the other shards need not wait for the node that is down.
+            say(logging.ERROR, "due: shards without an answer, their time waits", shards=len(failed), error=str(error))
+        shards = [_oldest_first(answer) for answer in answers if not isinstance(answer, Exception)]
+        in_turn = (member for row in zip_longest(*shards) for member in row if member is not None)
+        return tuple(self._layout.key(member) for _, member in zip(range(limit), in_turn, strict=False))
+
+    def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
+        """Return at most ``limit`` states that hold parked events; one that cannot be read is logged and left out."""
+        indexes = (self._layout.index(shard)[2] for shard in self._layout.shards)
+        states = self._states(self._scanned("SSCAN", indexes), None, "parked")
+        return tuple(state for _, state in zip(range(limit), (s for s in states if s.ledger.parked), strict=False))
+
+    def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
+        """Yield every state that has a due entry; one that changes meanwhile may come twice, or be left out."""
+        indexes = chain.from_iterable(self._layout.index(shard)[:2] for shard in self._layout.shards)
+        yield from self._states(self._scanned("ZSCAN", indexes), now, "unreported")
+
+    def _scanned(self, command: str, indexes: Any) -> Iterator[list[str]]:
+        """Yield the members of index sets, page by page."""
+        for index in indexes:
+            cursor: Any = 0
+            while True:
+                cursor, found = self._command(command, index, cursor, "COUNT", _PAGE)
+                # The driver makes pairs of a sorted set's members and scores.
+                yield [text_of(one[0] if isinstance(one, tuple) else one) for one in found]
+                if int(cursor) == 0:
+                    break
+
+    def _states(self, pages: Iterator[list[str]], now: int | None, doing: str) -> Iterator[ReadTimeState]:
+        for members in pages:
+            keys = [self._layout.key(member) for member in members]
+            calls = [(scripts.READ, names[:4], (names.member,)) for names in map(self._layout.names, keys)]
+            for key, answer in zip(keys, self._each(calls), strict=True):
+                try:
+                    _, clock, *fields = self._checked(answer, key)
+                    state = state_of(key, fields)
+                except CorruptState as error:
+                    say_unreadable(error, doing)
+                    continue
+                if state is not None and not _expired(state, clock if now is None else now):
+                    yield state
+
+    def delete(self, reader: str) -> int:
+        """Remove everything of a reader, in one atomic step; a state born meanwhile is removed by another one."""
+        removed, left = 0, 1
+        until = time.monotonic() + CONTENTION_SECONDS
+        while left:
+            listed = self._listed(reader)
+            if not listed:
+                break
+            if time.monotonic() >= until:
+                raise ContentionError(
+                    f"states are born faster than they are removed: end the sessions of {reader} first"
+                )
+            more, left = self._run(scripts.DELETE, *_reader_call(listed))
+            removed += more
+        return removed
+
+    # The store itself
+
+    def now(self, key: Key | None = None) -> int:
+        """Return the clock of the server (of the shard that holds ``key``), in milliseconds since the epoch."""
+        try:
+            seconds, microseconds = self._link.clock(
+                self._layout.meta if key is None else self._layout.names(key).state
+            )
+        except self._driver.DRIVER_ERRORS as error:
+            raise self._mapped(error, key) from error
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def meta(self, expected: Mapping[str, str]) -> None:
+        """Record what this namespace is used for, or compare.
+
+        Raises:
+            ConfigurationError: a recorded fact differs, such as the number of shards.
+        """
+        facts = {"schema": str(SCHEMA[0]), "shards": str(len(self._layout.shards)), **expected}
+        recorded = self._run(scripts.META, (self._layout.meta,), [part for fact in facts.items() for part in fact])
+        texts = list(map(text_of, recorded))
+        compare_meta(dict(zip(texts[::2], texts[1::2], strict=True)), facts)
+
+    def swept(self, now: int | None = None) -> None:
+        """Record that a sweep has run. What has expired is removed by Redis."""
+        self._command("HSET", self._layout.meta, "last_sweep", self.now() if now is None else now)
+
+    def last_sweep(self) -> int | None:
+        """Return when a sweep last ran, or None."""
+        found = self._command("HGET", self._layout.meta, "last_sweep")
+        return None if found is None else int(found)
+
+    def close(self) -> None:
+        """Close the connections that ``from_url`` has made; the next call opens others."""
+        self._link.close()
+        if self._owned:
+            self.client.close()
+
+    # The driver
+
+    def _run(self, script: Script, keys: Sequence[str], args: Sequence[Any], key: Key | None = None) -> Any:
+        try:
+            return self._link.run(script, keys, args)
+        except self._driver.DRIVER_ERRORS as error:
+            raise self._mapped(error, key) from error
+
+    def _each(self, calls: Sequence[Call]) -> list[Any]:
+        try:
+            return self._link.each(calls)
+        except self._driver.DRIVER_ERRORS as error:
+            raise self._mapped(error, None) from error
+
+    def _command(self, *words: Any) -> Any:
+        try:
+            return self._link.command(*words)
+        except self._driver.DRIVER_ERRORS as error:
+            raise self._mapped(error, None) from error
+
+    def _checked(self, answer: Any, key: Key | None = None) -> Any:
+        """Return an answer out of many, or raise the error that stands in its place."""
+        if isinstance(answer, Exception):
+            raise self._mapped(answer, key) from answer
+        return answer
+
+    def _mapped(self, error: Exception, key: Key | None) -> StoreError:
+        """Return what hosts are told of the driver's error."""
+        if isinstance(error, UnicodeDecodeError) or "WRONGTYPE" in str(error):
+            return self._wrong(error, key)
+        return self._driver.unavailable(error, self._link.where)
+
+    def _wrong(self, error: Exception, key: Key | None) -> StoreError:
+        if key is not None:
+            kind = self._command("TYPE", self._layout.names(key).state)
+            if isinstance(error, UnicodeDecodeError) or text_of(kind) != "hash":
+                return CorruptState(
+                    f"what is stored is no state (a {text_of(kind)}): reader {key.reader_sourced_id}, article"
+                    f" {key.resource_id}; it was left as it is",
+                    reader_sourced_id=key.reader_sourced_id,
+                    resource_id=key.resource_id,
+                )
+        return StoreUnavailable(
+            f"Redis at {self._link.where}: an index key below {self._layout.namespace!r} holds something else: another"
+            " application writes there, choose a namespace of your own; nothing was written"
+        )
+
+
+def _reader_keys(names: Names, *states: str) -> tuple[str, ...]:
+    return names.reader, names.due, names.idle, names.parked, *states
+
+
+def _reader_call(listed: Sequence[tuple[Key, Names]], *first: Any) -> tuple[tuple[str, ...], list[Any]]:
+    """Return the keys and arguments of a script that goes through a reader's states."""
+    keys = _reader_keys(listed[0][1], *(names.state for _, names in listed))
+    return keys, [*first, *(part for _, names in listed for part in (names.resource, names.member))]
+
+
+def _oldest_first(answer: Sequence[Any]) -> Iterator[str]:
+    pairs = [(float(score), text_of(member)) for member, score in zip(answer[::2], answer[1::2], strict=True)]
+    return (member for _, member in sorted(pairs, key=lambda pair: pair[0]))
+
+
+def _expired(state: ReadTimeState, now: int) -> bool:
+    expires = state.expires_at_ms
+    return expires is not None and expires <= now
