@@ -193,9 +193,11 @@ class Chromium:
 
     def quit(self):
         """Close it as its user would."""
+        begun = time.monotonic()
         with suppress(Refused, ConnectionClosed):
             self.call("Browser.close")
         self.process.wait()
+        self.between += time.monotonic() - begun
 
     def end(self):
         if self._stopped:
@@ -227,13 +229,21 @@ class Page:
             raise Refused(f"{expression}: {answer['exceptionDetails']}")
         return answer["result"].get("value")
 
+    def between(self, act):
+        """Do something that begins or ends reading, and count the time that it takes."""
+        begun = time.monotonic()
+        done = act()
+        self.browser.between += time.monotonic() - begun
+        return done
+
+    def tell(self, expression):
+        """Evaluate JavaScript that begins or ends reading."""
+        return self.between(lambda: self.run(expression))
+
     def moves(self, act):
         """Do something that leads to another document, and wait until that is there."""
         self.browser.connection.drop("Page.loadEventFired", self.session)
-        begun = time.monotonic()
-        act()
-        self.event("Page.loadEventFired")
-        self.browser.between += time.monotonic() - begun
+        self.between(lambda: (act(), self.event("Page.loadEventFired")))
 
     def visit(self, url):
         self.moves(lambda: self.call("Page.navigate", url=url))
@@ -249,11 +259,16 @@ class Page:
         )
 
     def until_shown(self, shown):
-        begun = time.monotonic()
-        self.until(f"document.visibilityState == '{'visible' if shown else 'hidden'}'", "visibilitychange")
-        self.browser.between += time.monotonic() - begun
+        wanted = "visible" if shown else "hidden"
+        self.between(lambda: self.until(f"document.visibilityState == '{wanted}'", "visibilitychange"))
 
     def close(self):
-        begun = time.monotonic()
-        self.browser.call("Target.closeTarget", targetId=self.target)
-        self.browser.between += time.monotonic() - begun
+        """Close the tab, and wait until it has gone."""
+        mine = lambda said: said["sessionId"] == self.session  # noqa: E731
+        closing = ("Target.detachedFromTarget", None, mine)
+        self.between(
+            lambda: (
+                self.browser.call("Target.closeTarget", targetId=self.target),
+                self.browser.connection.event(*closing),
+            )
+        )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 from socket import SHUT_RDWR
@@ -50,7 +49,6 @@ class Site:
         heard: every signal so far.
         asked: every page asked for so far, as (path, why the browser says it asks).
         kinds: the content types of signals.
-        between: seconds spent in waiting for signals.
         ahead_seconds: how far the host's clock is ahead, for pages whose time is virtual.
     """
 
@@ -59,7 +57,6 @@ class Site:
         self.fault = None
         self.heard = []
         self.asked = []
-        self.between = 0.0
         self.kinds = set()
         self.ahead_seconds = 0.0
         self._news = threading.Condition()
@@ -113,9 +110,7 @@ class Site:
             assert self._news.wait_for(condition, WAIT_SECONDS), f"{what} never came; heard {self.heard}"
 
     def until_heard(self, wanted, what="a signal", *, since=0):
-        begun = time.monotonic()
         self.until(lambda: any(wanted(heard) for heard in self.heard[since:]), what)
-        self.between += time.monotonic() - begun
 
     def until_left(self, *, since=0):
         """Wait for an accepted signal that says that its view was left."""

@@ -79,7 +79,7 @@ class Stage:
         assert [browser.complaints() for browser in self._browsers if browser.complaints()] == []
         expected = self.true if true is None else true
         reported = self.site.seconds(reader, resource)
-        between = 0.0 if virtual else self.site.between + sum(browser.between for browser in self._browsers)
+        between = 0.0 if virtual else sum(browser.between for browser in self._browsers)
         self.figures.append(Figure(f"{self.name} {reader}/{resource}", expected, reported, between))
         said = f"read {expected:.3f} s and at most {between:.3f} s more or less, reported {reported:.3f} s"
         assert expected - less - between <= reported <= expected + more + between, said

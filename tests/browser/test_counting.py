@@ -81,7 +81,7 @@ def two_windows(stage, left, right):
     stage.pass_by(2)
     assert first.run("document.visibilityState") == "visible"
     # A scroll is enough: the window that the reader uses need not have the focus.
-    first.run("scrollBy(0, 100)")
+    first.tell("scrollBy(0, 100)")
     back = time.monotonic()
     stage.pass_by(2)
     assert second.run("document.visibilityState") == "visible"

@@ -31,11 +31,11 @@ def test_next_article_of_a_single_page_app(stage):
     page = browser.page(stage.article())
     stage.read(2)
     ticket = stage.site.host.ticket("u1", "volcanoes")
-    page.run(f"readtime.start({{ url: '/signals', ticket: '{ticket}' }})")
+    page.tell(f"readtime.start({{ url: '/signals', ticket: '{ticket}' }})")
     stage.site.until_left()
     first = stage.true
     stage.read(3)
-    page.run("readtime.stop()")
+    page.tell("readtime.stop()")
     stage.site.until_heard(lambda heard: heard.message["t"] > 2500)
     stage.pass_by(1.5)
     page.run("readtime.touch(1)")
@@ -51,10 +51,10 @@ def test_module(stage):
     page = stage.browser().page(stage.article(module=1))
     assert page.run("window.readtime") is None
     stage.pass_by(1)
-    page.run("reading.start()")
+    page.tell("reading.start()")
     stage.read(2.5)
     page.run("reading.touch(0.5)")
-    page.run("reading.stop()")
+    page.tell("reading.stop()")
     stage.site.until_left()
     assert stage.site.heard[-1].message["p"] >= 0.5
     stage.judge()
