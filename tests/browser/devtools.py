@@ -149,8 +149,8 @@ class Process:
 class Chromium:
     """One headless Chromium."""
 
-    def __init__(self, profile, *flags):
-        command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", *flags, "about:blank"]
+    def __init__(self, profile):
+        command = [CHROMIUM, *QUIET, f"--user-data-dir={profile}", "about:blank"]
         self.process = Process(command, "DevTools listening on ")
         self.connection = Connection(self.process.address)
         self._stopped = []
@@ -248,8 +248,10 @@ class Page:
     def visit(self, url):
         self.moves(lambda: self.call("Page.navigate", url=url))
 
-    def click(self, selector):
-        self.moves(lambda: self.run(f"document.querySelector({json.dumps(selector)}).click()"))
+    def follow(self, path):
+        """Follow a link, as a click does."""
+        link = f"Object.assign(document.createElement('a'), {{ href: {json.dumps(path)} }})"
+        self.moves(lambda: self.run(f"{{ const link = {link}; document.body.append(link); link.click(); }}"))
 
     def until(self, condition, event):
         """Wait until a condition holds, looked at whenever the document hears an event."""

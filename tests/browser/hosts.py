@@ -1,30 +1,22 @@
-"""The hosts that the scenes play on. Each serves the same few pages, and owns a tracker.
+"""The hosts that the scenes play on.
 
-``/articles/<resource>?<options of the script>`` shows an article to who is logged in · ``/plain`` carries no script ·
-``/login/<reader>`` and ``/logout`` · ``/prerender/<resource>`` has the browser prerender an article, and goes there 3 s
-later.
+A host has a WSGI ``application``, the ``tracker`` behind it, and ``resources``: the resource id of each article's slug.
+Its ``/articles/<slug>`` shows an article, with the script, to who is logged in; there are ``/login/<reader>`` for the
+readers u1 and u2, and ``/logout``.
 """
 
 from __future__ import annotations
 
 import json
 from html import escape
-from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from caliper_readtime import Article, InMemoryStateStore, PageView, Reader, ReadTimeTracker
 from tests.browser import build
 
 ARTICLE = """<!doctype html><title>{resource}</title>
-<a id="away" href="/plain">away</a> <a id="logout" href="/logout">log out</a>
 <article style="height: 3000px">Leaves eat light.</article>
 {script}"""
-PLAIN = '<!doctype html><title>plain</title><a id="login" href="/login/u2">log in</a>'
-PRERENDER = """<!doctype html><title>before</title>
-<script type="speculationrules">
-{{"prerender": [{{"urls": ["/articles/{resource}"], "eagerness": "immediate"}}]}}
-</script>
-<script>setTimeout(() => {{ location.href = "/articles/{resource}"; }}, 3000)</script>"""
 TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "mjs": "text/javascript"}
 #: No inline code, no other origin: the strictest policy under which the script must work.
 POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'"
@@ -35,29 +27,28 @@ class PlainHost:
 
     def __init__(self, clock):
         self.tracker = ReadTimeTracker(InMemoryStateStore(), clock=clock)
+        self.resources = {"leaves": "leaves", "volcanoes": "volcanoes"}
         self.tickets = {}
         self._clock = clock
 
     def application(self, environ, start_response):
-        path, query = environ["PATH_INFO"], dict(parse_qsl(environ["QUERY_STRING"]))
+        path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
         cookie = environ.get("HTTP_COOKIE", "")
-        reader = cookie.partition("reader=")[2].partition(";")[0] or "u1"
+        reader = cookie.partition("reader=")[2].partition(";")[0]
         name, _, rest = path.strip("/").partition("/")
-        status, headers, kind, text = "200 OK", [], "html", PLAIN
+        status, headers, kind, text = "200 OK", [], "html", ""
         if environ["REQUEST_METHOD"] == "POST":
             status, text = self._signal(environ)
         elif name == "articles":
             headers = [("Content-Security-Policy", POLICY), ("Cache-Control", "private")]
             text = ARTICLE.format(resource=escape(rest), script=self._script(reader, rest, query))
-        elif name == "prerender":
-            text = PRERENDER.format(resource=rest)
         elif name in ("login", "logout"):
             status = "303 See Other"
-            headers = [("Set-Cookie", f"reader={rest or 'nobody'}; Path=/"), ("Location", "/plain")]
+            headers = [("Set-Cookie", f"reader={rest}; Path=/"), ("Location", "/plain")]
         elif name.startswith(("readtime.", "module.")):
             kind = name.rpartition(".")[2]
             text = MODULE_PAGE if name == "module.js" else (build.WEB / name).read_text(encoding="utf-8")
-        elif name != "plain":
+        else:
             status = "404 Not Found"
         body = text.encode()
         headers = [*headers, ("Content-Type", TYPES[kind]), ("Content-Length", str(len(body)))]
@@ -71,13 +62,11 @@ class PlainHost:
         self.tickets[ticket] = (Reader(reader, f"{reader}@example.org"), article, self._clock())
         return ticket
 
-    def _script(self, reader, resource, options):
+    def _script(self, reader, resource, query):
         ticket = self.ticket(reader, resource)
-        if options.pop("module", None):
+        if query == "module=1":
             return f'<main data-ticket="{ticket}"></main><script type="module" src="/module.js"></script>'
-        data = {"url": "/signals", "ticket": ticket, **options}
-        attributes = " ".join(f'data-{key}="{escape(value)}"' for key, value in data.items())
-        return f'<script defer src="/readtime.min.js" {attributes}></script>'
+        return f'<script defer src="/readtime.min.js" data-url="/signals" data-ticket="{ticket}"></script>'
 
     def _signal(self, environ):
         said = json.loads(environ["wsgi.input"].read())

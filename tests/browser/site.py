@@ -5,14 +5,24 @@ from __future__ import annotations
 import json
 import threading
 from datetime import UTC, datetime, timedelta
+from html import escape
 from io import BytesIO
 from socket import SHUT_RDWR
 from socketserver import ThreadingMixIn
 from typing import NamedTuple
+from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 WAIT_SECONDS = 30.0  # only a hang ever waits so long
 LOSE_SIGNAL, LOSE_REPLY = object(), object()
+
+
+PLAIN = "<!doctype html><title>plain</title><p>No script here."
+PRERENDER = """<!doctype html><title>before</title>
+<script type="speculationrules">
+{"prerender": [{"urls": ["/articles/SLUG"], "eagerness": "immediate"}]}
+</script>
+<script>setTimeout(() => { location.href = "/articles/SLUG"; }, 3000)</script>"""
 
 
 class Heard(NamedTuple):
@@ -74,7 +84,7 @@ class Site:
 
     def _front(self, environ, start_response):
         if environ["REQUEST_METHOD"] != "POST":
-            answer = self.host.application(environ, start_response)
+            answer = self._page(environ, start_response)
             self._tell(self.asked, (environ["PATH_INFO"], environ.get("HTTP_SEC_PURPOSE", "")))
             return answer
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
@@ -99,6 +109,26 @@ class Site:
             self._tell(self.heard, Heard(json.loads(body), int(status[0].split()[0])))
         return answer
 
+    def _page(self, environ, start_response):
+        """Answer with a page of the host, or one of the two that every site has: one that carries no script, and one
+        that has the browser prerender an article and goes there 3 s later."""
+        name, _, slug = environ["PATH_INFO"].strip("/").partition("/")
+        if name in ("plain", "prerender"):
+            page = (PLAIN if name == "plain" else PRERENDER.replace("SLUG", slug)).encode()
+            start_response("200 OK", [("Content-Type", "text/html"), ("Content-Length", str(len(page)))])
+            return [page]
+        if not environ["QUERY_STRING"]:
+            return self.host.application(environ, start_response)
+        # Options of the script that a scene asks for. In HTML the first of two equal attributes counts.
+        options = [f'data-{name}="{escape(value)}"' for name, value in parse_qsl(environ["QUERY_STRING"])]
+        started = []
+        answer = self.host.application(environ, lambda *said: started.extend(said))
+        page = b"".join(answer).replace(b"<script defer", " ".join(["<script defer", *options]).encode())
+        getattr(answer, "close", lambda: None)()
+        headers = [(name, value) for name, value in started[1] if name.lower() != "content-length"]
+        start_response(started[0], [*headers, ("Content-Length", str(len(page)))])
+        return [page]
+
     def _tell(self, log, entry):
         with self._news:
             log.append(entry)
@@ -116,9 +146,9 @@ class Site:
         """Wait for an accepted signal that says that its view was left."""
         self.until_heard(lambda heard: heard.message.get("l") and heard.status in (200, 204), "a leave", since=since)
 
-    def seconds(self, reader, resource):
+    def seconds(self, reader, slug):
         """The time that the host has accepted."""
-        state = self.host.tracker.state(reader, resource)
+        state = self.host.tracker.state(reader, self.host.resources[slug])
         return 0.0 if state is None else state.cumulative_read_time_seconds
 
     def close(self):

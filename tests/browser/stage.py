@@ -49,17 +49,19 @@ class Stage:
     def __exit__(self, *error):
         self._open.close()
 
-    def browser(self, *flags, profile="profile"):
-        """Start a browser; the same profile name finds what an earlier one left."""
-        browser = Chromium(self.home / profile, *flags)
+    def browser(self):
+        """Start a browser in which u1 is logged in; it finds what an earlier one of the scene left."""
+        browser = Chromium(self.home / "profile")
         self._browsers.append(browser)
         self._open.callback(browser.end)
+        browser.page(self.site("/login/u1")).close()
+        browser.between = 0.0
         return browser
 
-    def article(self, resource="leaves", **options):
-        """The address of an article."""
+    def article(self, slug="leaves", **options):
+        """The address of an article, with options for its script."""
         query = "&".join(f"{name}={value}" for name, value in options.items())
-        return self.site(f"/articles/{resource}?{query}")
+        return self.site(f"/articles/{slug}" + (query and f"?{query}"))
 
     def read(self, seconds):
         """Real reading: time goes by, and counts."""
@@ -71,16 +73,16 @@ class Stage:
         """Time in which nobody reads."""
         time.sleep(seconds)
 
-    def judge(self, *, less=JITTER, more=JITTER, true=None, virtual=False, reader="u1", resource="leaves"):
+    def judge(self, *, less=JITTER, more=JITTER, true=None, virtual=False, reader="u1", slug="leaves"):
         """The host has accepted the true seconds, but for ``less`` and ``more``, and no page has complained.
 
         Both are widened by the time between reading and not reading, unless time is virtual and nothing takes any.
         """
         assert [browser.complaints() for browser in self._browsers if browser.complaints()] == []
         expected = self.true if true is None else true
-        reported = self.site.seconds(reader, resource)
+        reported = self.site.seconds(reader, slug)
         between = 0.0 if virtual else sum(browser.between for browser in self._browsers)
-        self.figures.append(Figure(f"{self.name} {reader}/{resource}", expected, reported, between))
+        self.figures.append(Figure(f"{self.name} {reader}/{slug}", expected, reported, between))
         said = f"read {expected:.3f} s and at most {between:.3f} s more or less, reported {reported:.3f} s"
         assert expected - less - between <= reported <= expected + more + between, said
 

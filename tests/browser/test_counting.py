@@ -56,7 +56,7 @@ def test_back_from_the_cache(stage):
     page = browser.page(before="addEventListener('pageshow', (event) => { window.revived = event.persisted; })")
     page.visit(stage.article())
     stage.read(2)
-    page.click("#away")
+    page.follow("/plain")
     stage.pass_by(2)
     # No load event comes with a page that was never unloaded, but a navigation that says so.
     page.run("setTimeout(() => history.back())")
@@ -104,7 +104,7 @@ def test_two_windows_on_two_articles(stage):
     """11: two visible windows with two articles: each has the time in which it was used last."""
     left, right = two_windows(stage, "leaves", "volcanoes")
     stage.judge(true=left)
-    stage.judge(true=right, resource="volcanoes")
+    stage.judge(true=right, slug="volcanoes")
 
 
 @scene
@@ -141,7 +141,7 @@ def test_crash_of_the_window_that_counts(stage):
     stage.site.until_left(since=before)
     browser.quit()
     stage.judge(true=(opened - begun) + (ended - crashed), less=LEASE_SECONDS + TICK + JITTER)
-    stage.judge(true=crashed - opened, less=TICK + JITTER, resource="volcanoes")
+    stage.judge(true=crashed - opened, less=TICK + JITTER, slug="volcanoes")
 
 
 @scene

@@ -29,6 +29,8 @@ def test_read_and_close(firefox, tmp_path):
     """What was read until the tab closes arrives in Firefox too, in beats and a leave."""
     with Stage("firefox", PlainHost, tmp_path) as stage:
         context = firefox.call("browsingContext.create", {"type": "tab"})["context"]
+        login = {"context": context, "url": stage.site("/login/u1"), "wait": "complete"}
+        firefox.call("browsingContext.navigate", login)
         address = {"context": context, "url": stage.article(heartbeat=2), "wait": "complete"}
         opening = time.monotonic()
         firefox.call("browsingContext.navigate", address)

@@ -42,7 +42,7 @@ def test_next_article_of_a_single_page_app(stage):
     page.close()
     browser.quit()
     stage.judge(true=first)
-    stage.judge(true=stage.true - first, resource="volcanoes")
+    stage.judge(true=stage.true - first, slug="volcanoes")
 
 
 @scene_of_the_script
@@ -95,7 +95,7 @@ def test_pagehide_alone(stage):
     deaf = "addEventListener('visibilitychange', (event) => event.stopImmediatePropagation(), true);"
     page = stage.browser().page(stage.article(), before=deaf + "delete window.fetchLater")
     stage.read(2)
-    page.click("#away")
+    page.follow("/plain")
     stage.site.until_left()
     stage.judge()
 
@@ -108,7 +108,7 @@ def test_refused_for_good(stage):
     stage.site.until_heard(lambda heard: heard.status == 403)
     stage.read(2)
     page.run("readtime.touch()")
-    page.click("#away")
+    page.follow("/plain")
     assert len(stage.site.heard) == 1
     assert page.run("Object.keys(localStorage).length") == 0
 
@@ -117,7 +117,7 @@ def test_refused_for_good(stage):
 def test_redirect_is_no_acknowledgement(stage):
     """A redirect to a login page, with its 200, does not pass for an accepted signal; nor does a page of HTML."""
     page = stage.browser().page(stage.article(heartbeat=1))
-    stage.site.fault = ("302 Found", "", ("Location", "/plain"))
+    stage.site.fault = ("302 Found", "", ("Location", "/elsewhere"))
     stage.site.until_heard(lambda heard: heard.status == 302)
     stage.site.fault = ("200 OK", "<!doctype html>")
     stage.site.until_heard(lambda heard: heard.status == 200)
@@ -126,7 +126,7 @@ def test_redirect_is_no_acknowledgement(stage):
     page.close()
     stage.site.until_left(since=before)
     assert {heard.message["b"] for heard in stage.site.heard} == {0}
-    assert "/plain" not in [path for path, _ in stage.site.asked]
+    assert "/elsewhere" not in [path for path, _ in stage.site.asked]
 
 
 @scene_of_the_script
@@ -158,7 +158,7 @@ def test_depth(stage):
     stage.site.until_heard(lambda heard: heard.message.get("c") and heard.status == 204)
     assert stage.site.heard[-1].message["p"] > 0.9
     stage.read(1)
-    page.click("#away")
+    page.follow("/plain")
     stage.site.until_left()
     assert [heard.message.get("c") for heard in stage.site.heard] == [True, True, None]
 
@@ -196,5 +196,5 @@ def test_wrong_options_are_told(stage):
     assert page.run(tell.format("{ url: '/signals' }")) == "TypeError"
     assert page.run(tell.format("{ url: '/signals', ticket: 'x', article: '<' }")) == "SyntaxError"
     stage.pass_by(2)
-    page.click("#away")
+    page.follow("/plain")
     assert stage.site.heard == []
