@@ -36,10 +36,10 @@ def playing(request, tmp_path_factory):
     need(devtools.CHROMIUM, "chromium")
     figures = request.config.stash.setdefault(FIGURES, [])
 
-    def play(scene, host, home):
-        with Stage(scene.__name__.removeprefix("test_"), HOSTS[host], home) as stage:
+    def play(scene, name, host, home):
+        with Stage(scene.__name__.removeprefix("test_"), host, home) as stage:
             scene(stage)
-        figures.extend((host, figure) for figure in stage.figures)
+        figures.extend((name, figure) for figure in stage.figures)
 
     pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scene")
     selected = [
@@ -47,7 +47,11 @@ def playing(request, tmp_path_factory):
         for item in request.session.items
         if hasattr(getattr(item, "function", None), "scene")
     ]
-    played = {key: pool.submit(play, *key, tmp_path_factory.mktemp("browser")) for key in selected}
+    # Hosts are made here, because frameworks do not like to be set up in several threads.
+    played = {
+        (scene, name): pool.submit(play, scene, name, HOSTS[name](), tmp_path_factory.mktemp("browser"))
+        for scene, name in selected
+    }
     yield lambda scene, host: played[scene, host].result()
     pool.shutdown(cancel_futures=True)
 

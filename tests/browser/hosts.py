@@ -1,6 +1,7 @@
 """The hosts that the scenes play on.
 
-A host has a WSGI ``application``, the ``tracker`` behind it, and ``resources``: the resource id of each article's slug.
+A host has a WSGI ``application``, the ``tracker`` behind it with its ``clock``, and ``resources``: the resource id of
+each article's slug.
 Its ``/articles/<slug>`` shows an article, with the script, to who is logged in; there are ``/login/<reader>`` for the
 readers u1 and u2, and ``/logout``.
 """
@@ -13,6 +14,7 @@ from uuid import uuid4
 
 from caliper_readtime import Article, InMemoryStateStore, PageView, Reader, ReadTimeTracker
 from tests.browser import build
+from tests.browser.site import Clock
 
 ARTICLE = """<!doctype html><title>{resource}</title>
 <article style="height: 3000px">Leaves eat light.</article>
@@ -25,11 +27,11 @@ POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src '
 class PlainHost:
     """A host by hand, without framework: what the script's own tests need, and no more."""
 
-    def __init__(self, clock):
-        self.tracker = ReadTimeTracker(InMemoryStateStore(), clock=clock)
+    def __init__(self):
+        self.clock = Clock()
+        self.tracker = ReadTimeTracker(InMemoryStateStore(), clock=self.clock)
         self.resources = {"leaves": "leaves", "volcanoes": "volcanoes"}
         self.tickets = {}
-        self._clock = clock
 
     def application(self, environ, start_response):
         path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
@@ -59,7 +61,7 @@ class PlainHost:
         """A ticket for a reader and an article; random instead of signed."""
         ticket = uuid4().hex
         article = Article(resource, resource, f"https://app.example.org/{resource}")
-        self.tickets[ticket] = (Reader(reader, f"{reader}@example.org"), article, self._clock())
+        self.tickets[ticket] = (Reader(reader, f"{reader}@example.org"), article, self.clock())
         return ticket
 
     def _script(self, reader, resource, query):

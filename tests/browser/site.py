@@ -32,6 +32,19 @@ class Heard(NamedTuple):
     status: int
 
 
+class Clock:
+    """A host's clock.
+
+    Attributes:
+        ahead_seconds: how far it is ahead, for pages whose time is virtual.
+    """
+
+    ahead_seconds = 0.0
+
+    def __call__(self):
+        return datetime.now(UTC) + timedelta(seconds=self.ahead_seconds)
+
+
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
     request_queue_size = 64
@@ -59,25 +72,20 @@ class Site:
         heard: every signal so far.
         asked: every page asked for so far, as (path, why the browser says it asks).
         kinds: the content types of signals.
-        ahead_seconds: how far the host's clock is ahead, for pages whose time is virtual.
     """
 
-    def __init__(self, make_host):
-        self.host = make_host(self.now)
+    def __init__(self, host):
+        self.host = host
         self.fault = None
         self.heard = []
         self.asked = []
         self.kinds = set()
-        self.ahead_seconds = 0.0
         self._news = threading.Condition()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.set_app(self._front)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_port}"
-
-    def now(self):
-        return datetime.now(UTC) + timedelta(seconds=self.ahead_seconds)
 
     def __call__(self, path):
         return self.url + path

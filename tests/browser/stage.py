@@ -33,9 +33,9 @@ class Stage:
         figures: what was judged.
     """
 
-    def __init__(self, name, make_host, home):
+    def __init__(self, name, host, home):
         self.name = name
-        self.site = Site(make_host)
+        self.site = Site(host)
         self.home = home
         self.true = 0.0
         self.figures = []
@@ -83,6 +83,7 @@ class Stage:
         reported = self.site.seconds(reader, slug)
         between = 0.0 if virtual else sum(browser.between for browser in self._browsers)
         self.figures.append(Figure(f"{self.name} {reader}/{slug}", expected, reported, between))
+        between = min(between, TICK)  # on a machine so busy that it is more, a scene proves little
         said = f"read {expected:.3f} s and at most {between:.3f} s more or less, reported {reported:.3f} s"
         assert expected - less - between <= reported <= expected + more + between, said
 

@@ -27,16 +27,19 @@ def firefox(tmp_path):
 
 def test_read_and_close(firefox, tmp_path):
     """What was read until the tab closes arrives in Firefox too, in beats and a leave."""
-    with Stage("firefox", PlainHost, tmp_path) as stage:
+    with Stage("firefox", PlainHost(), tmp_path) as stage:
         context = firefox.call("browsingContext.create", {"type": "tab"})["context"]
         login = {"context": context, "url": stage.site("/login/u1"), "wait": "complete"}
         firefox.call("browsingContext.navigate", login)
         address = {"context": context, "url": stage.article(heartbeat=2), "wait": "complete"}
-        opening = time.monotonic()
+        begun = time.monotonic()
         firefox.call("browsingContext.navigate", address)
-        opening = time.monotonic() - opening
+        between = time.monotonic() - begun
         stage.read(3)
+        begun = time.monotonic()
         firefox.call("browsingContext.close", {"context": context})
         stage.site.until_left()
-        assert [heard.status for heard in stage.site.heard] == [204, 204]
-        stage.judge(more=opening + JITTER)
+        between += time.monotonic() - begun
+        assert {heard.status for heard in stage.site.heard} == {204}
+        assert len(stage.site.heard) >= 2
+        stage.judge(more=JITTER + between)
