@@ -12,6 +12,7 @@ import attrs
 
 from caliper_readtime import checks, config
 from caliper_readtime.caliper import key_of, reduced
+from caliper_readtime.clocks import StoreClock
 from caliper_readtime.courier import Courier
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.flushing import Flush
@@ -66,6 +67,7 @@ class ReadTimeTracker:
         self._courier = Courier(store, emitter, events, policy, clock, on_report=on_report)
         self._store = store
         self._policy = policy
+        self._clock = StoreClock(store) if clock is None else clock
         self._oneroster_url = None if events is None else events.oneroster_url
         self._sends = emitter is not None and policy.completion is Completion.SEND
         self._reporting = Reporting(self._courier, sends=self._sends)
@@ -117,6 +119,18 @@ class ReadTimeTracker:
         """Close what ``from_settings`` or ``from_env`` created; parts that were passed in are their owner's."""
         for part in self._created:
             part.close()
+
+    @property
+    def policy(self) -> ReadTimePolicy:
+        """The rules."""
+        return self._policy
+
+    def now(self) -> datetime:
+        """Return the time that decides, for ``opened_at``: the tracker's clock, or the store's own.
+
+        The store is asked at most once a minute; when it does not answer, its last word is carried on.
+        """
+        return self._clock()
 
     # Time comes in
 

@@ -1,0 +1,51 @@
+"""The views: signals, the script's files, health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.transaction import non_atomic_requests
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import get_conditional_response
+from django.utils.http import quote_etag
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+from caliper_readtime.web import script
+from caliper_readtime.web.django import current_host
+from caliper_readtime.web.signals import MAX_BODY
+
+if TYPE_CHECKING:
+    from caliper_readtime.web.host import Answer
+
+
+@csrf_exempt  # no cookie carries authority here, the ticket does
+@non_atomic_requests  # no heartbeat opens a transaction of a database that it does not use
+@require_POST
+def signals(request: HttpRequest) -> HttpResponse:
+    """Take a signal."""
+    # One byte more than is taken tells a longer body, which is not read.
+    return _response(current_host().receive(request.headers, request.read(MAX_BODY + 1), request.get_host()))
+
+
+@require_GET
+def script_file(request: HttpRequest, name: str) -> HttpResponse:
+    """Serve a file of the script."""
+    file = script.file(name)
+    headers = {"Cache-Control": script.CACHE_CONTROL, "ETag": quote_etag(file.version)}
+    response = HttpResponse(file.body, content_type="text/javascript", headers=headers)
+    return get_conditional_response(request, etag=headers["ETag"], response=response) or response
+
+
+@non_atomic_requests
+@require_GET
+def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django passes it
+    """Answer a probe."""
+    return _response(current_host().health())
+
+
+def _response(answer: Answer) -> HttpResponse:
+    response = HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+    if not answer.body:
+        del response["Content-Type"]
+    return response
