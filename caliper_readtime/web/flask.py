@@ -100,13 +100,13 @@ def current_host() -> Host:
 current_tracker: ReadTimeTracker = LocalProxy(lambda: current_host().tracker)  # type: ignore[assignment]
 
 
-def readtime_script(reader: Reader | str, article: Article, **options: Any) -> Markup:
+def readtime_script(reader: Reader | str, article: Article | None = None, **options: Any) -> Markup:
     """Return the script tag of an article page, for templates.
 
     Args:
         reader: whose page, or her sourced id.
-        article: what she reads.
-        options: ``nonce``, ``duration_seconds``, ``idle``, ``dwell``, ``depth``, ``selector``.
+        article: what she reads; or name its fields.
+        options: as for ``Host.script_tag``.
     """
     g.caliper_readtime_ticket = True
     urls = url_for(f"{NAME}.script_file", name="readtime.js"), url_for(f"{NAME}.signals")

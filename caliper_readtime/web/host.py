@@ -7,8 +7,11 @@ import logging
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import attrs
+
 from caliper_readtime.errors import ConfigurationError, InvalidInput, StoreError
 from caliper_readtime.logs import say
+from caliper_readtime.model import Article
 from caliper_readtime.web import script, signals
 from caliper_readtime.web.origins import foreign
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
@@ -18,7 +21,7 @@ from caliper_readtime.web.tickets import Tickets
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from caliper_readtime.model import Article, Reader
+    from caliper_readtime.model import Reader
     from caliper_readtime.tracker import ReadTimeTracker
     from caliper_readtime.web.origins import Headers
     from caliper_readtime.web.tickets import Signer
@@ -43,6 +46,9 @@ class Answer(NamedTuple):
     headers: tuple[tuple[str, str], ...]
 
 
+#: The script's options, by the names that templates use.
+_OPTIONS: Final = {"idle": "idle", "dwell": "dwell", "depth": "depth", "selector": "article"}
+_FIELDS: Final = tuple(attribute.name for attribute in attrs.fields(Article))
 _ACCEPTED: Final = Answer(204, b"", (("Cache-Control", "no-store"),))
 
 
@@ -152,29 +158,34 @@ class Host:
         self,
         urls: tuple[str, str],
         reader: Reader | str,
-        article: Article,
+        article: Article | None = None,
         *,
         nonce: str | None = None,
         duration_seconds: float | None = None,
-        **options: Any,
+        **named: Any,
     ) -> str:
         """Return the HTML that counts a page, with a ticket for its reader and article.
 
         Args:
             urls: of ``readtime.js``, and of where signals go.
             reader: whose page, or her sourced id.
-            article: what she reads.
+            article: what she reads; or name its fields: ``resource_id``, ``title``, ``url``, ``course``, ``subject``.
             nonce: of the page's content security policy, where it has one.
             duration_seconds: how long the article is, so that how far she is can complete it.
-            options: more of the script's options: ``idle``, ``dwell``, ``depth``, ``article`` (a selector, as
-                ``selector``).
+            named: the article's fields, and more of the script's options: ``idle``, ``dwell``, ``depth``, and its
+                ``article`` as ``selector``.
 
         Raises:
             InvalidInput: a value is not acceptable.
         """
+        options = {_OPTIONS[name]: named.pop(name) for name in _OPTIONS if name in named}
+        for name in named:
+            if article is not None or name not in _FIELDS:
+                raise InvalidInput(name, f"is no option; there are: nonce, duration_seconds, {', '.join(_OPTIONS)}")
+        what = Article(**{"resource_id": None, "title": None, "url": None, **named}) if article is None else article
         src, url = urls
         try:
-            ticket = self.tickets.issue(reader, article, duration_seconds=duration_seconds)
+            ticket = self.tickets.issue(reader, what, duration_seconds=duration_seconds)
             heartbeat = self.tracker.policy.heartbeat_seconds
         except StoreError as error:  # only a tracker that could not be built yet; the page is shown all the same
             say(logging.ERROR, "a page is not counted: the store does not answer", error=error)
@@ -182,15 +193,5 @@ class Host:
         return script.tag(
             f"{src}?v={script.file('readtime.js').version}",
             nonce,
-            {"url": url, "ticket": ticket, "heartbeat": f"{heartbeat:g}", **_options(options)},
+            {"url": url, "ticket": ticket, "heartbeat": f"{heartbeat:g}", **options},
         )
-
-
-_OPTIONS: Final = {"idle": "idle", "dwell": "dwell", "depth": "depth", "selector": "article"}
-
-
-def _options(given: dict[str, Any]) -> dict[str, Any]:
-    for name in given:
-        if name not in _OPTIONS:
-            raise InvalidInput(name, f"is no option; there are: nonce, duration_seconds, {', '.join(_OPTIONS)}")
-    return {_OPTIONS[name]: value for name, value in given.items()}

@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 MARK: Final = "_caliper_readtime_ticket"
 
 
-def readtime_script(context: Mapping[str, Any], reader: Reader | str, article: Article, **options: Any) -> SafeString:
+def readtime_script(
+    context: Mapping[str, Any], reader: Reader | str, article: Article | None = None, **options: Any
+) -> SafeString:
     """Return the script tag of an article page.
 
     Args:
         context: the template's; its ``request`` brings the nonce of the content security policy.
         reader: whose page, or her sourced id.
-        article: what she reads.
-        options: ``nonce``, ``duration_seconds``, ``idle``, ``dwell``, ``depth``, ``selector``.
+        article: what she reads; or name its fields.
+        options: as for ``Host.script_tag``.
     """
     request = context.get("request")
     if request is not None:

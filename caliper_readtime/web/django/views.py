@@ -45,7 +45,4 @@ def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django passe
 
 
 def _response(answer: Answer) -> HttpResponse:
-    response = HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
-    if not answer.body:
-        del response["Content-Type"]
-    return response
+    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
