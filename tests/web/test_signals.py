@@ -43,7 +43,7 @@ def test_totals_heal(site):
 
 
 def test_the_opening_counts_from_the_ticket(site):
-    """The first signal may bring all that was read since the page was rendered, and no more than that and the leeway."""
+    """The first signal may bring all that was read since the page was rendered, and the leeway, but no more."""
     ticket = site.ticket()
     site.clock.advance(100)
     site.say(ticket, 1000)

@@ -45,4 +45,7 @@ def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django passe
 
 
 def _response(answer: Answer) -> HttpResponse:
-    return HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+    response = HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+    # Refusals are counted and logged already: Django must not log, or mail, each one of a flood or of an outage.
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
+    return response
