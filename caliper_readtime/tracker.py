@@ -23,7 +23,7 @@ from caliper_readtime.reporting import Reporting
 from caliper_readtime.results import Accumulation, FlushReport, Outcome, Report, SweepReport
 from caliper_readtime.sweeping import Sweep
 from caliper_readtime.transitions import Caller, Counted, Defer, Signal, Unpark
-from caliper_readtime.units import to_datetime, to_epoch_ms, to_ms, to_seconds
+from caliper_readtime.units import to_epoch_ms, to_ms, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -384,19 +384,6 @@ class ReadTimeTracker:
     def events(self) -> TimeSpentEvents | None:
         """What builds events."""
         return self._courier.events
-
-    @property
-    def policy(self) -> ReadTimePolicy:
-        """The rules."""
-        return self._policy
-
-    def now(self) -> datetime:
-        """Return the time that decides: the given clock's, or else the store's.
-
-        Raises:
-            StoreUnavailable: the store could not be reached.
-        """
-        return to_datetime(self._courier.moment())
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""

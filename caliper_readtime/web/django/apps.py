@@ -33,9 +33,10 @@ class ReadTimeConfig(AppConfig):
     def ready(self) -> None:
         """Register the checks. Nothing is built or connected before a page or a signal needs it."""
         # It needs the registry, which is not ready when this module is loaded.
-        from caliper_readtime.web.django.checks import check  # noqa: PLC0415
+        from caliper_readtime.web.django.checks import check, check_installation  # noqa: PLC0415
 
         register(check, "caliper_readtime")
+        register(check_installation, "caliper_readtime", deploy=True)
         setting_changed.connect(self._changed, dispatch_uid="caliper_readtime")
 
     @cached_property
