@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 from flask import Flask
 
-from caliper_readtime import InMemoryStateStore, ReadTimePolicy, ReadTimeTracker, SqliteStateStore, StoreUnavailable
+from caliper_readtime import InMemoryStateStore, ReadTimeTracker, SqliteStateStore, StoreUnavailable
 from caliper_readtime import doctor as doctor_package
 from caliper_readtime.web import flask as flask_adapter
 from caliper_readtime.web.flask_command import readtime
@@ -175,11 +175,12 @@ def test_a_store_that_cannot_be_opened_is_a_warning():
 def test_doctors_findings_are_checks_of_a_deployment(tmp_path):
     """``check --deploy`` says what ``doctor`` says, with its hints; ``check`` asks nobody."""
     with django_site() as site:
-        site.host.tracker = ReadTimeTracker(SqliteStateStore(tmp_path / "readtime.db"), policy=ReadTimePolicy())
+        store = SqliteStateStore(tmp_path / "readtime.db")
+        site.host.tracker = ReadTimeTracker(store)
         assert found() == {}
         messages = found(deploy=True)
-        site.host.tracker.close()
         findings = {finding.id: finding for finding in doctor_package.examine(site.host.tracker)}
+        store.close()
     message = messages["caliper_readtime.W010"]
     assert message.hint == findings["emitter.none"].hint
     assert findings["emitter.none"].text in message.msg

@@ -203,8 +203,9 @@ class Move:
         self.written = JsonLinesEmitter(self.logs[1])
         self.cache = {}
         old = old_flow.OldFlow(self.cache, self.send, TIMES, self.clock)
-        new = ReadTimeTracker(SqliteStateStore(folder / "new.db"), self.emitter, TIMES, clock=self.clock)
-        shadow = ReadTimeTracker(SqliteStateStore(folder / "shadow.db"), self.written, TIMES, clock=self.clock)
+        self.stores = [SqliteStateStore(folder / f"{name}.db") for name in ("new", "shadow")]
+        new = ReadTimeTracker(self.stores[0], self.emitter, TIMES, clock=self.clock)
+        shadow = ReadTimeTracker(self.stores[1], self.written, TIMES, clock=self.clock)
         self.migration = example.Migration(old, new, shadow)
         self.client = example.create_app(self.migration, READERS, ARTICLES).test_client()
         self.read = dict.fromkeys(READERS, 0.0)
@@ -229,7 +230,7 @@ class Move:
         return {name: self.endpoint.seconds(TIMES.actor_id(name), TIMES.activity_id("owls")) for name in READERS}
 
     def close(self):
-        for part in (self.emitter, self.kept, self.written, self.migration.new._store, self.migration.shadow._store):
+        for part in (self.emitter, self.kept, self.written, *self.stores):
             part.close()
 
 
