@@ -127,7 +127,7 @@ def _blueprint() -> Blueprint:
     @blueprint.post("/signals")
     def signals() -> Response:
         # One byte more than is taken tells a longer body, which is not read.
-        return _response(current_host().receive(request.headers, request.stream.read(MAX_BODY + 1), request.host))
+        return _response(current_host().receive(request.headers, request.stream.read(MAX_BODY + 1)))
 
     @blueprint.get("/<any('readtime.js', 'readtime.mjs'):name>")
     def script_file(name: str) -> Any:

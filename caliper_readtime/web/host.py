@@ -85,7 +85,6 @@ class Host:
         self.refusals = Refusals(on_refusal)
         self.tickets = Tickets(
             signer,
-            lambda: self.tracker.now(),  # noqa: PLW0108 - the tracker of then
             ticket_seconds=self.settings.ticket_seconds,
             grace_seconds=self.settings.ticket_grace_seconds,
         )
@@ -106,26 +105,25 @@ class Host:
     def tracker(self, tracker: ReadTimeTracker) -> None:
         self._tracker = tracker
 
-    def receive(self, headers: Headers, body: bytes, host: str) -> Answer:
+    def receive(self, headers: Headers, body: bytes) -> Answer:
         """Take a signal.
 
         Args:
-            headers: the request's.
+            headers: the request's; its ``Host`` is this host as the browser sees it.
             body: the request's; of a long one no more than ``signals.MAX_BODY + 1`` bytes need be read.
-            host: this host as the browser sees it, with its port where it has one.
 
         Returns:
             204; 200 with a fresh ticket; 400, 403, 413 or 503 with the reason.
         """
         try:
-            fresh = self._take(headers, body, host)
+            fresh = self._take(headers, body)
         except Refused as refused:
             self.refusals.count(refused)
             return _answer(refused.reason.status, {"error": refused.reason.value})
         return _ACCEPTED if fresh is None else _answer(200, {"k": fresh})
 
-    def _take(self, headers: Headers, body: bytes, host: str) -> str | None:
-        if foreign(headers, host, self.settings.trusted_origins):
+    def _take(self, headers: Headers, body: bytes) -> str | None:
+        if foreign(headers, self.settings.trusted_origins):
             raise Refused(Refusal.FOREIGN_ORIGIN)
         kind = (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
         if kind not in signals.CONTENT_TYPES:
@@ -133,11 +131,13 @@ class Host:
         signal = signals.parse(body)
         refused: Refused
         try:
-            ticket = self.tickets.verify(signal.ticket)
+            tracker = self.tracker
+            now = tracker.now()
+            ticket = self.tickets.verify(signal.ticket, now)
             defer = self.settings.leave is Leave.DEFER
-            signals.take(self.tracker, ticket, signal, self.settings.reader, defer=defer)
+            signals.take(tracker, ticket, signal, self.settings.reader, now=now, defer=defer)
             # Nobody reads the answer to a leave.
-            return None if signal.leaving else self.tickets.renew(ticket)
+            return None if signal.leaving else self.tickets.renew(ticket, now)
         except StoreError as error:
             refused = Refused(Refusal.STORE_UNAVAILABLE, str(error))
         except (ConfigurationError, InvalidInput) as error:
@@ -185,7 +185,7 @@ class Host:
         what = Article(**{"resource_id": None, "title": None, "url": None, **named}) if article is None else article
         src, url = urls
         try:
-            ticket = self.tickets.issue(reader, what, duration_seconds=duration_seconds)
+            ticket = self.tickets.issue(reader, what, self.tracker.now(), duration_seconds=duration_seconds)
             heartbeat = self.tracker.policy.heartbeat_seconds
         except StoreError as error:  # only a tracker that could not be built yet; the page is shown all the same
             say(logging.ERROR, "a page is not counted: the store does not answer", error=error)

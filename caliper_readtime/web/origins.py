@@ -16,28 +16,27 @@ class Headers(Protocol):
         """Return a field's value, or None."""
 
 
-def foreign(headers: Headers, host: str, trusted: Collection[str] = ()) -> bool:
+def foreign(headers: Headers, trusted: Collection[str] = ()) -> bool:
     """Return whether the browser says that another origin's page has sent this.
 
     No cookie carries authority here, the ticket does; this only keeps pages elsewhere from using stolen tickets.
 
     Args:
-        headers: the request's.
-        host: this host as the browser sees it, with its port where it has one.
+        headers: the request's; its ``Host`` is this host as the browser sees it.
         trusted: other origins whose pages may send signals: ``https://reader.example.org``, ``https://*.example.org``.
     """
-    origin = headers.get("Origin")
     site = headers.get("Sec-Fetch-Site")
     # It goes first: with "Referrer-Policy: no-referrer" a browser says "Origin: null" for the host's own pages.
     if site == "same-origin":
         return False
+    origin = headers.get("Origin")
     if origin is None:
         # An old browser on a page of the same origin, or no browser at all.
         return site is not None
     if _trusted(origin, trusted):
         return False
     # The scheme may be another one behind a proxy that ends TLS; "null" has no host.
-    return site is not None or _netloc(origin) != host.lower()
+    return site is not None or _netloc(origin) != (headers.get("Host") or "").lower()
 
 
 def _netloc(origin: str) -> str | None:

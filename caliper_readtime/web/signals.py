@@ -17,13 +17,16 @@ import attrs
 from cattrs import BaseValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, override
 
+from caliper_readtime import checks
 from caliper_readtime.errors import ConfigurationError, EmitError, InvalidInput, MissingField, StoreError
 from caliper_readtime.model import PageView, Reader
 from caliper_readtime.policy import Completion
+from caliper_readtime.units import MAX_SECONDS
 from caliper_readtime.web.refusals import Refusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from caliper_readtime.results import Accumulation
     from caliper_readtime.tracker import ReadTimeTracker
@@ -31,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Longest message, in bytes; an honest one has a few hundred.
 MAX_BODY: Final = 4096
+#: Largest total, in milliseconds: what a tracker takes.
+MAX_TOTAL_MS: Final = round(MAX_SECONDS * 1000)
 #: The version that the script speaks.
 VERSION: Final = 1
 #: What the script may call its message; the first is what beacons send.
@@ -59,17 +64,13 @@ class PageSignal:
     completed: bool = False
     leaving: bool = False
 
-    def view(self, most_ms: int | None = None) -> PageView:
-        """Return the page view; its total at most ``most_ms``.
-
-        Raises:
-            InvalidInput: the id or a number is not acceptable.
-        """
-        total = self.total_ms if most_ms is None else min(self.total_ms, most_ms)
-        return PageView(self.view_id, total / 1000, self.acknowledged_ms / 1000)
+    def view(self, most_ms: int = MAX_TOTAL_MS) -> PageView:
+        """Return the page view, its total at most ``most_ms``."""
+        return PageView(self.view_id, min(self.total_ms, most_ms) / 1000, self.acknowledged_ms / 1000)
 
 
-_KEYS: Final = {
+#: A signal's fields and what the message calls them.
+KEYS: Final = {
     "ticket": "k",
     "view_id": "v",
     "total_ms": "t",
@@ -94,7 +95,7 @@ def _converter() -> Converter:
     for kind in (str, int, bool):
         converter.register_structure_hook(kind, _exactly(kind))
     converter.register_structure_hook(float | None, _exactly(int, float))
-    names: Any = {field: override(rename=key) for field, key in _KEYS.items()}
+    names: Any = {field: override(rename=key) for field, key in KEYS.items()}
     converter.register_structure_hook(PageSignal, make_dict_structure_fn(PageSignal, converter, **names))
     return converter
 
@@ -133,9 +134,13 @@ def parse(body: bytes) -> PageSignal:
         raise Refused(Refusal.UNKNOWN_VERSION, f"version {version}" if type(version) is int else "no version")
     try:
         signal = _CONVERTER.structure(said, PageSignal)
-        signal.view()
-        good = signal.position is None or 0 <= signal.position <= 1
-    except (BaseValidationError, InvalidInput, KeyError, TypeError, OverflowError):
+        checks.text(signal.view_id, "v", checks.MAX_SIGNAL_ID)
+        good = (
+            0 <= signal.total_ms <= MAX_TOTAL_MS
+            and 0 <= signal.acknowledged_ms <= MAX_TOTAL_MS
+            and (signal.position is None or 0 <= signal.position <= 1)
+        )
+    except (BaseValidationError, InvalidInput, KeyError, TypeError):
         good = False
     if not good:
         raise Refused(Refusal.MALFORMED)
@@ -148,6 +153,7 @@ def take(
     signal: PageSignal,
     reader: Callable[[str], Reader | None] | None = None,
     *,
+    now: datetime,
     defer: bool = False,
 ) -> Accumulation:
     """Count a signal under its verified ticket, and report where it completes or leaves the article.
@@ -159,13 +165,14 @@ def take(
         ticket: what the signal's ticket says.
         signal: what the script says.
         reader: asked once for each reader and article, for the e-mail address.
+        now: the time that decides, ``tracker.now()``.
         defer: leave what a page that is left has unreported to the sweeper.
 
     Raises:
         Refused: UNKNOWN_READER, HOST_FAILED or MALFORMED.
         StoreError: the time was not taken; the script keeps it and comes back.
     """
-    counted = _observe(tracker, ticket, signal, reader)
+    counted = _observe(tracker, ticket, signal, reader, now)
     ids = ticket.reader_sourced_id, ticket.article.resource_id
     # What is finalized already needs no second stamp: replays of a completion are plain heartbeats.
     if signal.completed and counted.report is None and counted.state.finalized_at is None:
@@ -188,10 +195,10 @@ def _observe(
     ticket: Ticket,
     signal: PageSignal,
     lookup: Callable[[str], Reader | None] | None,
+    now: datetime,
 ) -> Accumulation:
     # A ticket that has run out still brings what was read before it did: its late replay must not bring more.
-    late = tracker.now() > ticket.expires_at
-    view = signal.view(ticket.lifetime_ms if late else None)
+    view = signal.view(ticket.lifetime_ms) if now > ticket.expires_at else signal.view()
     duration = ticket.duration_seconds
     position = None if duration is None or signal.position is None else signal.position * duration
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import Any, Final, Protocol
 
 import attrs
 
@@ -18,9 +18,6 @@ from caliper_readtime.errors import ConfigurationError, InvalidInput
 from caliper_readtime.model import Article, Course, Reader
 from caliper_readtime.units import MAX_SECONDS, to_datetime, to_epoch_ms, to_ms
 from caliper_readtime.web.refusals import Refusal, Refused
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 #: How long a page can be read before its ticket runs out; a page that is read gets a fresh one at half of it.
 TICKET_SECONDS: Final = 12 * 3600.0
@@ -135,7 +132,6 @@ class Tickets:
 
     Args:
         signer: holds the secrets.
-        clock: the time that decides, ``ReadTimeTracker.now``.
         ticket_seconds: how long a ticket is good for; a page that is read is given fresh ones.
         grace_seconds: for how long after that a late replay is taken, with what was read before.
 
@@ -146,13 +142,11 @@ class Tickets:
     def __init__(
         self,
         signer: Signer,
-        clock: Callable[[], datetime],
         *,
         ticket_seconds: float = TICKET_SECONDS,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._signer = signer
-        self._clock = clock
         self._lifetime = _span("ticket_seconds", ticket_seconds)
         self._grace = _span("grace_seconds", grace_seconds)
         if not self._lifetime:
@@ -160,12 +154,15 @@ class Tickets:
         # Of good tickets only, so that forged ones displace nothing.
         self._opened = lru_cache(CACHED)(self._open)
 
-    def issue(self, reader: Reader | str, article: Article, *, duration_seconds: float | None = None) -> str:
+    def issue(
+        self, reader: Reader | str, article: Article, now: datetime, *, duration_seconds: float | None = None
+    ) -> str:
         """Return a ticket for a page that is being rendered. Nothing is stored.
 
         Args:
             reader: whose page, or her sourced id.
             article: what she reads.
+            now: the time that decides, ``ReadTimeTracker.now()``.
             duration_seconds: how long the article is, so that how far she is can complete it.
 
         Raises:
@@ -176,11 +173,14 @@ class Tickets:
             raise InvalidInput("article", f"must be an Article, not {type(article).__name__}")
         if duration_seconds is not None:
             to_ms(duration_seconds, "duration_seconds")
-        now = self._clock()
         return self._sign(Ticket(sourced_id, article, now, now + self._lifetime, duration_seconds))
 
-    def verify(self, text: str) -> Ticket:
+    def verify(self, text: str, now: datetime) -> Ticket:
         """Return what a ticket says.
+
+        Args:
+            text: the ticket.
+            now: the time that decides, ``ReadTimeTracker.now()``.
 
         Raises:
             Refused: TICKET_FORGED, or TICKET_EXPIRED: longer ago than the grace period.
@@ -194,13 +194,12 @@ class Tickets:
                 ticket = None
         if ticket is None:
             raise Refused(Refusal.TICKET_FORGED)
-        if self._clock() > ticket.expires_at + self._grace:
+        if now > ticket.expires_at + self._grace:
             raise Refused(Refusal.TICKET_EXPIRED)
         return ticket
 
-    def renew(self, ticket: Ticket) -> str | None:
+    def renew(self, ticket: Ticket, now: datetime) -> str | None:
         """Return a fresh ticket for the same opening, where half of this one's time is gone and it is still good."""
-        now = self._clock()
         if not ticket.expires_at - self._lifetime / 2 < now <= ticket.expires_at:
             return None
         return self._sign(attrs.evolve(ticket, expires_at=now + self._lifetime))

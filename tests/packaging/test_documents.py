@@ -91,6 +91,17 @@ def test_errors_page_is_complete():
     assert {name for name in errors.__all__ if f"| `{name}`" in text} == set(errors.__all__) - abstract
 
 
+def test_signals_page_is_complete():
+    """The signals page lists exactly the reasons that there are, with their statuses, and the keys of a message."""
+    from caliper_readtime.web.refusals import Refusal  # noqa: PLC0415
+    from caliper_readtime.web.signals import KEYS  # noqa: PLC0415
+
+    text = (ROOT / "docs" / "reference" / "signals.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", text, re.MULTILINE))
+    assert listed == {reason.value: str(reason.status) for reason in Refusal}
+    assert set(re.findall(r"^\| `(\w)` \|", text, re.MULTILINE)) == {"s", *KEYS.values()}
+
+
 def test_excerpts_are_the_examples():
     """What a how-to page shows of an example stands there, line for line."""
     sources = [path for path in (ROOT / "docs" / "examples").rglob("*") if path.suffix in (".py", ".html", ".jinja")]

@@ -47,7 +47,7 @@ class Site:
 
     def ticket(self, reader="anna", what=OWLS, **more):
         """A ticket of a page that is rendered now."""
-        return self.host.tickets.issue(reader, what, **more)
+        return self.host.tickets.issue(reader, what, self.clock(), **more)
 
     def post(self, body, *, content_type="text/plain;charset=UTF-8", **headers):
         """Send bytes; header names with underscores."""

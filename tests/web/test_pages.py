@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from html import unescape
 
 import pytest
@@ -25,8 +29,8 @@ from caliper_readtime.web.flask import current_tracker
 from caliper_readtime.web.host import Host
 from caliper_readtime.web.settings import Leave, WebSettings
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS, ItsdangerousSigner
-from tests.scenes import ANNA
-from tests.web.sites import HOST, OWLS, SECRETS, django_site, flask_site
+from tests.scenes import ANNA, START
+from tests.web.sites import HOST, OWLS, ROOT, SECRETS, django_site, flask_site
 
 TAG = re.compile(r"<script defer( [a-z-]+=\"[^\"<>]*\")*></script>")
 
@@ -63,14 +67,14 @@ def test_the_tags_options(make_site):
     assert found["nonce"] == "n0"
     names = ("heartbeat", "idle", "dwell", "depth", "article")
     assert [found[f"data-{name}"] for name in names] == ["7.5", "300", "20", "0.95", "#text > p"]
-    assert site.host.tickets.verify(found["data-ticket"]).duration_seconds == 60
+    assert site.host.tickets.verify(found["data-ticket"], START).duration_seconds == 60
 
 
 def test_the_tag_takes_the_articles_fields(site):
     """Templates name an article's fields, or pass one."""
     fields = {"resource_id": "owls", "title": "Owls", "url": "https://a.example.org/owls", "subject": "Science"}
     written = site.host.script_tag(("/a", "/b"), ANNA, **fields, depth=1)
-    ticket = site.host.tickets.verify(attributes(written)["data-ticket"])
+    ticket = site.host.tickets.verify(attributes(written)["data-ticket"], START)
     assert (ticket.reader_sourced_id, ticket.article) == ("anna", Article(**fields))
 
 
@@ -225,7 +229,7 @@ def test_django_pages_with_a_ticket_are_private(django, page):
     assert answer.cache_control.private
     found = attributes(answer.text)
     assert found["data-url"] == "/readtime/signals"
-    ticket = django.host.tickets.verify(found["data-ticket"])
+    ticket = django.host.tickets.verify(found["data-ticket"], START)
     assert (ticket.reader_sourced_id, ticket.article.resource_id) == ("u1", "nice_x1")
     assert not django.get("/").cache_control.private
 
@@ -397,3 +401,33 @@ def test_the_tag_is_safe_html():
         flask_adapter.init_app(app, tracker=site.tracker)
         with app.test_request_context():
             assert isinstance(flask_adapter.readtime_script("anna", OWLS), Markup)
+
+
+def test_the_core_knows_no_framework():
+    """Parsing, tickets and the host load no web framework, and itsdangerous only when it signs."""
+    code = (
+        "import sys, caliper_readtime.web.host, caliper_readtime.web.tickets, caliper_readtime.web.signals;"
+        "print(sorted({'flask','werkzeug','django','jinja2','starlette','itsdangerous','redis'} & set(sys.modules)))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert ran.stdout == "[]\n"
+
+
+def test_the_tracker_is_built_once():
+    """However many first requests come at once."""
+    together, made = threading.Barrier(8), []
+
+    def make():
+        made.append(ReadTimeTracker(InMemoryStateStore()))
+        return made[-1]
+
+    host = Host(make, ItsdangerousSigner(SECRETS))
+
+    def first():
+        together.wait()
+        return host.tracker
+
+    with ThreadPoolExecutor(8) as pool:
+        found = {pool.submit(first) for _ in range(8)}
+    assert {future.result() for future in found} == set(made)
+    assert len(made) == 1

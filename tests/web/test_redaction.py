@@ -93,8 +93,8 @@ def test_errors_chain_nothing(make_site, body):
     site = make_site()
     for call in (
         lambda: parse(body),
-        lambda: site.host.tickets.verify(BODY),
-        lambda: site.host.tickets.verify("é" + BODY),
+        lambda: site.host.tickets.verify(BODY, site.clock()),
+        lambda: site.host.tickets.verify("é" + BODY, site.clock()),
     ):
         with pytest.raises(Refused) as caught:
             call()

@@ -9,8 +9,9 @@ import pytest
 
 from caliper_readtime import InMemoryStateStore, StoreUnavailable
 from caliper_readtime.stores.codec import dump_ledger, dump_views
+from caliper_readtime.units import MAX_SECONDS
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
-from caliper_readtime.web.signals import MAX_BODY, VERSION, parse
+from caliper_readtime.web.signals import MAX_BODY, MAX_TOTAL_MS, VERSION, parse
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS
 from tests.web.sites import HOST
 
@@ -160,6 +161,15 @@ def test_a_message_of_exactly_the_limit():
     with pytest.raises(Refused) as caught:
         parse(body.ljust(MAX_BODY + 1))
     assert caught.value.reason is Refusal.TOO_LARGE
+
+
+@pytest.mark.parametrize("key", ["t", "b"])
+def test_a_total_of_exactly_the_limit(key):
+    """To the millisecond: what a tracker takes is taken, one more is not."""
+    assert parse(message(**{key: MAX_TOTAL_MS}).encode()).view().active_seconds <= MAX_SECONDS
+    with pytest.raises(Refused) as caught:
+        parse(message(**{key: MAX_TOTAL_MS + 1}).encode())
+    assert caught.value.reason is Refusal.MALFORMED
 
 
 @pytest.mark.parametrize("kind", ["", "text/html", "application/x-www-form-urlencoded", "multipart/form-data", "text"])

@@ -9,6 +9,7 @@ import pytest
 
 from caliper_readtime import EmitterUnavailable, EventRejected, InMemoryStateStore, ReadTimePolicy, StoreUnavailable
 from caliper_readtime.web.host import RETRY_AFTER_SECONDS
+from tests.backends import STORES
 from tests.scenes import BEN
 from tests.web.sites import OWLS, READERS
 
@@ -205,3 +206,20 @@ def test_the_newest_page_tells_the_title(site):
     corrected = attrs.evolve(OWLS, title="Owls, corrected")
     site.read(site.ticket(what=corrected), 10, view="view-2", l=True)
     assert [event["object"]["activity"]["name"] for event in site.emitter.events] == ["Owls, corrected"]
+
+
+@pytest.mark.parametrize("name", STORES)
+def test_every_store(make_site, tmp_path, name):
+    """A page's life (open, read, leave, come back, complete) over each kind of store."""
+    store = STORES[name](tmp_path)
+    site = make_site(store=store)
+    ticket = site.ticket()
+    for total in (10, 20, 30):
+        site.clock.advance(10)
+        assert site.say(ticket, total, l=total == 30).status_code == 204
+    site.clock.advance(60)
+    back = site.ticket()
+    assert site.read(back, 15, view="view-2", c=True).status_code == 204
+    assert (site.seconds(), site.emitter.seconds("anna", "owls")) == (45, 45)
+    assert site.tracker.state("anna", "owls").finalized_at is not None
+    store.close()

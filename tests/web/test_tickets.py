@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 import json
+from datetime import timedelta
 from hashlib import sha256
 
 import attrs
@@ -12,7 +13,6 @@ import pytest
 from itsdangerous import URLSafeSerializer
 
 from caliper_readtime import Article, ConfigurationError, Course, InvalidInput, Subject
-from caliper_readtime.testing import ManualClock
 from caliper_readtime.web import tickets as module
 from caliper_readtime.web.refusals import Refusal, Refused
 from caliper_readtime.web.signals import MAX_BODY
@@ -47,21 +47,15 @@ def make_signer(request):
 
 
 @pytest.fixture
-def clock():
-    """A clock in the test's hands."""
-    return ManualClock(START)
-
-
-@pytest.fixture
-def tickets(make_signer, clock):
+def tickets(make_signer):
     """Tickets of one secret."""
-    return Tickets(make_signer([NEW]), clock)
+    return Tickets(make_signer([NEW]))
 
 
 def refused(tickets, text):
     """The reason for which a ticket is not taken."""
     with pytest.raises(Refused) as caught:
-        tickets.verify(text)
+        tickets.verify(text, START)
     return caught.value.reason
 
 
@@ -76,17 +70,17 @@ def altered(text):
 
 @pytest.mark.parametrize("duration", [None, 300.5])
 @pytest.mark.parametrize("what", [OWLS, FULL])
-def test_a_ticket_says_what_it_was_issued_for(tickets, clock, what, duration):
+def test_a_ticket_says_what_it_was_issued_for(tickets, what, duration):
     """Reader, article with everything in it, opening, expiry and length come back as they were."""
-    ticket = tickets.verify(tickets.issue(ANNA, what, duration_seconds=duration))
+    ticket = tickets.verify(tickets.issue(ANNA, what, START, duration_seconds=duration), START)
     assert (ticket.reader_sourced_id, ticket.article, ticket.duration_seconds) == ("anna", what, duration)
-    assert ticket.opened_at == clock()
+    assert ticket.opened_at == START
     assert (ticket.expires_at - ticket.opened_at).total_seconds() == TICKET_SECONDS
 
 
-def test_a_ticket_holds_no_address(make_signer, clock):
+def test_a_ticket_holds_no_address(make_signer):
     """Readable as it is, a ticket shows no e-mail address and no secret."""
-    text = Tickets(make_signer([NEW]), clock).issue(ANNA, OWLS)
+    text = Tickets(make_signer([NEW])).issue(ANNA, OWLS, START)
     payload = text.lstrip(".").partition(".")[0].partition(":")[0]
     shown = base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)) + text.encode()
     assert b"example.org" not in shown or b"anna@" not in shown
@@ -96,7 +90,7 @@ def test_a_ticket_holds_no_address(make_signer, clock):
 
 def test_a_ticket_is_url_safe_ascii(tickets):
     """It fits into an attribute and a message as it is."""
-    text = tickets.issue(ANNA, FULL)
+    text = tickets.issue(ANNA, FULL, START)
     assert set(text) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:")
 
 
@@ -108,7 +102,7 @@ def test_a_ticket_is_url_safe_ascii(tickets):
 def test_bad_values_are_refused(tickets, reader, what, more):
     """A ticket is issued for a reader, an article and a length, or not at all."""
     with pytest.raises(InvalidInput):
-        tickets.issue(reader, what, **more)
+        tickets.issue(reader, what, START, **more)
 
 
 def test_a_ticket_fits_into_a_message(tickets):
@@ -117,9 +111,9 @@ def test_a_ticket_fits_into_a_message(tickets):
     long = base64.urlsafe_b64encode(noise).decode()
     words = "".join(chr(0x4E00 + high * 64 + low % 64) for high, low in zip(noise[::2], noise[1::2], strict=True))
     with pytest.raises(InvalidInput) as caught:
-        tickets.issue(ANNA, Article("x", words[:1000], f"https://a.example.org/{long[:2000]}"))
+        tickets.issue(ANNA, Article("x", words[:1000], f"https://a.example.org/{long[:2000]}"), START)
     assert caught.value.field == "article"
-    text = tickets.issue(ANNA, Article("x", long[:1000], f"https://a.example.org/{long[2000:2900]}"))
+    text = tickets.issue(ANNA, Article("x", long[:1000], f"https://a.example.org/{long[2000:2900]}"), START)
     assert 2000 < len(text) <= MAX_TICKET
     rest = json.dumps({"s": 1, "k": "", "v": "v" * 64, "t": 10**12, "b": 10**12, "p": 0.999, "c": True, "l": True})
     assert MAX_TICKET + len(rest) <= MAX_BODY
@@ -130,8 +124,8 @@ def test_a_ticket_fits_into_a_message(tickets):
 
 def test_forged_tickets(tickets):
     """A ticket with a character changed, a part cut off, or another's signature is refused; so is anything else."""
-    text = tickets.issue(ANNA, OWLS)
-    others = tickets.issue("ben", BEES)
+    text = tickets.issue(ANNA, OWLS, START)
+    others = tickets.issue("ben", BEES, START)
     mark = "." if "." in text.lstrip(".") else ":"
     swapped = text.rpartition(mark)[0] + mark + others.rpartition(mark)[2]
     for forged in [
@@ -149,12 +143,12 @@ def test_forged_tickets(tickets):
         "A" * 9999,
     ]:
         assert refused(tickets, forged) is Refusal.TICKET_FORGED
-    assert tickets.verify(text).reader_sourced_id == "anna"
+    assert tickets.verify(text, START).reader_sourced_id == "anna"
 
 
-def test_other_signatures_of_the_same_secret_are_no_tickets(make_signer, clock):
+def test_other_signatures_of_the_same_secret_are_no_tickets(make_signer):
     """Own salt: what the host's framework signs with the same secret (sessions, mails) is no ticket."""
-    tickets = Tickets(make_signer([NEW]), clock)
+    tickets = Tickets(make_signer([NEW]))
     fields = [1, "anna", 0, 10**13, None, "owls", "Owls", "https://a.example.org", "None", None, None]
     setup_django()
     from django.core import signing  # noqa: PLC0415
@@ -178,11 +172,11 @@ def test_the_signature_is_hmac_sha256():
     assert (django.salt, django.algorithm) == (SALT, "sha256")
 
 
-def test_a_signed_ticket_of_another_layout(make_signer, clock):
+def test_a_signed_ticket_of_another_layout(make_signer):
     """A ticket that another release has signed otherwise is refused, not misread."""
     signer = make_signer([NEW])
     for value in ([2, "anna"], "anna", None, {}, [], [1], [1, "anna", "x"]):
-        assert refused(Tickets(signer, clock), signer.sign(value)) is Refusal.TICKET_FORGED
+        assert refused(Tickets(signer), signer.sign(value)) is Refusal.TICKET_FORGED
 
 
 def test_a_swapped_ticket_counts_for_whom_it_was_issued(site):
@@ -253,7 +247,7 @@ def test_a_long_read_is_given_fresh_tickets(make_site):
     assert answer.status_code == 200
     assert answer.content_type == "application/json"
     fresh = answer.json["k"]
-    old, new = site.host.tickets.verify(ticket), site.host.tickets.verify(fresh)
+    old, new = (site.host.tickets.verify(text, site.clock()) for text in (ticket, fresh))
     assert attrs.evolve(new, expires_at=old.expires_at) == old
     assert (new.expires_at - site.clock()).total_seconds() == 100
     site.clock.advance(99)
@@ -282,19 +276,19 @@ def test_replays_change_nothing(site):
 # Rotation
 
 
-def test_rotation(make_signer, clock):
+def test_rotation(make_signer):
     """Bar 1: the newest secret signs, an old one verifies, a removed one fails."""
-    before = Tickets(make_signer([OLD]), clock)
-    during = Tickets(make_signer([NEW, OLD]), clock)
-    after = Tickets(make_signer([NEW]), clock)
-    old, new = before.issue(ANNA, OWLS), during.issue(ANNA, OWLS)
-    assert during.verify(old).reader_sourced_id == "anna"
-    assert after.verify(new).reader_sourced_id == "anna"
+    before = Tickets(make_signer([OLD]))
+    during = Tickets(make_signer([NEW, OLD]))
+    after = Tickets(make_signer([NEW]))
+    old, new = before.issue(ANNA, OWLS, START), during.issue(ANNA, OWLS, START)
+    assert during.verify(old, START).reader_sourced_id == "anna"
+    assert after.verify(new, START).reader_sourced_id == "anna"
     assert refused(before, new) is Refusal.TICKET_FORGED
     assert refused(after, old) is Refusal.TICKET_FORGED
-    renewed = during.verify(old)
-    clock.advance(TICKET_SECONDS * 0.75)
-    assert after.verify(during.renew(renewed)).opened_at == renewed.opened_at
+    renewed = during.verify(old, START)
+    later = START + timedelta(seconds=TICKET_SECONDS * 0.75)
+    assert after.verify(during.renew(renewed, later), later).opened_at == renewed.opened_at
 
 
 def test_rotation_of_the_frameworks_secrets(make_site):
@@ -338,21 +332,21 @@ def test_secrets_must_be_secrets(make_signer, secrets):
 @pytest.mark.parametrize(
     "bad", [{"ticket_seconds": 0}, {"ticket_seconds": -1}, {"grace_seconds": float("nan")}, {"grace_seconds": True}]
 )
-def test_times_must_be_times(clock, bad):
+def test_times_must_be_times(bad):
     """A ticket's times are numbers of seconds."""
     with pytest.raises(ConfigurationError):
-        Tickets(ItsdangerousSigner([NEW]), clock, **bad)
+        Tickets(ItsdangerousSigner([NEW]), **bad)
 
 
-def test_verified_tickets_are_remembered_and_forged_ones_are_not(clock):
+def test_verified_tickets_are_remembered_and_forged_ones_are_not():
     """A steady page's ticket is verified once; the memory is bounded, and forgeries do not get into it."""
     signer = ItsdangerousSigner([NEW])
-    tickets = Tickets(signer, clock)
-    text = tickets.issue(ANNA, OWLS)
-    assert tickets.verify(text) is tickets.verify(text)
+    tickets = Tickets(signer)
+    text = tickets.issue(ANNA, OWLS, START)
+    assert tickets.verify(text, START) is tickets.verify(text, START)
     for n in range(50):
         refused(tickets, f"{text}{n}")
     assert tickets._opened.cache_info().currsize == 1
     for n in range(CACHED + 10):
-        tickets.verify(tickets.issue(f"reader-{n}", OWLS))
+        tickets.verify(tickets.issue(f"reader-{n}", OWLS, START), START)
     assert tickets._opened.cache_info().currsize == CACHED

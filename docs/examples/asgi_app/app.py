@@ -40,7 +40,7 @@ def readtime_routes(host: Host) -> list[Route]:
             body += chunk
             if len(body) > MAX_BODY:  # one byte more than is taken tells a longer body, which is not read
                 break
-        return _response(await run_in_threadpool(host.receive, request.headers, body, request.url.netloc))
+        return _response(await run_in_threadpool(host.receive, request.headers, body))
 
     async def script_file(request: Request) -> Response:
         file = script.file("readtime.js")
