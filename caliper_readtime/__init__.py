@@ -20,7 +20,7 @@ from caliper_readtime.errors import (
 from caliper_readtime.model import App, Article, Course, HistoryEntry, PageView, ParkedEvent, Reader, Subject
 from caliper_readtime.policy import ReadTimePolicy
 from caliper_readtime.protocols import Emitter, StateStore
-from caliper_readtime.results import Accumulation, FlushReport, Outcome, Report, SweepReport
+from caliper_readtime.results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
 from caliper_readtime.state import ReadTimeState
 from caliper_readtime.stores.memory import InMemoryStateStore
 from caliper_readtime.stores.redis.store import RedisStateStore
@@ -43,6 +43,7 @@ __all__ = [
     "EmitterUnavailable",
     "EndpointRefused",
     "EventRejected",
+    "Explanation",
     "FlushReport",
     "HistoryEntry",
     "HttpCaliperEmitter",
@@ -62,6 +63,7 @@ __all__ = [
     "Report",
     "SqliteStateStore",
     "StateStore",
+    "Status",
     "StoreError",
     "StoreUnavailable",
     "Subject",

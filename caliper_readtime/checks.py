@@ -32,6 +32,8 @@ _AUTHORITY = re.compile(r"[^:]+://[^/?#]*")
 _URI_SAFE: Final = "%/:=&?~+!$,;'@()*"
 # The pattern that browsers apply to <input type=email> (WHATWG HTML, "valid e-mail address").
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# From the beginning of a word alone, or long words without an "@" would take quadratic time.
+_MENTION = re.compile(r"(?<![^\s@])[^\s@]+@\S+")
 _EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_LABEL}(?:\.{_LABEL})*")
 
 
@@ -90,6 +92,11 @@ def email(value: object, field: str) -> str:
     if not _EMAIL.fullmatch(checked):
         raise InvalidInput(field, "must be an e-mail address (the TimebackUser schema requires one)")
     return checked
+
+
+def without_emails(words: str) -> str:
+    """Return free text in which nothing looks like an e-mail address any more."""
+    return _MENTION.sub("(e-mail address)", words)
 
 
 def to_uri(checked_url: str) -> str:

@@ -243,7 +243,8 @@ class Courier:
         emitter = self.emitter
         if emitter is None:
             return EmitterUnavailable("there is no emitter")
-        open_parcels = self._not_held(parcels)
+        held = self._held([parcel for parcel in parcels if parcel.again])
+        open_parcels = [parcel for parcel in parcels if parcel.claim.event_id not in (held or ())]
         if not open_parcels:
             return None
         event_ids = [parcel.claim.event_id for parcel in open_parcels]
@@ -253,6 +254,8 @@ class Courier:
             return _Late(f"only {left:.1f} s of the lease were left, too few to send in", event_ids=event_ids)
         for parcel in open_parcels:
             say(logging.INFO, f"{verb}: {_SENDING.get(verb, 'sending')}", **parcel.fields, lock="acquired")
+            if held is None and parcel.claim.doubtful(parcel.claim.until_ms - self.policy.lock_ms):
+                _say_doubtful(parcel, verb)
         try:
             emitter.emit([json.loads(parcel.claim.event) for parcel in open_parcels])
         except (EmitterUnavailable, EventRejected) as error:
@@ -263,20 +266,19 @@ class Courier:
             return wrapped
         return None
 
-    def _not_held(self, parcels: Sequence[Parcel]) -> list[Parcel]:
-        """Return the parcels that the endpoint is not known to hold (PROTOCOL: read-back)."""
-        asked = [parcel.claim.event_id for parcel in parcels if parcel.again]
-        if not asked or not isinstance(self.emitter, ReadsBack) or not getattr(self.emitter, "read_back", True):
-            return list(parcels)
+    def _held(self, again: Sequence[Parcel]) -> frozenset[str] | None:
+        """Return which ids the endpoint is known to hold (PROTOCOL: read-back); None where it was not asked."""
+        if not again or not isinstance(self.emitter, ReadsBack) or not getattr(self.emitter, "read_back", True):
+            return None
         try:
-            held = frozenset(self.emitter.held(asked))
+            held = frozenset(self.emitter.held([parcel.claim.event_id for parcel in again]))
         except Exception as error:  # noqa: BLE001 - not knowing is no reason not to send the same event again
-            say(logging.WARNING, "read-back failed, sending again", error=type(error).__name__, events=len(asked))
-            held = frozenset()
-        for parcel in parcels:
+            say(logging.WARNING, "read-back failed, sending again", error=type(error).__name__, events=len(again))
+            return None
+        for parcel in again:
             if parcel.claim.event_id in held:
                 say(logging.INFO, "read-back: the endpoint holds it already", **parcel.fields)
-        return [parcel for parcel in parcels if parcel.claim.event_id not in held]
+        return held
 
     def commit(self, parcel: Parcel, verb: str) -> Report:
         """Record that the endpoint accepted the parcel."""
@@ -420,6 +422,16 @@ class Courier:
                     resource_id=report.resource_id,
                 )
         return report
+
+
+def _say_doubtful(parcel: Parcel, verb: str) -> None:
+    say(
+        logging.WARNING,
+        f"{verb}: sent again more than a day after its first claim, without asking whether it has arrived: an endpoint"
+        " that has forgotten its id would count it twice; look for it there, and use an emitter with read_back",
+        **parcel.fields,
+        claimed_at=to_datetime(parcel.claim.claimed_ms).isoformat(),
+    )
 
 
 def _can(part: object, verb: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from caliper_readtime.errors import StoreError
     from caliper_readtime.state import Key, ReadTimeState
@@ -78,6 +78,15 @@ class StateStore(Protocol):
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events, in any order."""
+
+    def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
+        """Yield every state that has a due entry: unreported whole seconds, a claim, or parked events.
+
+        In any order, each once as long as nobody else writes; whoever has an entry all the while is not missed. The
+        store is free for others between two states, and no more than some hundreds are in hand at once, so that an
+        operator's look costs a busy host nothing. An expired state is left out; one that cannot be read is logged
+        (``say_unreadable``) and left out.
+        """
 
     def delete(self, reader: str) -> int:
         """Remove every state, due entry and index entry of a reader in one atomic step; return how many states."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from caliper_readtime import html
 from caliper_readtime.errors import EmitError, EmitterUnavailable
 
 if TYPE_CHECKING:
@@ -51,6 +52,20 @@ class Report:
     error: EmitError | None = None
     retry_at: datetime | None = None
 
+    def _repr_html_(self) -> str:
+        return html.fields("Report", self, *_REPORT)
+
+
+_REPORT: Final = (
+    "outcome",
+    "reader_sourced_id",
+    "resource_id",
+    "delta_seconds",
+    "event_ids",
+    "error",
+    "retry_at",
+)
+
 
 @attrs.frozen(slots=False)  # twice as fast to make as with slots, and every heartbeat makes one
 class Accumulation:
@@ -70,6 +85,11 @@ class Accumulation:
     state: ReadTimeState
     report: Report | None = None
 
+    def _repr_html_(self) -> str:
+        counted = ("accepted_seconds", "clamped_seconds", "duplicate", "state.cumulative_read_time_seconds")
+        heartbeat = html.fields("Heartbeat", self, "state.reader_sourced_id", "state.resource_id", *counted)
+        return heartbeat if self.report is None else heartbeat + self.report._repr_html_()
+
 
 @attrs.frozen
 class FlushReport:
@@ -86,6 +106,10 @@ class FlushReport:
     settled: bool
     confirmed: bool | None
     seconds_sent: float
+
+    def _repr_html_(self) -> str:
+        flush = html.fields("Flush", self, "settled", "confirmed", "seconds_sent")
+        return flush + html.listing("Reports", self.reports, *_REPORT)
 
     def raise_unless_settled(self) -> None:
         """Raise the first article's error, or ``EmitterUnavailable``, unless everything has arrived."""
@@ -131,3 +155,53 @@ class SweepReport:
     more: bool
     stopped_by: str
     reports: tuple[Report, ...]
+
+    def _repr_html_(self) -> str:
+        names = (attribute.name for attribute in attrs.fields(SweepReport) if attribute.name != "reports")
+        return html.fields("Sweep", self, *names) + html.listing("Reports", self.reports, *_REPORT)
+
+
+@attrs.frozen
+class Status:
+    """How much time waits in a store, and whether anybody comes for it.
+
+    Attributes:
+        unreported_states: states with an unreported whole second, a claim or a parked event.
+        unreported_seconds: what they have accepted and not reported; all of it is still to be paid.
+        oldest_unreported_at: when the oldest of this time began to be read; None where there is none.
+        parked_events: refused events, which wait for a correction.
+        last_sweep_at: when a sweep last ran; None where none ever has.
+        doubtful_claims: claims of more than a day ago that were never settled. Their events may have arrived, and an
+            endpoint may have forgotten their ids: an emitter with read-back asks before it sends them again.
+    """
+
+    unreported_states: int
+    unreported_seconds: float
+    oldest_unreported_at: datetime | None
+    parked_events: int
+    last_sweep_at: datetime | None
+    doubtful_claims: int = 0
+
+    def _repr_html_(self) -> str:
+        return html.fields("Status", self, *(attribute.name for attribute in attrs.fields(Status)))
+
+
+@attrs.frozen
+class Explanation:
+    """Why a reader got the minutes that he or she got. Printed, it is its lines.
+
+    Attributes:
+        state: the state as it stands; None where nothing is stored.
+        lines: plain sentences, without e-mail addresses; times are UTC.
+        known_articles: resource ids of everything that is stored of this reader, in order.
+    """
+
+    state: ReadTimeState | None
+    lines: tuple[str, ...]
+    known_articles: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+    def _repr_html_(self) -> str:
+        return html.lines("Explanation", self.lines)

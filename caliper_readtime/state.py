@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import attrs
 
+from caliper_readtime import html
 from caliper_readtime.model import Article, HistoryEntry, ParkedEvent, Reader
 from caliper_readtime.units import to_datetime, to_epoch_ms, to_seconds
 
@@ -19,6 +20,8 @@ MAX_VIEWS: Final = 16
 MAX_PARKED: Final = 8
 #: Steps of its life that one state remembers.
 MAX_HISTORY: Final = 32
+#: An endpoint may forget the ids of events after a day; what is sent again later than that could count twice.
+DOUBTFUL_MS: Final = 86_400_000
 #: Events carry whole seconds, and so does everything that is due.
 SECOND: Final = 1000
 
@@ -113,6 +116,10 @@ class Claim:
     attempts: int = 0
     refusals: int = 0
 
+    def doubtful(self, now: int) -> bool:
+        """Return whether it is so old that an endpoint which accepted it may have forgotten its id."""
+        return now - self.claimed_ms >= DOUBTFUL_MS
+
 
 @attrs.frozen
 class Parked:
@@ -176,6 +183,24 @@ class Ledger:
         return self.pointer_ms if self.claim is None else max(self.pointer_ms, self.claim.to_ms)
 
 
+_SHOWN: Final = (
+    "reader_sourced_id",
+    "resource_id",
+    "ledger.context.article.title",
+    "phase",
+    "cumulative_read_time_seconds",
+    "reported_read_time_seconds",
+    "unreported_seconds",
+    "clamped_seconds",
+    "first_server_sync_at",
+    "last_server_sync_at",
+    "finalized_at",
+    "due_at",
+    "attempts",
+    "last_error",
+)
+
+
 @attrs.frozen(slots=False)  # twice as fast to make as with slots, and every heartbeat makes one
 class ReadTimeState:
     """One reader's time on one article. What stores keep and hosts read; hosts never build one.
@@ -193,6 +218,14 @@ class ReadTimeState:
         return (
             f"<ReadTimeState of reader {self.reader_sourced_id}, article {self.resource_id}: {self.phase}, "
             f"{self.cumulative_read_time_seconds:g} s read, {self.reported_read_time_seconds:g} s reported>"
+        )
+
+    def _repr_html_(self) -> str:
+        parked = ("event_id", "seconds", "parked_at", "status", "reason", "claimable")
+        return (
+            html.fields("Read time", self, *_SHOWN)
+            + html.listing("Parked events", self.parked, *parked)
+            + html.listing("History", self.history, "at", "kind", "event_id", "seconds", "detail")
         )
 
     @property

@@ -15,12 +15,14 @@ from caliper_readtime.caliper import key_of, reduced
 from caliper_readtime.clocks import StoreClock
 from caliper_readtime.courier import Courier
 from caliper_readtime.errors import CorruptState, InvalidInput
+from caliper_readtime.explaining import explained
 from caliper_readtime.flushing import Flush
+from caliper_readtime.inspecting import status_of
 from caliper_readtime.logs import logger, say, say_unreadable
 from caliper_readtime.model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime.policy import Completion, ReadTimePolicy
 from caliper_readtime.reporting import Reporting
-from caliper_readtime.results import Accumulation, FlushReport, Outcome, Report, SweepReport
+from caliper_readtime.results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
 from caliper_readtime.sweeping import Sweep
 from caliper_readtime.transitions import Caller, Counted, Defer, Signal, Unpark
 from caliper_readtime.units import to_epoch_ms, to_ms, to_seconds
@@ -400,6 +402,46 @@ class ReadTimeTracker:
         checks.count(limit, "limit")
         now = self._courier.moment()
         return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
+
+    def status(self) -> Status:
+        """Return how much time waits in the store, how old it is, and when a sweep last ran.
+
+        Looks at every state with unreported time: a second or so for a hundred thousand of them. One that cannot be
+        read is logged and left out.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        waiting = self._store.unreported(self._courier.now())
+        return status_of(waiting, now=self._courier.moment(), last_sweep=self._store.last_sweep())
+
+    def explain(self, reader: Reader | str, article: Article | str) -> Explanation:
+        """Say in plain sentences why this reader gets the minutes on this article that he or she gets.
+
+        What was accepted, clamped, sent and refused, what waits and until when, and what would be banked. For an
+        article of which nothing is stored: what is known of the reader.
+
+        Args:
+            reader: a ``Reader``, or an id; nothing is stored of what is passed.
+            article: an ``Article``, or an id.
+
+        Raises:
+            CorruptState: the stored state cannot be read.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached.
+        """
+        key, _, _ = self._identify(reader, article)
+        state = self._seen(key)
+        known = self._store.keys(key.reader_sourced_id, self._courier.now())
+        return explained(
+            key,
+            state,
+            tuple(sorted(each.resource_id for each in known)),
+            now=self._courier.moment() if state is None else state.seen_ms,
+            policy=self._policy,
+            events=self._courier.events,
+            last_sweep=self._store.last_sweep(),
+        )
 
     def unpark(self, reader: Reader | str, article: Article | str) -> Report:
         """Let a state's parked events be sent now, and send what can be sent, as ``partial`` does.

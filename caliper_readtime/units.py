@@ -51,6 +51,16 @@ def to_datetime(ms: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=ms)
 
 
+def to_clock_time(moment: datetime) -> str:
+    """Return an aware datetime as people read it in a log: UTC, whole seconds, ``YYYY-MM-DD HH:MM:SSZ``."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec="seconds") + "Z"
+
+
+def to_plain_seconds(ms: int) -> str:
+    """Return milliseconds as seconds in as few digits as it takes, such as ``57.4``."""
+    return f"{ms / 1000:.3f}".rstrip("0").rstrip(".")
+
+
 def to_caliper_time(ms: int) -> str:
     """Return milliseconds since the epoch in Caliper 1.2's only form, ``YYYY-MM-DDTHH:MM:SS.sssZ``."""
     return to_datetime(ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

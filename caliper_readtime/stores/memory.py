@@ -11,7 +11,7 @@ from caliper_readtime.errors import ConfigurationError
 from caliper_readtime.stores.forking import SurvivesFork
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from caliper_readtime.protocols import Transition
     from caliper_readtime.state import Due, Key, ReadTimeState
@@ -105,6 +105,15 @@ class InMemoryStateStore(SurvivesFork):
         """Return at most ``limit`` states that hold parked events."""
         with self.lock:
             return tuple(self._states[key] for key in tuple(self._parked)[:limit])
+
+    def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
+        """Yield every state that has a due entry."""
+        with self.lock:
+            keys = tuple(self._due)
+        for key in keys:
+            state = self.load(key, now)
+            if state is not None and state.due is not None:  # neither deleted nor settled meanwhile
+                yield state
 
     def delete(self, reader: str) -> int:
         """Remove everything of a reader; return how many states."""

@@ -28,7 +28,7 @@ from caliper_readtime.stores.memory import compare_meta
 from caliper_readtime.transitions import Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from caliper_readtime.protocols import Transition
 
@@ -37,6 +37,8 @@ R = TypeVar("R")
 #: How long a writer waits for another process before ``StoreUnavailable``.
 BUSY_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.002
+#: States that ``unreported`` reads in one go.
+PAGE: Final = 100
 
 # STRICT tables (SQLite 3.37) let nothing but whole numbers into the meter: a heartbeat checks no more than their range.
 _OLDEST_SQLITE: Final = (3, 37, 0)
@@ -61,6 +63,7 @@ CREATE TABLE IF NOT EXISTS state (
 ) STRICT;
 CREATE INDEX IF NOT EXISTS state_due ON state (soft, due_ms) WHERE due_ms IS NOT NULL;
 CREATE INDEX IF NOT EXISTS state_parked ON state (reader, resource) WHERE parked > 0;
+CREATE INDEX IF NOT EXISTS state_unreported ON state (reader, resource) WHERE due_ms IS NOT NULL;
 CREATE INDEX IF NOT EXISTS state_expires ON state (expires_ms) WHERE expires_ms IS NOT NULL;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
@@ -265,6 +268,30 @@ class SqliteStateStore(SurvivesFork):
                 except CorruptState as error:
                     say_unreadable(error, "parked")
         return tuple(states)
+
+    def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
+        """Yield every state that has a due entry, page by page."""
+        moment = self.now() if now is None else now
+        last = ("", "")
+        while True:
+            states: list[ReadTimeState] = []
+            with self._reading as sqlite:
+                # By key: a state that is written meanwhile gets a new rowid, and may get another due time.
+                page = sqlite.execute(
+                    "SELECT reader, resource FROM state INDEXED BY state_unreported"
+                    " WHERE due_ms IS NOT NULL AND (reader, resource) > (?, ?) ORDER BY reader, resource LIMIT ?",
+                    (*last, PAGE),
+                ).fetchall()
+                for found in page:
+                    key = Key(*found)
+                    try:
+                        states.append(_state(key, _found(sqlite, key)))
+                    except CorruptState as error:
+                        say_unreadable(error, "unreported")
+            yield from (state for state in states if not _expired(state, moment))
+            if len(page) < PAGE:
+                return
+            last = page[-1]
 
     def delete(self, reader: str) -> int:
         """Remove everything of a reader in one transaction; return how many states."""

@@ -6,7 +6,8 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from caliper_readtime.testing.banking import banked_minutes, minutes_rounded_up
+from caliper_readtime.minutes import minutes_rounded_up
+from caliper_readtime.testing.banking import banked_minutes
 from caliper_readtime.testing.endpoint import CaliperEndpoint
 from caliper_readtime.testing.kit import FlakyEmitter, ManualClock, RecordingEmitter
 

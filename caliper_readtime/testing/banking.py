@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import ceil, floor
+from math import floor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
+
+from caliper_readtime.minutes import minutes_rounded_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-#: Reading up to this long pays nothing.
-UNPAID_SECONDS: Final = 20.0
 _RESOURCES: Final = "/resources/"
-
-
-def minutes_rounded_up(seconds: float) -> int:
-    """Return 0 minutes for up to 20 seconds, otherwise the minutes begun."""
-    return 0 if seconds <= UNPAID_SECONDS else ceil(seconds / 60)
 
 
 def active_seconds(event: Mapping[str, Any]) -> float:

@@ -166,6 +166,48 @@ class IndexRules:
         assert store.delete("reader 1") == 1
         assert sorted(state.key for state in store.parked(10)) == [hand.key for hand in hands[2:]]
 
+    def test_unreported_states_are_listed_whole(self, store: StateStore) -> None:
+        """``unreported`` yields each state once that has unclaimed seconds, a claim or parked events, and no other."""
+        names = ("unclaimed", "deferred", "claimed", "released", "parked", "settled", "less than a second", "deleted")
+        hands = {name: Hand(store, Key(name, "article")) for name in names}
+        for name, hand in hands.items():
+            hand.beat(900) if name == "less than a second" else hand.read()
+        hands["deferred"].defer()
+        hands["claimed"].take()
+        hands["released"].take()
+        hands["released"].do(hands["released"].releasing())
+        hands["parked"].park()
+        hands["settled"].settle()
+        store.delete("deleted")
+        there = sorted(names[:5])
+        for _ in range(2):
+            found = sorted(store.unreported(NOW + CENTURY), key=lambda state: state.key)
+            assert found == [hands[name].state for name in there]
+        for name in there:
+            hands[name].unpark().settle()
+        assert list(store.unreported(NOW)) == []
+        assert list(store.unreported()) == []
+
+    def test_unreported_holds_up_nobody(self, store: StateStore) -> None:
+        """Between two states others read, write and delete; who is unreported all the while is not missed."""
+        hands = {key: Hand(store, key).read() for key in (Key(f"reader {n}", f"article {n % 2}") for n in range(250))}
+        seen: set[Key] = set()
+        for state in store.unreported(NOW):
+            seen.add(state.key)
+            if len(seen) % 10 == 0:
+                hands[state.key].read(SECOND).defer()
+            elif len(seen) % 25 == 0:
+                assert store.delete(state.key.reader_sourced_id) == 1
+        assert seen == set(hands)
+        looking = store.unreported(NOW)
+        first = next(looking).key
+        gone = next(key for key in seen if key != first and hands[key].loaded is not None)
+        store.delete(gone.reader_sourced_id)
+        there = {key for key, hand in hands.items() if hand.loaded is not None}
+        assert {first, *(state.key for state in looking)} - {gone} == there
+        next(store.unreported(NOW))  # nobody has to look to the end
+        assert hands[first].read().loaded is not None
+
     def test_deleting_takes_everything_of_one_reader(self, store: StateStore) -> None:
         """States, due entries and parked events go, and are counted; other readers' stay."""
         hands = [Hand(store, Key("reader", f"article {place}")).read() for place in range(4)]

@@ -70,6 +70,7 @@ class TestSqliteStateStore(StateStoreContract):
             with pytest.raises(CorruptState):
                 store.load(hand.key, hand.now)
             assert set(store.keys("reader", hand.now)) == set(store.due(10, hand.now)) == {hand.key, other.key}
+            assert list(store.unreported(hand.now)) == [other.state]
             store.swept(NOW + CENTURY)
             other.read().settle()
             assert file.execute(ROW).fetchone() == torn

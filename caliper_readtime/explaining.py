@@ -1,0 +1,233 @@
+"""PURE: why a reader got so many minutes, in plain sentences for whoever is woken at night."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from caliper_readtime.checks import without_emails
+from caliper_readtime.minutes import UNPAID_SECONDS, minutes_rounded_up
+from caliper_readtime.results import Explanation
+from caliper_readtime.state import MAX_HISTORY, MAX_PARKED, SECOND
+from caliper_readtime.units import to_clock_time, to_datetime, to_ms, to_plain_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from caliper_readtime.caliper import TimeSpentEvents
+    from caliper_readtime.model import HistoryEntry
+    from caliper_readtime.policy import ReadTimePolicy
+    from caliper_readtime.state import Claim, Key, Parked, ReadTimeState
+
+#: Articles that one sentence names; of the others it says how many there are.
+MAX_NAMED: Final = 20
+
+
+def explained(
+    key: Key,
+    state: ReadTimeState | None,
+    known_articles: tuple[str, ...],
+    *,
+    now: int,
+    policy: ReadTimePolicy,
+    events: TimeSpentEvents | None,
+    last_sweep: int | None,
+) -> Explanation:
+    """Return what can be said of a reader's time on an article; equal arguments give equal words.
+
+    Args:
+        key: reader and article.
+        state: what is stored of them, or None.
+        known_articles: resource ids of all that is stored of the reader.
+        now: milliseconds since the epoch.
+        policy: the rules.
+        events: the event builder, or None.
+        last_sweep: when a sweep last ran, or None.
+    """
+    if state is None:
+        return Explanation(None, tuple(_unknown(key, known_articles, policy)), known_articles)
+    lines = (
+        *_banked(state, events),
+        *_counted(state, policy),
+        *_past(state),
+        *_present(state, now, policy, last_sweep),
+    )
+    return Explanation(state, lines, known_articles)
+
+
+def _at(ms: int) -> str:
+    return to_clock_time(to_datetime(ms))
+
+
+def _span(ms: int) -> str:
+    return f"{to_plain_seconds(ms)} s"
+
+
+def _event(entry: Claim | Parked) -> str:
+    return f"{_span(entry.to_ms - entry.from_ms)} ({entry.event_id})"
+
+
+def _unknown(key: Key, known: tuple[str, ...], policy: ReadTimePolicy) -> Iterator[str]:
+    yield f"Nothing is stored of reader {key.reader_sourced_id} on article {key.resource_id}: 0 min."
+    yield (
+        "Either no heartbeat has ever arrived, or the reader was forgotten, or everything was reported and the state"
+        f" expired {_span(policy.state_ttl_ms)} after its last use: then the endpoint has the events."
+    )
+    if not known:
+        yield "Nothing is stored of this reader on any other article either: compare the reader's id."
+        return
+    named = ", ".join(known[:MAX_NAMED])
+    more = f" and {len(known) - MAX_NAMED} more" if len(known) > MAX_NAMED else ""
+    yield f"Known articles of this reader: {named}{more}."
+
+
+def _banked(state: ReadTimeState, events: TimeSpentEvents | None) -> Iterator[str]:
+    """What would be paid, which is what was asked."""
+    reported = state.reported_ms
+    waiting = (state.meter.cumulative_ms - reported) // SECOND * SECOND
+    yield (
+        f"Reader {state.reader_sourced_id}, article {state.resource_id}: {minutes_rounded_up(reported / SECOND)} min"
+        f" would be banked now, for the {_span(reported)} that the endpoint has accepted."
+    )
+    if waiting:
+        then = minutes_rounded_up((reported + waiting) / SECOND)
+        yield f"{_span(waiting)} still wait; once they have arrived it would be {then} min."
+    elif not reported:
+        yield "No whole second was ever accepted, so there is nothing to report."
+    unpaid = _span(to_ms(UNPAID_SECONDS, "seconds"))
+    yield f"Up to {unpaid} pay nothing, then every begun minute counts whole, as long as the host sets no lower limit."
+    if events is not None:
+        yield (
+            "Only active seconds of SpentTime events count, with exactly this actor and activity:"
+            f" {events.actor_id(state.reader_sourced_id)} and {events.activity_id(state.resource_id)}."
+        )
+
+
+def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
+    """What became of the time that pages claimed."""
+    meter, ledger = state.meter, state.ledger
+    yield (
+        f"Accepted {_span(meter.cumulative_ms)} since {_at(ledger.first_sync_ms)}, the last of it at"
+        f" {_at(meter.last_sync_ms)}; what an earlier, expired or forgotten state had is not in these numbers."
+    )
+    if meter.clamped_ms:
+        yield (
+            f"Clamped {_span(meter.clamped_ms)}, which are gone: pages claimed more than the time that had passed. The"
+            f" first signal may bring {_span(policy.heartbeat_ms + policy.leeway_ms)} (more where the page was opened"
+            f" earlier), later ones what has passed since and at most {_span(policy.catch_up_ms)} saved up."
+        )
+        if policy.max_delta_ms is not None:
+            yield f"No single signal may bring more than {_span(policy.max_delta_ms)}."
+    if meter.position_ms is not None and ledger.duration_ms is not None:
+        yield (
+            f"The reader was last at {_span(meter.position_ms)} of {_span(ledger.duration_ms)}; the article counts as"
+            f" read from {_span(round(policy.completion_ratio * ledger.duration_ms))} on."
+        )
+
+
+def _past(state: ReadTimeState) -> Iterator[str]:
+    if len(state.history) >= MAX_HISTORY:
+        yield f"Only the last {MAX_HISTORY} steps are remembered, from {_at_step(state.history[0])} on."
+    for step in state.history:
+        yield f"{_at_step(step)} {_step(step)}"
+
+
+def _at_step(step: HistoryEntry) -> str:
+    return to_clock_time(step.at)
+
+
+def _step(step: HistoryEntry) -> str:
+    span, detail = _span(to_ms(step.seconds, "seconds")), without_emails(step.detail)
+    said = {
+        "claimed": f"claimed {span} to be sent as {step.event_id}",
+        "sent": f"sent {span} as {step.event_id}",
+        "failed": f"failed to deliver {span} ({step.event_id}): {detail}",
+        "parked": f"set {span} aside ({step.event_id}): {detail}",
+        "finalized": "finalized: no whole second was left",
+        "deferred": f"left to the sweeper: {detail or span}",
+    }
+    if step.kind == "claimed" and step.detail == "again":
+        return f"claimed the same {span} again, to send {step.event_id} once more"
+    # A newer version may know more kinds.
+    return said.get(step.kind) or " ".join(part for part in (step.kind, span, step.event_id, detail) if part)
+
+
+def _present(state: ReadTimeState, now: int, policy: ReadTimePolicy, last_sweep: int | None) -> Iterator[str]:
+    """What waits, for what, and until when."""
+    ledger = state.ledger
+    if ledger.claim is not None:
+        yield from _in_flight(state, ledger.claim, now)
+    for parked in ledger.parked:
+        yield _refused(state, parked, now)
+    yield from _unclaimed(state, policy)
+    if state.due is None:
+        yield "Nothing waits."
+    elif last_sweep is None:
+        yield "No sweep has ever run on this store: run tracker.sweep() regularly, it comes for what waits."
+    else:
+        yield f"The last sweep ran at {_at(last_sweep)}."
+    if ledger.finalized_ms is not None:
+        yield f"Finalized at {_at(ledger.finalized_ms)}."
+    elif ledger.finalize_wanted:
+        yield "A finalize was asked for and has not ended yet: it ends once nothing waits."
+    else:
+        yield "Never finalized."
+
+
+def _in_flight(state: ReadTimeState, claim: Claim, now: int) -> Iterator[str]:
+    error = "" if state.last_error is None else f": {without_emails(state.last_error)}"
+    if claim.owner is not None and claim.until_ms > now:
+        yield f"In flight: {_event(claim)}, being sent by {claim.owner}, who holds it until {_at(claim.until_ms)}."
+    elif claim.owner is not None:
+        yield (
+            f"In flight: {_event(claim)}, claimed by {claim.owner}, who died or was too slow: since"
+            f" {_at(claim.until_ms)} anybody may send it, under the same id."
+        )
+    elif claim.until_ms > now:
+        yield (
+            f"Undelivered: {_event(claim)}, after {claim.attempts} failed attempts{error}. Sweeps try again from"
+            f" {_at(claim.until_ms)} on; partial, finalize and flush_reader at once."
+        )
+    else:
+        yield (
+            f"Undelivered: {_event(claim)}, after {claim.attempts} failed attempts{error}. It is due since"
+            f" {_at(claim.until_ms)}."
+        )
+    if claim.doubtful(now):
+        yield (
+            f"That claim was first made at {_at(claim.claimed_ms)}: its event may have arrived, and the endpoint may"
+            " have forgotten its id. Look for it there before it is sent again, or use an emitter with read_back."
+        )
+
+
+def _refused(state: ReadTimeState, parked: Parked, now: int) -> str:
+    status = "" if parked.status is None else f" with status {parked.status}"
+    if parked.context != state.ledger.context:
+        then = "the reader or article has been corrected since, so the next report or sweep sends it again"
+    elif parked.retry_ms <= now:
+        then = f"it is due for another try since {_at(parked.retry_ms)}"
+    else:
+        then = f"it is tried again from {_at(parked.retry_ms)} on, once reader or article is corrected, or by unpark"
+    return f"Refused{status} at {_at(parked.parked_ms)}: {_event(parked)}: {without_emails(parked.reason)}; {then}."
+
+
+def _unclaimed(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
+    ledger, whole = state.ledger, max(0, state.unclaimed_ms) // SECOND * SECOND
+    rest = max(0, state.unclaimed_ms) - whole
+    if whole and len(ledger.parked) >= MAX_PARKED:
+        yield (
+            f"Not claimed yet: {_span(whole)}. {MAX_PARKED} refused events are set aside, which is the most, so sweeps"
+            " leave new time alone: correct the refused ones, or call partial, finalize or flush_reader."
+        )
+    elif whole and ledger.claim is not None:
+        yield f"Not claimed yet: {_span(whole)}, which wait for the event in flight."
+    elif whole and ledger.deferred_ms is not None:
+        yield f"Not claimed yet: {_span(whole)}, left to the next sweep since {_at(ledger.deferred_ms)}."
+    elif whole:
+        yield (
+            f"Not claimed yet: {_span(whole)}. partial, finalize and flush_reader send them; a sweep does once the"
+            f" reader has been idle for its idle_seconds, counted from {_at(state.meter.last_sync_ms)}."
+        )
+        if whole < policy.partial_min_ms:
+            yield f"A partial leaves less than {_span(policy.partial_min_ms)} to the sweeper."
+    if rest:
+        yield f"{_span(rest)} do not make a whole second and are carried until more arrives."
