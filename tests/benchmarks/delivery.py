@@ -43,13 +43,15 @@ class _Accept(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _serve(answer: Connection) -> None:
+def serve(answer: Connection) -> None:
+    """Accept everything, at a port that the answer tells."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Accept)
     answer.send(server.server_port)
     server.serve_forever()
 
 
-def _events(count: int) -> list[dict[str, object]]:
+def events_of(count: int) -> list[dict[str, object]]:
+    """Return so many finished events."""
     article = Article("nice_x1", "How leaves eat light", "https://app.example.org/leaves")
     return [
         EVENTS.event(
@@ -73,7 +75,7 @@ def _timed(subject) -> float:
 
 def batches(url: str, rounds: int, count: int) -> None:
     """One event each (by the emitter, and by bare requests) against batches of 100."""
-    emitter, session, events = HttpCaliperEmitter(url), requests.Session(), _events(count)
+    emitter, session, events = HttpCaliperEmitter(url), requests.Session(), events_of(count)
     session.trust_env = False
 
     def singly() -> None:
@@ -127,7 +129,7 @@ def main(rounds: int = 7, count: int = 1000) -> None:
     """Measure and print."""
     pin()
     ours, theirs = multiprocessing.Pipe()
-    server = multiprocessing.Process(target=_serve, args=(theirs,), daemon=True)
+    server = multiprocessing.Process(target=serve, args=(theirs,), daemon=True)
     server.start()
     url = f"http://127.0.0.1:{ours.recv()}/caliper/event"
     try:
