@@ -48,6 +48,8 @@ OPTIONAL: Final = (
 WEB: Final = ("secrets", "reader", "leave", "ticket_seconds", "ticket_grace_seconds", "trusted_origins")
 POLICY: Final = tuple(attribute.name for attribute in attrs.fields(ReadTimePolicy) if attribute.init)
 _KNOWN: Final = (*REQUIRED, *OPTIONAL, *WEB, *POLICY)
+# What tests and ``caliper_readtime.testing`` are told by an environment, which may be an application's, too.
+_OF_TESTS: Final = ("redis_server", "require_redis")
 _PARTS: Final = ("store", "emitter", "events", "policy", "clock", "on_report")
 _BOOLEANS: Final = {
     "1": True,
@@ -77,7 +79,8 @@ class Parts:
 def prefixed(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings whose names carry the prefix, without it."""
     ours = ((str(name), value) for name, value in mapping.items() if str(name).upper().startswith(PREFIX))
-    return {name[len(PREFIX) :]: value for name, value in ours}
+    bare = ((name[len(PREFIX) :], value) for name, value in ours)
+    return {name: value for name, value in bare if name.lower() not in _OF_TESTS}
 
 
 def parts(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parts:

@@ -14,6 +14,7 @@ from caliper_readtime.emitters.http import HttpCaliperEmitter
 from caliper_readtime.model import App, Article, Course, PageView, Reader, Subject
 from caliper_readtime.testing import CaliperEndpoint, ManualClock, banked_minutes
 from caliper_readtime.testing.endpoint import Drop
+from caliper_readtime.testing.redis_server import RedisServer
 from caliper_readtime.tracker import ReadTimeTracker
 
 if TYPE_CHECKING:
@@ -30,17 +31,18 @@ _VOLCANOES: Final = Article(
     "nice_volcanoes", "Volcanoes", "https://app.example.org/volcanoes", _COURSE, Subject.SCIENCE
 )
 _EXPECTED_XP: Final = 5
+_REDIS: Final = ("redis:", "rediss:", "unix:", "redis+")
 
 
 def run(store: str = "sqlite", say: Callable[[str], object] = print) -> None:
     """Play the demo.
 
     Args:
-        store: "memory", "sqlite" (in a temporary directory), or a store URL.
+        store: "memory", "sqlite" (in a temporary directory), "redis" (a server of its own), or a store URL.
         say: takes each line.
 
     Raises:
-        ConfigurationError: the store URL is not known.
+        ConfigurationError: the store URL is not known, or there is no Redis to start.
         StoreUnavailable: the store cannot be reached.
     """
     with ExitStack() as stack:
@@ -65,6 +67,11 @@ def _open(store: str, stack: ExitStack) -> StateStore:
     if store == "sqlite":
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="readtime-"))
         return config.store((Path(directory) / "demo.db").as_uri().replace("file:", "sqlite:", 1))
+    if store == "redis":
+        store = stack.enter_context(RedisServer()).url
+    if store.startswith(_REDIS):
+        # Apart from an application's states, or the sweep would take its readers' time to the demo's endpoint.
+        return config.store(store, namespace="readtime-demo")
     return config.store(store)
 
 

@@ -8,7 +8,7 @@ from caliper_readtime.checks import without_emails
 from caliper_readtime.minutes import UNPAID_SECONDS, minutes_rounded_up
 from caliper_readtime.results import Explanation
 from caliper_readtime.state import MAX_HISTORY, MAX_PARKED, SECOND
-from caliper_readtime.units import to_clock_time, to_datetime, to_ms, to_plain_seconds
+from caliper_readtime.units import to_clock_time, to_datetime, to_plain_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -70,7 +70,7 @@ def _unknown(key: Key, known: tuple[str, ...], policy: ReadTimePolicy) -> Iterat
     yield f"Nothing is stored of reader {key.reader_sourced_id} on article {key.resource_id}: 0 min."
     yield (
         "Either no heartbeat has ever arrived, or the reader was forgotten, or everything was reported and the state"
-        f" expired {_span(policy.state_ttl_ms)} after its last use: then the endpoint has the events."
+        f" expired {policy.state_ttl_seconds / 86400:g} days after its last use: then the endpoint has the events."
     )
     if not known:
         yield "Nothing is stored of this reader on any other article either: compare the reader's id."
@@ -83,7 +83,7 @@ def _unknown(key: Key, known: tuple[str, ...], policy: ReadTimePolicy) -> Iterat
 def _banked(state: ReadTimeState, events: TimeSpentEvents | None) -> Iterator[str]:
     """What would be paid, which is what was asked."""
     reported = state.reported_ms
-    waiting = (state.meter.cumulative_ms - reported) // SECOND * SECOND
+    waiting = max(0, state.meter.cumulative_ms - reported) // SECOND * SECOND
     yield (
         f"Reader {state.reader_sourced_id}, article {state.resource_id}: {minutes_rounded_up(reported / SECOND)} min"
         f" would be banked now, for the {_span(reported)} that the endpoint has accepted."
@@ -93,8 +93,7 @@ def _banked(state: ReadTimeState, events: TimeSpentEvents | None) -> Iterator[st
         yield f"{_span(waiting)} still wait; once they have arrived it would be {then} min."
     elif not reported:
         yield "No whole second was ever accepted, so there is nothing to report."
-    unpaid = _span(to_ms(UNPAID_SECONDS, "seconds"))
-    yield f"Up to {unpaid} pay nothing, then every begun minute counts whole, as long as the host sets no lower limit."
+    yield f"Up to {UNPAID_SECONDS:g} s pay nothing, beyond that every begun minute, up to the host's cap."
     if events is not None:
         yield (
             "Only active seconds of SpentTime events count, with exactly this actor and activity:"
@@ -126,29 +125,25 @@ def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
 
 def _past(state: ReadTimeState) -> Iterator[str]:
     if len(state.history) >= MAX_HISTORY:
-        yield f"Only the last {MAX_HISTORY} steps are remembered, from {_at_step(state.history[0])} on."
+        first = to_clock_time(state.history[0].at)
+        yield f"Only the last {MAX_HISTORY} steps are remembered, from {first} on; earlier ones are cut off."
     for step in state.history:
-        yield f"{_at_step(step)} {_step(step)}"
-
-
-def _at_step(step: HistoryEntry) -> str:
-    return to_clock_time(step.at)
+        yield f"{to_clock_time(step.at)} {_step(step)}"
 
 
 def _step(step: HistoryEntry) -> str:
-    span, detail = _span(to_ms(step.seconds, "seconds")), without_emails(step.detail)
-    said = {
-        "claimed": f"claimed {span} to be sent as {step.event_id}",
+    span, detail = _span(round(step.seconds * SECOND)), without_emails(step.detail)
+    again = " again, as it may not have arrived" if step.detail == "again" else ""
+    told = {
+        "claimed": f"claimed {span} to be sent as {step.event_id}{again}",
         "sent": f"sent {span} as {step.event_id}",
         "failed": f"failed to deliver {span} ({step.event_id}): {detail}",
         "parked": f"set {span} aside ({step.event_id}): {detail}",
         "finalized": "finalized: no whole second was left",
         "deferred": f"left to the sweeper: {detail or span}",
     }
-    if step.kind == "claimed" and step.detail == "again":
-        return f"claimed the same {span} again, to send {step.event_id} once more"
     # A newer version may know more kinds.
-    return said.get(step.kind) or " ".join(part for part in (step.kind, span, step.event_id, detail) if part)
+    return told.get(step.kind) or " ".join(part for part in (step.kind, span, step.event_id, detail) if part)
 
 
 def _present(state: ReadTimeState, now: int, policy: ReadTimePolicy, last_sweep: int | None) -> Iterator[str]:
@@ -174,24 +169,23 @@ def _present(state: ReadTimeState, now: int, policy: ReadTimePolicy, last_sweep:
 
 
 def _in_flight(state: ReadTimeState, claim: Claim, now: int) -> Iterator[str]:
-    error = "" if state.last_error is None else f": {without_emails(state.last_error)}"
+    until = _at(claim.until_ms)
     if claim.owner is not None and claim.until_ms > now:
-        yield f"In flight: {_event(claim)}, being sent by {claim.owner}, who holds it until {_at(claim.until_ms)}."
+        yield f"In flight: {_event(claim)}, being sent by {claim.owner}, who holds it until {until}."
     elif claim.owner is not None:
         yield (
-            f"In flight: {_event(claim)}, claimed by {claim.owner}, who died or was too slow: since"
-            f" {_at(claim.until_ms)} anybody may send it, under the same id."
-        )
-    elif claim.until_ms > now:
-        yield (
-            f"Undelivered: {_event(claim)}, after {claim.attempts} failed attempts{error}. Sweeps try again from"
-            f" {_at(claim.until_ms)} on; partial, finalize and flush_reader at once."
+            f"In flight: {_event(claim)}, claimed by {claim.owner}, who died or was too slow: since {until} anybody"
+            " may send it, under the same id."
         )
     else:
-        yield (
-            f"Undelivered: {_event(claim)}, after {claim.attempts} failed attempts{error}. It is due since"
-            f" {_at(claim.until_ms)}."
+        tries = "1 attempt" if claim.attempts == 1 else f"{claim.attempts or 'no'} attempts"
+        error = f", the last with {without_emails(state.last_error)}" if claim.attempts and state.last_error else ""
+        then = (
+            f"Sweeps try again from {until} on, an explicit call at once"
+            if claim.until_ms > now
+            else f"It is due since {until}"
         )
+        yield f"Undelivered: {_event(claim)}; {tries} failed{error}. {then}."
     if claim.doubtful(now):
         yield (
             f"That claim was first made at {_at(claim.claimed_ms)}: its event may have arrived, and the endpoint may"
@@ -200,14 +194,17 @@ def _in_flight(state: ReadTimeState, claim: Claim, now: int) -> Iterator[str]:
 
 
 def _refused(state: ReadTimeState, parked: Parked, now: int) -> str:
-    status = "" if parked.status is None else f" with status {parked.status}"
-    if parked.context != state.ledger.context:
-        then = "the reader or article has been corrected since, so the next report or sweep sends it again"
+    claim = state.ledger.claim
+    if claim is not None and claim.event_id == parked.event_id:
+        then = "it is on its way again"
+    elif parked.context != state.ledger.context:
+        then = "the reader or article was corrected since, so the next report or sweep sends it again"
     elif parked.retry_ms <= now:
-        then = f"it is due for another try since {_at(parked.retry_ms)}"
+        then = f"it may be sent again since {_at(parked.retry_ms)}"
     else:
-        then = f"it is tried again from {_at(parked.retry_ms)} on, once reader or article is corrected, or by unpark"
-    return f"Refused{status} at {_at(parked.parked_ms)}: {_event(parked)}: {without_emails(parked.reason)}; {then}."
+        then = f"it is sent again once the reader or article is corrected, by unpark, or from {_at(parked.retry_ms)} on"
+    status = "" if parked.status is None else f" with status {parked.status}"
+    return f"Refused{status} at {_at(parked.parked_ms)}: {_event(parked)}, {without_emails(parked.reason)}; {then}."
 
 
 def _unclaimed(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:

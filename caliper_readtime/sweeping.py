@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from caliper_readtime.batches import Round, nothing_whole
 from caliper_readtime.courier import SWEEP
+from caliper_readtime.errors import StoreUnavailable
+from caliper_readtime.logs import say
 from caliper_readtime.results import Outcome, SweepReport
 from caliper_readtime.transitions import Caller, Took
 
@@ -48,7 +51,7 @@ class Sweep:
             elif not self._retried():
                 break
         self._round.judge()
-        self._courier.store.swept(self._courier.now())
+        self._record()
         reports = tuple(self._round.reports)
         stopped_by = self._round.stopped_by or ("limit" if self._taken >= self._limit else "drained")
         return SweepReport(
@@ -62,6 +65,13 @@ class Sweep:
             stopped_by=stopped_by,
             reports=reports,
         )
+
+    def _record(self) -> None:
+        """Note that a sweep has run. Should that fail, what it has reported is reported all the same."""
+        try:
+            self._courier.store.swept(self._courier.now())
+        except StoreUnavailable as error:
+            say(logging.WARNING, "sweep: the store could not record that a sweep has run", error=str(error))
 
     def _stopped(self) -> bool:
         return self._taken >= self._limit or self._round.over()

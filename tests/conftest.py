@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from caliper_readtime.logs import logger
+from tests import backends
 
 # The machine may be busy: only the number of examples bounds a test, never a clock.
 _SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
@@ -29,3 +35,48 @@ def pytest_addoption(parser):
         action="store_true",
         help="explore the model for half an hour: at least ten million worlds instead of some 400,000",
     )
+
+
+def pytest_collection_modifyitems(items):
+    """Mark what runs over the Redis of the table of stores."""
+    for item in items:
+        parameters = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if any(value is backends.redis_store for value in parameters):
+            item.add_marker("redis")
+
+
+def pytest_runtest_setup(item):
+    """Without a Redis: in CI a test that needs one fails, elsewhere it is left out, and the summary says why."""
+    if item.get_closest_marker("redis") and not backends.has_server():
+        (pytest.fail if backends.must_have_server() else pytest.skip)(backends.NO_SERVER)
+
+
+class _Leaks(logging.Handler):
+    """Reads every line that the package logs during any test, with all that is attached to it."""
+
+    # The addresses that tests use, and what a token looks like on its way.
+    _SECRET = re.compile(r"[\w.+-]+@(?:\w+\.)?example\.(?:org|com)|Bearer [\w.-]+|client_secret=", re.ASCII)
+
+    def __init__(self):
+        super().__init__(logging.NOTSET)
+        self.found = []
+
+    def emit(self, record):
+        attached = {name: value for name, value in vars(record).items() if name not in ("args", "exc_info")}
+        if self._SECRET.search(f"{record.getMessage()} {attached}"):
+            self.found.append(record.getMessage())
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_line_of_the_suite_leaks():
+    """No line that any test makes the package log holds an address or a token."""
+    leaks = _Leaks()
+    logger.addHandler(leaks)
+    yield
+    logger.removeHandler(leaks)
+    assert leaks.found == []
+
+
+def pytest_sessionfinish():
+    """End the Redis that the tests shared."""
+    backends.stop_server()

@@ -27,8 +27,9 @@ def add_commands(parser: argparse.ArgumentParser, *, settings: bool = False) -> 
     demo.add_argument(
         "--store",
         default="sqlite",
-        metavar="memory|sqlite|URL",
-        help='where states live: "memory", "sqlite" (a temporary file, the default), or a URL such as sqlite:///path',
+        metavar="memory|sqlite|redis|URL",
+        help='where states live: "memory", "sqlite" (a temporary file, the default), "redis" (a server of its own), or'
+        " a URL such as redis://host:6379/0",
     )
 
 

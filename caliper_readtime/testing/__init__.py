@@ -28,7 +28,15 @@ __all__ = [
 
 # The contracts need pytest, which the demo and hosts' notebooks may lack.
 _CONTRACTS = {"EmitterContract": "emitter_contract", "StateStoreContract": "store_contract"}
-_CHECKS = ("emitter_contract", "store_contract", "store_crowds", "store_hand", "store_indexes", "store_updates")
+_CHECKS = (
+    "emitter_contract",
+    "store_contract",
+    "store_crowds",
+    "store_hand",
+    "store_indexes",
+    "store_many",
+    "store_updates",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from caliper_readtime.errors import ConfigurationError
 from caliper_readtime.testing.store_crowds import CrowdRules
 from caliper_readtime.testing.store_hand import DAY, NOW, POLICY, SECOND, Hand, Look, nonce
 from caliper_readtime.testing.store_indexes import IndexRules
+from caliper_readtime.testing.store_many import ManyRules
 from caliper_readtime.testing.store_updates import UpdateRules
 from caliper_readtime.transitions import Defer, Signal
 
@@ -24,7 +25,7 @@ _YEAR_2000: Final = 946_684_800_000
 _YEAR_2100: Final = 4_102_444_800_000
 
 
-class StateStoreContract(UpdateRules, IndexRules, CrowdRules):
+class StateStoreContract(UpdateRules, ManyRules, IndexRules, CrowdRules):
     """The rules of ``caliper_readtime.protocols.StateStore``.
 
     Subclass it in a test module and override ``store``; ``reopen`` adds the checks of a store that several processes

@@ -17,11 +17,11 @@ WAIT_SECONDS = 60.0  # only a hang ever waits so long
 
 
 class Child:
-    """A process that plays one role of ``tests.concurrency.roles``."""
+    """A process that plays one of the roles in a module of ``tests.concurrency``."""
 
-    def __init__(self, role, **more):
+    def __init__(self, role, roles="roles", **more):
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.concurrency.roles", role, json.dumps(more, default=str)],
+            [sys.executable, "-m", f"tests.concurrency.{roles}", role, json.dumps(more, default=str)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -25,6 +25,7 @@ from caliper_readtime import (
     Outcome,
     ReadTimePolicy,
     ReadTimeTracker,
+    RedisStateStore,
     SqliteStateStore,
     StoreUnavailable,
     Sweeper,
@@ -45,9 +46,16 @@ ARTICLES = (article("owls"), article("bees"))
 NOBODY = 65534
 
 
-def tracker_on(path, emitter=None, **policy):
-    """A tracker on a file, and its store."""
-    store = SqliteStateStore(path)
+def store_on(where):
+    """A store in memory, on a file, or in the Redis that a URL names."""
+    if where is None:
+        return InMemoryStateStore()
+    return RedisStateStore.from_url(where) if "://" in str(where) else SqliteStateStore(where)
+
+
+def tracker_on(where, emitter=None, **policy):
+    """A tracker on a file or a Redis, and its store."""
+    store = store_on(where)
     return ReadTimeTracker(store, emitter, events(), ReadTimePolicy(**{**GENEROUS, **policy})), store
 
 
@@ -217,7 +225,7 @@ def survivor(*, path):
 
 def busy_fork(*, path, forks):
     """Fork again and again while threads are inside ``update``; answers how the children ended and what adds up."""
-    store = InMemoryStateStore() if path is None else SqliteStateStore(path)
+    store = store_on(path)
     tracker = ReadTimeTracker(store, None, None, ReadTimePolicy(**GENEROUS))
     tracker.accumulate(ANNA, OWLS, 0)
     stop = threading.Event()
@@ -248,7 +256,7 @@ def busy_fork(*, path, forks):
 
 def held_fork(*, path):
     """Fork at the very moment at which another thread is inside ``update``; answers how the child ended."""
-    store = InMemoryStateStore() if path is None else SqliteStateStore(path)
+    store = store_on(path)
     tracker = ReadTimeTracker(store, None, None, ReadTimePolicy(**GENEROUS))
     inside, forking = threading.Event(), threading.Event()
     os.register_at_fork(before=forking.set)  # the last to be registered is the first to be called

@@ -13,6 +13,7 @@ import pytest
 
 from caliper_readtime import InMemoryStateStore, InvalidInput
 from caliper_readtime.stores.codec import dump_ledger
+from caliper_readtime.stores.redis.store import RedisStateStore
 from caliper_readtime.units import MAX_SECONDS
 
 HUGE = 10**400
@@ -204,6 +205,9 @@ def contents(store):
         states = {key: (*state.meter, dump_ledger(state.ledger)) for key, state in store._states.items()}
         readers = {reader: tuple(keys) for reader, keys in store._readers.items()}
         return states, readers, dict(store._due), tuple(store._parked), dict(store._meta), store._swept
+    if isinstance(store, RedisStateStore):
+        keys = sorted(store.client.scan_iter(f"{store._layout.namespace}:*"))
+        return {key: (store.client.dump(key), store.client.pexpiretime(key)) for key in keys}
     sqlite = store.connection().sqlite
     rows = sqlite.execute("SELECT rowid, * FROM state ORDER BY rowid").fetchall()
     return rows, sqlite.execute("SELECT * FROM meta ORDER BY name").fetchall()

@@ -174,6 +174,7 @@ _WITH_READER = {
     "unpark": lambda t, v: t.unpark(v, OWLS),
     "state": lambda t, v: t.state(v, OWLS),
     "states": lambda t, v: t.states(v),
+    "explain": lambda t, v: t.explain(v, OWLS),
     "flush_reader": lambda t, v: t.flush_reader(v),
     "forget": lambda t, v: t.forget(v),
 }
@@ -186,6 +187,7 @@ _WITH_ARTICLE = {
     "finalize-defer": lambda t, v: t.finalize(ANNA, v, defer=True),
     "unpark": lambda t, v: t.unpark(ANNA, v),
     "state": lambda t, v: t.state(ANNA, v),
+    "explain": lambda t, v: t.explain(ANNA, v),
 }
 NEWS = article("news")  # nothing is stored for it, and nothing may be
 _NUMBERS = {

@@ -50,6 +50,7 @@ ONE = {
     "finalize-defer": lambda t: t.finalize(ANNA, OWLS, defer=True),
     "unpark": lambda t: t.unpark(ANNA, OWLS),
     "state": lambda t: t.state(ANNA, OWLS),
+    "explain": lambda t: t.explain(ANNA, OWLS),
 }
 
 
@@ -63,7 +64,8 @@ def stored(tmp_path_factory):
 
 def public_face(state):
     """Everything that a host may read of a state."""
-    return [getattr(state, name) for name in dir(type(state)) if not name.startswith("_")] + [repr(state)]
+    shown = [repr(state)] if state is None else [repr(state), state._repr_html_()]
+    return shown + [getattr(state, name) for name in dir(type(state)) if not name.startswith("_")]
 
 
 def survives(stored, raw):
@@ -103,6 +105,7 @@ def others_go_on(stored, raw, *, readable):
     tracker, emitter = stored.begin(raw)
     assert NEWS.resource_id in {state.resource_id for state in tracker.states(ANNA)}
     tracker.parked()
+    assert tracker.status().unreported_states >= 2
     flushed = tracker.flush_reader(ANNA)
     assert sent(flushed, emitter)["anna", "news"] == 30
     if not readable:

@@ -87,7 +87,7 @@ def texts(value, stranger=None):
     """
     if isinstance(value, BaseException):
         return [said for error in chain(value) if error is not stranger for said in (repr(error), str(error))]
-    shown = [repr(value), str(value)]
+    shown = [repr(value), str(value), getattr(value, "_repr_html_", str)()]
     inner = value if isinstance(value, tuple) else ()
     if attrs.has(type(value)):
         inner = [getattr(value, attribute.name) for attribute in attrs.fields(type(value))]
@@ -128,9 +128,15 @@ def drive(tracker, clock):
     call("accumulate", "u1", "nice_x1", 20.0, position_seconds=59)
     call("sweep", idle_seconds=0)
     call("flush_reader", READER, confirm=True)
-    for verb, args in (("state", (READER, ARTICLE)), ("states", (READER,)), ("parked", ())):
+    for verb, args in (
+        ("state", (READER, ARTICLE)),
+        ("states", (READER,)),
+        ("parked", ()),
+        ("status", ()),
+        ("explain", (READER, ARTICLE)),
+    ):
         call(verb, *args)
-        if verb == "state" and seen[-1] is not None:
+        if verb == "state" and hasattr(seen[-1], "history"):
             seen += [seen[-1].last_error, seen[-1].history, seen[-1].parked]
     call("forget", READER)
     return seen

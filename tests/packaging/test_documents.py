@@ -118,9 +118,10 @@ def test_excerpts_are_the_examples():
     assert [line for line in shown if line not in there] == []
 
 
-def test_promises_are_shown():
-    """Every test that the page of promises names exists."""
-    text = (ROOT / "docs" / "explanation" / "promises.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["promises", "privacy"])
+def test_promises_are_shown(page):
+    """Every test that the pages of promises and threats name exists."""
+    text = (ROOT / "docs" / "explanation" / f"{page}.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`(test_\w+)`", text))
     there = {
         name

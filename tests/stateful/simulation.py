@@ -290,7 +290,12 @@ class Simulation:
 
     def _look(self):
         reader, what = self._anything()
-        self._start(lambda tracker: (tracker.state(reader, what), tracker.states(reader), tracker.parked(limit=5)))
+        self._start(lambda tracker: self._looked(tracker, reader, what))
+
+    @staticmethod
+    def _looked(tracker, reader, what):
+        found = tracker.state(reader, what), tracker.states(reader), tracker.parked(limit=5)
+        return *found, tracker.status(), tracker.explain(reader, what)
 
     # What the rest of the world does
 

@@ -18,6 +18,7 @@ from caliper_readtime import (
     ReadTimeTracker,
     StoreUnavailable,
 )
+from caliper_readtime.protocols import UpdatesMany
 from caliper_readtime.testing import ManualClock
 from caliper_readtime.units import to_epoch_ms
 from tests.scenes import START, article, events
@@ -42,7 +43,9 @@ class World:
         self.at = at
         self.worker = None  # who is running
         self.book = Book(policy)
-        self.store = FaultyStore(self, store)
+        # Courier's own loop goes on for stores that apply one transition at a time.
+        many = isinstance(getattr(store, "inner", store), UpdatesMany)
+        self.store = (ManyFaultyStore if many else FaultyStore)(self, store)
         self.endpoint = Endpoint(self.book)
         self.emitter = (ReadBackEmitter if read_back else FaultyEmitter)(self, max_batch)
 
@@ -212,6 +215,10 @@ class FaultyStore:
         self.world.at("parked before")
         return self.inner.parked(limit)
 
+    def unreported(self, now=None, /):
+        self.world.at("unreported before")
+        return self.inner.unreported(now)
+
     def now(self, key=None, /):
         return self.inner.now(key)
 
@@ -221,6 +228,33 @@ class FaultyStore:
 
     def close(self):
         self.inner.close()
+
+
+class ManyFaultyStore(FaultyStore):
+    """The same for a store that updates many states at once: it may also die when only some of them are written."""
+
+    def update_many(self, changes, now=None, /):
+        world, verb = self.world, f"{type(changes[0][1]).__name__} many"
+        world.book.seen["many at once"] += 1
+        world.at(f"{verb} before")
+        half = len(changes) // 2
+        answers = self._applied(changes[:half], now)
+        world.at(f"{verb} between")
+        answers += self._applied(changes[half:], now)
+        try:
+            world.at(f"{verb} one answer")
+        except StoreUnavailable as error:  # written, and only this one's answer is lost
+            answers[0] = error
+        world.at(f"{verb} after")
+        return answers
+
+    def _applied(self, changes, now):
+        world = self.world
+        answers = self.inner.update_many(changes, now)
+        for (key, transition), answer in zip(changes, answers, strict=True):
+            result, state = answer
+            world.book.wrote(key, transition, now, result, state, world.worker, world.monotonic)
+        return answers
 
 
 def failure(boundary):

@@ -136,7 +136,7 @@ def test_each_step_of_its_life_is_a_line():
     for line in (
         f"{clock(NOW + ms(30))} claimed 30 s to be sent as {first.event_id}",
         f"{clock(NOW + ms(30))} failed to deliver 30 s ({first.event_id}): 503 for (e-mail address)",
-        f"{clock(NOW + ms(35))} claimed the same 30 s again, to send {first.event_id} once more",
+        f"{clock(NOW + ms(35))} claimed 30 s to be sent as {first.event_id} again, as it may not have arrived",
         f"{clock(NOW + ms(35))} sent 30 s as {first.event_id}",
         f"{clock(NOW + ms(47))} left to the sweeper: 12 s",
         f"{clock(NOW + ms(48))} claimed 12 s to be sent as {second.event_id}",
@@ -167,7 +167,7 @@ def test_a_long_history_says_where_it_begins():
         life.sent(2)
     assert "are remembered" not in said(life)
     life.sent(2)
-    assert f"Only the last 32 steps are remembered, from {clock(NOW + ms(2))} on." in said(life)
+    assert f"Only the last 32 steps are remembered, from {clock(NOW + ms(2))} on; earlier ones" in said(life)
 
 
 # What waits, and until when
@@ -192,9 +192,23 @@ def test_an_undelivered_event_says_why_and_when_next():
     life.release(claim, error="503 for anna@example.org")
     until = life.ledger.claim.until_ms
     text = said(life)
-    assert f"Undelivered: 30 s ({claim.event_id}), after 1 failed attempts: 503 for (e-mail address)." in text
+    begin = f"Undelivered: 30 s ({claim.event_id}); "
+    assert f"{begin}1 attempt failed, the last with 503 for (e-mail address). " in text
     assert f"Sweeps try again from {clock(until)} on" in text
     assert f"It is due since {clock(until)}." in said(life, now=until)
+    life.take("b")
+    life.release(claim, "b", error="still")
+    assert f"{begin}2 attempts failed, the last with still. " in said(life)
+
+
+def test_an_event_that_was_given_back_is_not_blamed_for_an_older_failure():
+    """A claim that was released unsent has no error of its own: the state's last one is a refused event's."""
+    life = Life()
+    life.park(30)
+    claim = life.claimed(12)
+    life.release(claim, counted=False)
+    assert life.state.last_error == "bad"
+    assert f"Undelivered: 12 s ({claim.event_id}); no attempts failed. It is due since" in said(life)
 
 
 def test_a_claim_that_cannot_be_trusted_says_so():
@@ -211,11 +225,16 @@ def test_a_refused_event_says_what_heals_it():
     life = Life()
     claim = life.park(30)
     retry = life.ledger.parked[0].retry_ms
-    begin = f"Refused with status 422 at {clock(life.now)}: 30 s ({claim.event_id}): bad; "
-    assert f"{begin}it is tried again from {clock(retry)} on, once reader or article is corrected" in said(life)
-    assert f"{begin}it is due for another try since {clock(retry)}." in said(life, now=retry)
+    begin = f"Refused with status 422 at {clock(life.now)}: 30 s ({claim.event_id}), bad; "
+    heals = f"it is sent again once the reader or article is corrected, by unpark, or from {clock(retry)} on."
+    assert begin + heals in said(life)
+    assert f"{begin}it may be sent again since {clock(retry)}." in said(life, now=retry)
     life.wait(1).beat(0, reader=RIGHT)
-    assert "has been corrected since, so the next report or sweep sends it again." in said(life)
+    assert f"{begin}the reader or article was corrected since, so the next report or sweep sends it again." in said(
+        life
+    )
+    life.take("b", reader=RIGHT)
+    assert f"{begin}it is on its way again." in said(life)
     other = Life()
     other.refuse(other.claimed(30), status=None)
     assert f"Refused at {clock(other.now)}: " in said(other)
@@ -291,7 +310,7 @@ def test_an_unknown_reader_is_told_apart():
     """Then it is the reader's id that is wrong."""
     text = str(explained(KEY, None, (), now=NOW, policy=ReadTimePolicy(), events=None, last_sweep=None))
     assert "any other article either: compare the reader's id." in text
-    assert "expired 2592000 s after its last use" in text
+    assert "expired 30 days after its last use" in text
 
 
 def test_a_long_list_of_articles_is_cut():

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from caliper_readtime import EmitterUnavailable, EventRejected, FlushReport, Outcome, Report, Status
+from caliper_readtime import Article, EmitterUnavailable, EventRejected, FlushReport, Outcome, Reader, Report, Status
 from caliper_readtime.html import MAX_ROWS, lines, listing
 from tests.scenes import ANNA, Scene, article
 
@@ -69,6 +69,22 @@ def test_everything_is_escaped(scene: Scene, troubled):
     assert "(e-mail address)" in text
     for value in (scene.tracker.explain(ANNA, troubled), scene.tracker.status(), *scene.told):
         shown(value)
+
+
+def test_hostile_ids_are_text(scene: Scene):
+    """Ids come from outside too, into every table that names a reader or an article."""
+    reader = Reader(f"r{HOSTILE}", "r@example.org")
+    what = Article(f"a{HOSTILE}", "T", "https://reader.example.org/")
+    scene.emitter.fail(EmitterUnavailable(f"e{HOSTILE}"))
+    counted = scene.read(reader, what)
+    flushed = scene.tracker.flush_reader(reader)
+    scene.clock.advance(3600)
+    for value in (counted, flushed, *scene.told, scene.tracker.sweep(), scene.tracker.state(reader, what)):
+        text = shown(value)
+        assert reader.sourced_id in text
+        assert what.resource_id in text
+    assert f"e{HOSTILE}" in shown(flushed)
+    assert reader.sourced_id in shown(scene.tracker.explain(reader, what))
 
 
 def test_every_answer_shows_what_it_is(scene: Scene):

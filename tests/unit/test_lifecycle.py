@@ -123,6 +123,8 @@ def test_without_an_emitter_it_accumulates_defers_and_inspects(scene: Scene, bui
     assert silent.partial(ANNA, OWLS, defer=True).outcome is Outcome.DEFERRED
     assert silent.state(ANNA, OWLS) == silent.states(ANNA)[0]
     assert silent.parked() == ()
+    assert silent.status().unreported_seconds == 15.0
+    assert silent.explain(ANNA, OWLS).state == silent.state(ANNA, OWLS)
     assert silent.forget(ANNA) == 1
 
 

@@ -87,6 +87,8 @@ def test_the_trackers_signatures():
         "states": "reader",
         "flush_reader": "reader, *, resource_ids=None, wait_seconds=0.0, confirm=False",
         "sweep": "*, idle_seconds=60.0, limit=1000, budget_seconds=None",
+        "status": "",
+        "explain": "reader, article",
         "parked": "*, limit=100",
         "unpark": "reader, article",
         "forget": "reader",

@@ -71,6 +71,12 @@ def test_os_environ_is_the_default(monkeypatch):
     assert os.environ[f"{PREFIX}APP_NAME"] == "Example Reader"
 
 
+def test_what_tests_are_told_is_no_setting():
+    """The variables of the test suite and of RedisServer may stand in an application's environment."""
+    with ReadTimeTracker.from_env(environment(REDIS_SERVER="/usr/bin/redis-server", REQUIRE_REDIS="1")) as tracker:
+        assert parts(tracker)[2].app.name == "Example Reader"
+
+
 def test_names_with_and_without_the_prefix_and_in_any_case():
     """Settings: Flask's config carries the prefix amid others, Django's dict does not; lower case is fine."""
     for mapping in (

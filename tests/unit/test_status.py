@@ -155,6 +155,48 @@ def test_who_reads_back_is_not_warned(scene: Scene, caplog):
     assert DOUBT not in caplog.text
 
 
+def test_an_endpoint_that_could_not_be_asked_leaves_the_doubt(scene: Scene, caplog):
+    """Read-back that failed is none: the event is sent again, and the warning comes after all."""
+    lost_answer(scene)
+    scene.clock.advance(DAY)
+
+    class Deaf(RecordingEmitter):
+        def held(self, event_ids, /):
+            raise EmitterUnavailable("no answer")
+
+    with caplog.at_level("WARNING", logger.name):
+        assert scene.another(Deaf()).sweep().events_sent == 1
+    assert DOUBT in caplog.text
+
+
+def test_a_refused_event_that_is_tried_again_is_not_doubtful(scene: Scene, caplog):
+    """The endpoint said that it does not hold it, however long ago."""
+    scene.read()
+    scene.emitter.fail(EventRejected("bad", status=422))
+    with pytest.raises(EventRejected):
+        scene.tracker.partial(ANNA, OWLS)
+    scene.clock.advance(2 * DAY)
+    assert scene.tracker.status().doubtful_claims == 0
+    with caplog.at_level("WARNING", logger.name):
+        assert scene.tracker.sweep().events_sent == 1
+    assert DOUBT not in caplog.text
+
+
+@pytest.mark.parametrize("wait", ["unclaimed", "in flight", "parked"])
+def test_the_oldest_time_is_when_it_began_to_be_read(scene: Scene, wait):
+    """Wherever it waits: not when it was claimed or refused, and not what has been read since."""
+    scene.read(BEN, BEES, 50)
+    scene.tracker.partial(BEN, BEES)
+    scene.read(ANNA, OWLS, 40)
+    if wait != "unclaimed":
+        scene.emitter.fail(EmitterUnavailable("down") if wait == "in flight" else EventRejected("bad", status=422))
+        with pytest.raises((EmitterUnavailable, EventRejected)):
+            scene.tracker.partial(ANNA, OWLS)
+    scene.read(ANNA, OWLS, 9)
+    scene.read(BEN, BEES, 5)
+    assert scene.tracker.status().oldest_unreported_at == START + timedelta(seconds=50)
+
+
 def test_doubt_is_the_first_claims_age_and_not_the_last_ones():
     """Claimed again and again, a claim does not become younger."""
     life = Life()

@@ -30,7 +30,6 @@ from tests.scenes import (
     article,
     in_threads,
     nothing,
-    of_reader,
     running,
 )
 
@@ -152,12 +151,11 @@ def test_an_emitters_own_limit_is_kept(scene: Scene):
 
 
 def test_oldest_first(scene: Scene):
-    """Sweep: "Due states are taken oldest first"; "Stops early … at limit"; more tells of the rest."""
-    everybody = readers(6)
-    for reader in everybody:
-        scene.read(reader, OWLS, 10)
+    """Sweep: "Due states are taken oldest first" (of one shard); "Stops early … at limit"; more tells of the rest."""
+    for number in range(6):
+        scene.read(ANNA, article(f"a{number}"), 10)
     swept = scene.tracker.sweep(idle_seconds=0, limit=4)
-    assert [report.reader_sourced_id for report in swept.reports] == ["r0", "r1", "r2", "r3"]
+    assert [report.resource_id for report in swept.reports] == ["a0", "a1", "a2", "a3"]
     assert (swept.events_sent, swept.more, swept.stopped_by) == (4, True, "limit")
     swept = scene.tracker.sweep(idle_seconds=0, limit=4)
     assert (swept.events_sent, swept.more, swept.stopped_by) == (2, False, "drained")
@@ -222,13 +220,13 @@ def test_the_budget_is_looked_at_before_each_envelope(scene: Scene):
 
 def test_bisecting_ends_with_the_budget(scene: Scene):
     """Sweep: "at budget_seconds": halves that were not tried stay due, and count no attempt."""
-    emitter = ticking(scene, 3, Picky, bad=of_reader("r6"))
-    for reader in readers(8):
-        scene.tracker.accumulate(reader, OWLS, 10)
+    emitter = ticking(scene, 3, Picky, bad=lambda event: event["object"]["activity"]["name"] == "A6")
+    for number in range(8):
+        scene.tracker.accumulate(ANNA, article(f"a{number}"), 10)
     swept = scene.tracker.sweep(idle_seconds=0, budget_seconds=10)  # 8, 4 and 4 again; the time is up
     assert ([len(call) for call in emitter.calls], swept.stopped_by) == ([8, 4, 4, 2], "budget")
     assert (swept.events_sent, swept.parked, swept.more) == (6, 0, True)
-    assert {scene.state(Reader(f"r{n}", "r@example.org")).attempts for n in (6, 7)} == {0}
+    assert {scene.state(what=article(f"a{number}")).attempts for number in (6, 7)} == {0}
     assert scene.another(RecordingEmitter()).sweep(idle_seconds=0).events_sent == 2
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _METER: Final = "cumulative={} lastSync={} carry={} since={} clamped={} position={} nonce={}"
 _METER_PATTERN: Final = re.compile(
     r"cumulative=(\d{1,19}) lastSync=(\d{1,19}) carry=(\d{1,19}) since=(\d{1,19}) clamped=(\d{1,19})"
-    r" position=(\d{0,19}) nonce=[0-9a-f]+",
+    r" position=(\d{0,19}) nonce=[0-9a-fA-F]+",
     re.ASCII,
 )
 # What the heartbeat script has to know of the ledger, which it does not read itself.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import time
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis import Redis, RedisCluster
@@ -19,6 +20,7 @@ from redis.exceptions import (
     MovedError,
     NoPermissionError,
     NoScriptError,
+    OutOfMemoryError,
     ReadOnlyError,
     RedisClusterException,
     RedisError,
@@ -30,10 +32,11 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from caliper_readtime.errors import StoreUnavailable
+from caliper_readtime.stores.forking import SurvivesFork
 
-pack_command: Callable[[Any], bytes] | None
 try:
-    from hiredis import pack_command
+    # The driver uses it, too, where it is installed. A name that type checkers need not know.
+    pack_command: Callable[[tuple[Any, ...]], bytes] | None = import_module("hiredis").pack_command
 except ImportError:
     pack_command = None
 
@@ -62,8 +65,8 @@ _MOVING: Final = (
     TryAgainError,
 )
 
-#: What the driver raises; text that is none, where the client decodes by itself.
-DRIVER_ERRORS: Final = (RedisError, UnicodeDecodeError)
+#: What the driver raises (of a cluster, something that is no RedisError); text that is none, where the client decodes.
+DRIVER_ERRORS: Final = (RedisError, RedisClusterException, UnicodeDecodeError)
 
 #: Commands that an answer of Redis' own waits for: (name, arguments...), on the connection that wrote.
 Waits = tuple[tuple[Any, ...], ...]
@@ -71,37 +74,78 @@ Waits = tuple[tuple[Any, ...], ...]
 Call = tuple["Script", "Sequence[str]", "Sequence[Any]"]
 
 
+# Kinds of errors, what hosts are told of them, and whether the driver's own words are left out: most name a host and
+# port, but those of a refused login may name more, and others say nothing.
+_ADVICE: Final[tuple[tuple[tuple[type[Exception], ...], str, bool], ...]] = (
+    ((AuthenticationError, AuthorizationError), "it refused the user name or password: check the URL", True),
+    (
+        (NoPermissionError,),
+        "its ACL keeps this user from what the store needs: docs/how-to/redis.md has the rules",
+        True,
+    ),
+    ((ReadOnlyError,), "it is a read-only replica: point the URL at the master, or use Sentinel", True),
+    ((OutOfMemoryError,), "it is out of memory (maxmemory): give it more, nothing was written", True),
+    ((BusyLoadingError,), "it is loading its data: wait", True),
+    ((TimeoutError,), "it did not answer in time: look whether it hangs or is overloaded", False),
+    ((RedisClusterException, ClusterError), "the cluster has no master for this key: look at CLUSTER INFO", False),
+    ((RedisConnectionError,), "it cannot be reached: look whether it runs and accepts connections", False),
+)
+
+
 def unavailable(error: Exception, where: str) -> StoreUnavailable:
     """Return what hosts are told of the driver's error: what happened, and what to do."""
     if isinstance(error, RedisClusterException | DataError):
         # These quote the command, which may hold an address, and they are chained.
         error.args = ("no node takes this key",)
-    told = f"{type(error).__name__}: {str(error).partition(' ')[0]}" if isinstance(error, ResponseError) else str(error)
-    for kinds, advice in (
-        ((AuthenticationError, AuthorizationError), "it refused the user name or password: check the URL"),
-        (
-            (NoPermissionError,),
-            "its ACL keeps this user from what the store needs: docs/how-to/redis.md has the rules",
-        ),
-        ((ReadOnlyError,), "it is a read-only replica: point the URL at the master, or use Sentinel"),
-        ((BusyLoadingError,), "it is loading its data: wait"),
-        ((TimeoutError,), "it did not answer in time: look whether it hangs or is overloaded"),
-        ((RedisClusterException, ClusterError), "the cluster has no master for this key: look at CLUSTER INFO"),
-        ((RedisConnectionError,), "it cannot be reached: look whether it runs and accepts connections"),
-    ):
-        if isinstance(error, kinds):
-            # The driver's own words name a host and port; those of a refused login may name more.
-            said = "" if kinds[0] in (AuthenticationError, NoPermissionError, ReadOnlyError) else f" ({told})"
-            return StoreUnavailable(f"Redis at {where}: {advice}{said}")
-    if str(error).startswith("OOM"):
-        return StoreUnavailable(f"Redis at {where}: out of memory (maxmemory): give it more, nothing was written")
-    return StoreUnavailable(f"Redis at {where}: {told}")
+        if isinstance(error.__cause__, RedisError):  # why no node could be asked
+            return unavailable(error.__cause__, where)
+    for kinds, advice, quiet in _ADVICE:
+        if isinstance(error, kinds) or _without_a_code(error) in kinds:
+            return StoreUnavailable(f"Redis at {where}: {advice}{'' if quiet else f' ({error})'}")
+    # What else Redis answers begins with a word of its own; the rest may quote what was sent.
+    told = str(error).partition(" ")[0] if isinstance(error, ResponseError) else str(error)
+    return StoreUnavailable(f"Redis at {where}: {type(error).__name__}: {told}")
 
 
-class _Link:
-    """What both ways have in common."""
+def _without_a_code(error: Exception) -> type[Exception] | None:
+    """Return what an answer comes to for which Redis has no error code of its own."""
+    said = str(error) if isinstance(error, ResponseError) else ""
+    if "unauthenticated" in said:  # whoever has not logged in may not even send that much
+        return AuthenticationError
+    # A script ran that may not do all it does: Redis 7, and Valkey.
+    return NoPermissionError if "user executing the script" in said or "ACL failure" in said else None
+
+
+class _Link(SurvivesFork):
+    """What both ways have in common.
+
+    A fork waits until no thread is inside one of the driver's pools: redis-py 8 takes a pool's lock when it first meets
+    it in a child, and a lock that a thread of the parent held would never be free there.
+    """
 
     client: Any
+
+    def __init__(self) -> None:
+        self._locked: list[Any] = []
+        super().__init__()
+
+    def pools(self) -> list[Any]:
+        """Return the driver's connection pools."""
+        raise NotImplementedError
+
+    def before_fork(self) -> None:
+        """Keep everybody out of the pools."""
+        super().before_fork()
+        self._locked = [pool._lock for pool in self.pools() if hasattr(pool, "_lock")]  # noqa: SLF001 - no other way
+        for lock in self._locked:
+            lock.acquire()
+
+    def after_fork(self, *, child: bool) -> None:
+        """Let everybody in again."""
+        for lock in self._locked:
+            lock.release()
+        self._locked = []
+        super().after_fork(child=child)
 
     def command(self, *words: Any) -> Any:
         """Run one command that names at most one key."""
@@ -117,20 +161,19 @@ class _Link:
         for start in range(0, len(calls), PIPELINE):
             some = calls[start : start + PIPELINE]
             found = self._pipelined(some)
-            until = time.monotonic() + MOVING_SECONDS
+            patient = True
             for call, answer in zip(some, found, strict=True):
-                # What the server does not know, or a moving slot has refused, goes the long way: for a while.
-                again = isinstance(answer, (NoScriptError, *_MOVING)) and time.monotonic() < until
-                answers.append(self._caught(call) if again else answer)
+                # What a server does not know, or a moving slot has refused, goes the long way. One that has waited
+                # there in vain has waited for all.
+                moving = isinstance(answer, _MOVING)
+                if isinstance(answer, NoScriptError) or (moving and patient):
+                    answer = self._caught(call)  # noqa: PLW2901 - a better one
+                    patient = patient and not isinstance(answer, _MOVING)
+                answers.append(answer)
         return answers
 
     def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
-        pipeline = self.client.pipeline(transaction=False)
-        for script, keys, args in calls:
-            # A cluster's pipeline lets this through, but not its own `evalsha`.
-            pipeline.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
-        answers: list[Any] = pipeline.execute(raise_on_error=False)
-        return answers
+        return _together(self.client, calls)
 
     def _caught(self, call: Call) -> Any:
         try:
@@ -154,6 +197,11 @@ class SingleLink(_Link):
         self._free: list[Any] = []
         self._pid = os.getpid()
         self.where = _address(self._pool)
+        super().__init__()
+
+    def pools(self) -> list[Any]:
+        """Return the one pool."""
+        return [self._pool]
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id.
@@ -201,10 +249,11 @@ class SingleLink(_Link):
         return self.client.time()
 
     def close(self) -> None:
-        """Give the held connections back."""
+        """Close the connections that nobody uses just now: another thread's would break under its hands."""
         held, self._free = self._free, []
         for connection in held if self._pid == os.getpid() else ():
             self._drop(connection)
+        self._pool.disconnect(inuse_connections=False)
 
 
 class ClusterLink(_Link):
@@ -214,6 +263,12 @@ class ClusterLink(_Link):
         self.client: Any = client
         nodes = client.nodes_manager.startup_nodes
         self.where = ", ".join(sorted(nodes)) or "an unknown cluster"
+        super().__init__()
+
+    def pools(self) -> list[Any]:
+        """Return each node's pool."""
+        connections = (node.redis_connection for node in self.client.get_nodes())
+        return [connection.connection_pool for connection in connections if connection is not None]
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script; while its slot moves or its master fails over it is tried again for a while."""
@@ -224,10 +279,24 @@ class ClusterLink(_Link):
         return _persistently(lambda: self.client.execute_command(*words))
 
     def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
-        try:
-            return super()._pipelined(calls)
-        except _MOVING as error:  # one node is enough for that, and the others may do well
-            return [error] * len(calls)
+        """Ask each node on its own: one that is down or hangs costs the others' readers nothing."""
+        answers: list[Any] = [None] * len(calls)
+        nodes: dict[str, tuple[Any, list[int]]] = {}
+        for place, (_, keys, _) in enumerate(calls):
+            try:
+                node = self.client.get_node_from_key(keys[0])
+            except DRIVER_ERRORS as error:
+                answers[place] = error
+            else:
+                nodes.setdefault(node.name, (node, []))[1].append(place)
+        for node, places in nodes.values():
+            try:
+                found = _together(self.client.get_redis_connection(node), [calls[place] for place in places])
+            except DRIVER_ERRORS as error:
+                found = [error] * len(places)
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = answer
+        return answers
 
     def durably(self, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
         """Run a script and then the waits on the very same connection; return all the answers."""
@@ -247,7 +316,9 @@ class ClusterLink(_Link):
         return _persistently(lambda: self.client.time(target_nodes=self.client.get_node_from_key(key)))
 
     def close(self) -> None:
-        """Hold nothing: the client keeps its own connections."""
+        """Close the connections that nobody uses just now: another thread's would break under its hands."""
+        for pool in self.pools():
+            pool.disconnect(inuse_connections=False)
 
 
 def _packed(connection: Any, words: tuple[Any, ...]) -> Any:
@@ -260,6 +331,14 @@ def _evaluated(client: Any, script: Script, keys: Sequence[str], args: Sequence[
         return client.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
     except NoScriptError:
         return client.execute_command("EVAL", script.text, len(keys), *keys, *args)
+
+
+def _together(client: Any, calls: Sequence[Call]) -> list[Any]:
+    pipeline = client.pipeline(transaction=False)
+    for script, keys, args in calls:
+        pipeline.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
+    answers: list[Any] = pipeline.execute(raise_on_error=False)
+    return answers
 
 
 def _waited(client: Any, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:

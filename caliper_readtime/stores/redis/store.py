@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from itertools import chain, zip_longest
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from caliper_readtime.errors import ConfigurationError, ContentionError, CorruptState, StoreError, StoreUnavailable
@@ -237,7 +237,11 @@ class RedisStateStore:
             have = 0 if isinstance(got, Exception) else got if isinstance(got, int) else got[0]
             if have < wanted:
                 self._give_back(key, write, transition)
-                whose = "disks (which needs appendonly yes)" if command == "WAITAOF" else "replicas"
+                whose = (
+                    "disks (which needs Redis 7.2 or Valkey, and appendonly yes)"
+                    if command == "WAITAOF"
+                    else "replicas"
+                )
                 raise StoreUnavailable(
                     f"Redis at {self._link.where}: {have} of {wanted} {whose} had the claim within"
                     f" {self.claim_wait_seconds:g} s, so nothing was sent: reader {key.reader_sourced_id}, article"
@@ -315,9 +319,12 @@ class RedisStateStore:
         return tuple(state for _, state in zip(range(limit), (s for s in states if s.ledger.parked), strict=False))
 
     def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
-        """Yield every state that has a due entry; one that changes meanwhile may come twice, or be left out."""
-        indexes = chain.from_iterable(self._layout.index(shard)[:2] for shard in self._layout.shards)
-        yield from self._states(self._scanned("ZSCAN", indexes), now, "unreported")
+        """Yield every state that has a due entry, shard by shard."""
+        for shard in self._layout.shards:
+            due, idle, _ = self._layout.index(shard)
+            # Once more, so that nobody is missed who moves from one set to the other meanwhile; nobody comes twice.
+            pages = _once(self._scanned("ZSCAN", (idle, due, idle)))
+            yield from self._states(pages, now, "unreported")
 
     def _scanned(self, command: str, indexes: Any) -> Iterator[list[str]]:
         """Yield the members of index sets, page by page."""
@@ -408,10 +415,9 @@ class RedisStateStore:
         return {name: {**facts, **asked} for name, facts in servers.items()}
 
     def close(self) -> None:
-        """Close the connections that ``from_url`` has made; the next call opens others."""
-        self._link.close()
+        """Close the connections that ``from_url`` has made, but for those in use; the next call opens others."""
         if self._owned:
-            self.client.close()
+            self._link.close()
 
     # The driver
 
@@ -441,6 +447,9 @@ class RedisStateStore:
 
     def _mapped(self, error: Exception, key: Key | None) -> StoreError:
         """Return what hosts are told of the driver's error."""
+        if isinstance(error, UnicodeDecodeError):
+            # It quotes what it could not read, which may be an address, and it is chained.
+            error.object, error.args = b"", ("what is stored is no text",)
         if isinstance(error, UnicodeDecodeError) or "WRONGTYPE" in str(error):
             return self._wrong(error, key)
         return self._driver.unavailable(error, self._link.where)
@@ -448,7 +457,7 @@ class RedisStateStore:
     def _wrong(self, error: Exception, key: Key | None) -> StoreError:
         if key is not None:
             kind = self._command("TYPE", self._layout.names(key).state)
-            if isinstance(error, UnicodeDecodeError) or text_of(kind) != "hash":
+            if isinstance(error, UnicodeDecodeError) or text_of(kind) not in ("hash", "none"):
                 return CorruptState(
                     f"what is stored is no state (a {text_of(kind)}): reader {key.reader_sourced_id}, article"
                     f" {key.resource_id}; it was left as it is",
@@ -469,6 +478,15 @@ def _reader_call(listed: Sequence[tuple[Key, Names]], *first: Any) -> tuple[tupl
     """Return the keys and arguments of a script that goes through a reader's states."""
     keys = _reader_keys(listed[0][1], *(names.state for _, names in listed))
     return keys, [*first, *(part for _, names in listed for part in (names.resource, names.member))]
+
+
+def _once(pages: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Yield the pages without what an earlier one had."""
+    seen: set[str] = set()
+    for members in pages:
+        new = [member for member in dict.fromkeys(members) if member not in seen]
+        seen.update(new)
+        yield new
 
 
 def _oldest_first(answer: Sequence[Any]) -> Iterator[str]:

@@ -7,15 +7,14 @@ from typing import Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from redis import Redis, RedisCluster
-from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from caliper_readtime.errors import ConfigurationError
-from caliper_readtime.stores.redis.link import unavailable
+from caliper_readtime.stores.redis.link import DRIVER_ERRORS, unavailable
 
 #: What a URL may begin with.
 SCHEMES: Final = (
@@ -29,7 +28,6 @@ SCHEMES: Final = (
 )
 _REDIS_PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
-_CLUSTER_ATTEMPTS: Final = 3
 
 
 def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) -> Redis | RedisCluster:
@@ -63,11 +61,12 @@ def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) ->
         return _master(parts, nodes, options)
     if parts.path.strip("/") not in ("", "0"):
         raise ConfigurationError("Redis URL: a cluster has only database 0")
-    options["retry"] = Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.5), _CLUSTER_ATTEMPTS)
+    # What a cluster cannot answer for a while, the store asks again; a node that hangs has had its time.
+    options["retry"] = Retry(NoBackoff(), 0)
     try:
         startup = [ClusterNode(host, port) for host, port in nodes]  # type: ignore[no-untyped-call]
         return RedisCluster(startup_nodes=startup, **options)
-    except RedisError as error:
+    except DRIVER_ERRORS as error:
         where = ", ".join(f"{host}:{port}" for host, port in nodes)
         raise unavailable(error, where) from error
 

@@ -54,13 +54,14 @@ end
 local claimed_to, due, duration, finalized =
   string.match(f[5], '^claimedTo=(%d+) due=(%d*) duration=(%d*) finalized=(%d*)$', 75)
 local cumulative, last_sync, carry, since, clamped_in_all, old_position = string.match(meter,
-  '^cumulative=(%d+) lastSync=(%d+) carry=(%d+) since=(%d+) clamped=(%d+) position=(%d*) ')
+  '^cumulative=(%d+) lastSync=(%d+) carry=(%d+) since=(%d+) clamped=(%d+) position=(%d*) nonce=%x+$')
 if not claimed_to or not cumulative or (ARGV[9] == '1' and duration == '') then
   return declined()
 end
 cumulative, last_sync, carry = tonumber(cumulative), tonumber(last_sync), tonumber(carry)
 -- Lua would write larger numbers with an exponent.
-if math.max(cumulative, last_sync, carry, since, clamped_in_all) >= $LARGEST then
+if math.max(cumulative, last_sync, carry, since, clamped_in_all, old_position ~= '' and old_position or 0)
+    >= $LARGEST then
   return declined()
 end
 -- Where nothing whole is unreported the state is about to expire, or to become due: no steady heartbeat.
@@ -87,6 +88,9 @@ if not acknowledged then
     heartbeats = count + 1 .. '\n' .. string.sub(heartbeats, first) .. ARGV[4] .. '\n'
   end
 else
+  if not string.find(views, '^\n') and views ~= '' then
+    return declined()
+  end
   local total = claimed
   if ARGV[7] ~= '' then
     total = math.min(total, math.max(0, moment - ARGV[7]) + ARGV[12])

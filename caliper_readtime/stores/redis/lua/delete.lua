@@ -10,6 +10,10 @@
 --
 -- Reply: {how many states were removed, how many of the reader's resources are left: born since they were listed}.
 
+-- Look at every index key first: should one be of another type, nothing has been written.
+redis.call('ZCARD', KEYS[2])
+redis.call('ZCARD', KEYS[3])
+redis.call('SCARD', KEYS[4])
 local removed = 0
 for position = 5, #KEYS do
   removed = removed + redis.call('DEL', KEYS[position])

@@ -16,6 +16,10 @@ if not moment then
   local time = redis.call('TIME')
   moment = time[1] * 1000 + math.floor(time[2] / 1000)
 end
+-- Look at every index key first: should one be of another type, nothing has been written.
+redis.call('ZCARD', KEYS[2])
+redis.call('ZCARD', KEYS[3])
+redis.call('SCARD', KEYS[4])
 local left = {}
 for position = 5, #KEYS do
   local resource, member = ARGV[2 * position - 8], ARGV[2 * position - 7]

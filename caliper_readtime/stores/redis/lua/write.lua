@@ -33,9 +33,18 @@ if (meter or '') ~= ARGV[1] then
   return 0
 end
 
--- The index first: should one of its keys be of another type, the state is still as it was.
-local kept = ARGV[8] == '1' and (redis.call('ZSCORE', due, ARGV[4]) or redis.call('ZSCORE', idle, ARGV[4]))
-if not kept then
+-- Look at every index key first: should one be of another type, nothing has been written.
+local listed_due, listed_idle = redis.call('ZSCORE', due, ARGV[4]), redis.call('ZSCORE', idle, ARGV[4])
+redis.call('SISMEMBER', parked, ARGV[4])
+redis.call('ZSCORE', reader, ARGV[5])
+
+-- A server that is out of memory refuses a script's first writing command if it takes more, and none after it: a new
+-- state is refused, and what is there can still be reported.
+local expires = ARGV[10] == '' and 'inf' or ARGV[10]
+if ARGV[3] == '1' then
+  redis.call('ZADD', reader, expires, ARGV[5])
+end
+if not (ARGV[8] == '1' and (listed_due or listed_idle)) then
   redis.call('ZREM', due, ARGV[4])
   redis.call('ZREM', idle, ARGV[4])
   if ARGV[6] ~= '' then
@@ -45,7 +54,7 @@ if not kept then
   end
 end
 redis.call(ARGV[9] == '1' and 'SADD' or 'SREM', parked, ARGV[4])
-redis.call('ZADD', reader, ARGV[10] == '' and 'inf' or ARGV[10], ARGV[5])
+redis.call('ZADD', reader, expires, ARGV[5])
 local last = tonumber(redis.call('ZREVRANGE', reader, 0, 0, 'WITHSCORES')[2])
 
 if ARGV[3] == '1' then

@@ -1,0 +1,84 @@
+"""Death at any moment, of workers and of Redis: no second is lost, none is doubled."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from contextlib import closing
+
+import pytest
+
+from caliper_readtime import JsonLinesEmitter
+from caliper_readtime.testing.redis_server import RedisServer
+from tests.concurrency.arrivals import repeats
+from tests.concurrency.children import Child
+from tests.concurrency.judging import judged
+from tests.concurrency.roles import tracker_on
+from tests.redis_scenes import reloaded
+from tests.redis_topologies import Node, program
+
+pytestmark = pytest.mark.redis
+
+WORKERS = 4
+SOMETIMES = ("taken-over", "lost-race", "unavailable")
+AOF = {"appendonly": "yes", "appendfsync": "always"}
+
+
+def seen_by(notes):
+    """What workers saw, and how often."""
+    lines = [line.split() for file in notes for line in file.read_text().splitlines()]
+    return Counter({name: sum(int(line[2]) for line in lines if line[:2] == ["saw", name]) for name in SOMETIMES})
+
+
+def test_no_second_is_lost_or_doubled_by_kills_of_workers_and_redis(tmp_path, request):
+    """Workers are killed at any moment, every fifth time Redis is, too, and the endpoint fails before and after.
+
+    A worker's death leaves at most its last heartbeat in doubt, that of Redis none: all else is reported exactly once.
+    What happens only sometimes has happened: events sent again, claims taken over, races lost, scripts sent again.
+    """
+    endpoint, dice = tmp_path / "events.jsonl", random.Random()
+    notes, alive, kills, restarts, sometimes = [], [], 0, 0, Counter()
+    with Node(RedisServer(AOF, program=program())) as node:
+
+        def start():
+            notes.append(tmp_path / f"notes{len(notes)}")
+            more = {"url": node.server.url, "endpoint": endpoint, "notes": notes[-1], "seed": len(notes)}
+            alive.append(Child("mortal", "redis_roles", **more))
+
+        def restart():
+            sometimes["reloaded"] += reloaded(node.admin)
+            node.server.kill()
+            node.server.start()
+            node.admin.connection_pool.disconnect()
+
+        try:
+            for _ in range(WORKERS):
+                start()
+            end = time.monotonic() + request.config.getoption("kill_seconds")
+            while time.monotonic() < end or restarts < 2:
+                victim = alive.pop(0)  # the oldest: it has had time to get to work
+                victim.expect("ready")
+                time.sleep(dice.uniform(0.02, 0.4))  # the moment of death is what is random here
+                if kills % 5 == 2:
+                    restart()
+                    restarts += 1
+                    time.sleep(dice.uniform(0, 0.2))
+                victim.kill()
+                victim.end()
+                kills += 1
+                start()
+            for worker in alive:
+                worker.expect("ready")
+                assert worker.result() == "stopped"
+        finally:
+            for worker in alive:
+                worker.end()
+        tracker, store = tracker_on(node.server.url, JsonLinesEmitter(endpoint))
+        with closing(store):
+            figures = judged(tracker, endpoint, notes, kills)
+        sometimes["reloaded"] += reloaded(node.admin)
+    sometimes += seen_by(notes)
+    sometimes["sent-again"] = repeats(endpoint)
+    assert all(sometimes[what] for what in (*SOMETIMES, "reloaded", "sent-again")), sometimes
+    print(f"kills {kills}, Redis restarted {restarts} times, {figures}; {dict(sometimes)}")

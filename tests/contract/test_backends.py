@@ -1,0 +1,71 @@
+"""The table of stores: what happens to tests that need a Redis where there is none, and whose states a folder holds."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from shutil import rmtree
+
+import pytest
+
+from caliper_readtime.testing.store_hand import Hand
+from tests.backends import redis_store
+
+ROOT = Path(__file__).parents[2]
+WITHOUT_A_SERVER = """
+import sys
+import pytest
+from tests import backends
+backends.find_server = lambda: None
+sys.exit(pytest.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "counted"),
+    [
+        ({}, 0, "1 skipped"),
+        ({"CI": "true"}, 1, "1 error"),
+        ({"CALIPER_READTIME_REQUIRE_REDIS": "1"}, 1, "1 error"),
+    ],
+    ids=["elsewhere", "ci", "required"],
+)
+def test_without_a_redis(environment, code, counted):
+    """Elsewhere they are left out, and the summary says loudly why; in CI they fail. The others run."""
+    tests = ["tests/model/test_found.py", "-k", "deferral and not memory"]
+    command = [sys.executable, "-c", WITHOUT_A_SERVER, "-q", "-p", "no:cacheprovider", "-p", "no:cov", *tests]
+    hidden = {"CI", "CALIPER_READTIME_REQUIRE_REDIS", "PYTEST_ADDOPTS"}
+    clean = {name: value for name, value in os.environ.items() if name not in hidden}
+    ran = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**clean, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert {"1 passed", counted} <= set(re.split(r", | in ", ran.stdout.splitlines()[-1]))
+    assert "NO REDIS TO TEST WITH" in ran.stdout
+
+
+@pytest.mark.redis
+def test_states_belong_to_their_folder(tmp_path):
+    """Opening a folder again reaches its states; another one, or a new one of the same name, holds nothing."""
+    folders = tmp_path / "one", tmp_path / "other"
+    for folder in folders:
+        folder.mkdir()
+    with closing(redis_store(folders[0])) as store:
+        state = Hand(store).read().state
+    with closing(redis_store(folders[0])) as store:
+        assert Hand(store).loaded == state
+    with closing(redis_store(folders[1])) as store:
+        assert Hand(store).loaded is None
+    rmtree(folders[0])
+    folders[0].mkdir()
+    with closing(redis_store(folders[0])) as store:
+        assert Hand(store).loaded is None

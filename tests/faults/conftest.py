@@ -1,0 +1,25 @@
+"""Servers of a test's own."""
+
+from __future__ import annotations
+
+import pytest
+
+from caliper_readtime import RedisStateStore
+from caliper_readtime.testing.redis_server import RedisServer
+from tests.redis_topologies import Node, program
+from tests.scenes import Scene
+
+
+@pytest.fixture
+def node(request):
+    """A server (its options: the test's parameter) and its administrator's connection."""
+    with Node(RedisServer(getattr(request, "param", None), program=program())) as one:
+        yield one
+
+
+@pytest.fixture
+def redis(node):
+    """A scene on that server."""
+    scene = Scene(lambda: RedisStateStore.from_url(node.server.url))
+    yield scene
+    scene.store.close()

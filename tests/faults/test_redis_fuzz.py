@@ -1,0 +1,249 @@
+"""Fuzz of what is stored in Redis: whatever a hash holds, only CorruptState escapes, and nobody else loses a second."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from caliper_readtime import CorruptState, MissingField
+from caliper_readtime.stores.codec import LARGEST
+from caliper_readtime.stores.redis.layout import state_of
+from tests.backends import redis_store
+from tests.faults.bad_values import problem_text
+from tests.faults.stored import KINDS, NEWS, VICTIM, Counting, ledger_of, paths, replaced, with_ledger
+from tests.faults.test_fuzz import JUNK, LONG_TEXT, ONE, survives
+from tests.scenes import ANNA, BEES, BEN, Scene
+
+pytestmark = pytest.mark.redis
+FIELDS = ("meter", "views", "heartbeats", "ledger", "steady")
+#: What Python reads of a state; the script alone reads `steady`.
+READ = FIELDS[:4]
+NUMBERS = ("cumulative", "lastSync", "carry", "since", "clamped", "position")
+
+
+class StoredInRedis:
+    """A namespace with a victim, whose hash is written over, and two healthy states beside it. As ``Stored``."""
+
+    def __init__(self, path, **options):
+        self.scene = Scene(lambda: redis_store(path, **options))
+        self.client = self.scene.store.client
+        self.names = self.scene.store._layout.names(VICTIM)
+        self.rows = {}
+        for kind, make in KINDS.items():
+            make(self.scene)
+            self.rows[kind] = self.raw()
+            self.scene.tracker.forget(ANNA)
+        self.scene.clock.advance(5)
+
+    def raw(self):
+        """A hash's bytes by field, and its index entries; None where there is no hash."""
+        names, client = self.names, self.client
+        fields = {name.decode(): value for name, value in client.hgetall(names.state).items()}
+        if not fields:
+            return None
+        sets = (names.due, names.member), (names.idle, names.member), (names.reader, names.resource)
+        return {
+            **fields,
+            "sets": [(name, member, client.zscore(name, member)) for name, member in sets],
+            "parked": bool(client.sismember(names.parked, names.member)),
+        }
+
+    def write(self, raw):
+        """Store exactly these bytes and entries."""
+        names, client = self.names, self.client
+        client.delete(names.state)
+        client.hset(names.state, mapping={name: raw[name] for name in FIELDS if name in raw})
+        for name, member, score in raw["sets"]:
+            client.zrem(name, member) if score is None else client.zadd(name, {member: score})
+        (client.sadd if raw["parked"] else client.srem)(names.parked, names.member)
+
+    def begin(self, raw):
+        """A fresh start: the victim as given, and two states with 30 unreported seconds; returns the tracker."""
+        emitter = Counting()
+        tracker = self.scene.another(emitter)
+        tracker.forget(BEN)
+        tracker.forget(ANNA)
+        for reader, what in ((ANNA, NEWS), (BEN, BEES)):
+            self.scene.read(reader, what, tracker=tracker)
+        self.write(raw)
+        return tracker, emitter
+
+    def readable(self):
+        """Whether what is stored can be read."""
+        try:
+            return state_of(VICTIM, self.client.hmget(self.names.state, READ)) is not None
+        except CorruptState:
+            return False
+
+
+@pytest.fixture(scope="module")
+def stored(tmp_path_factory):
+    """The hash that is written over, and a store that leaves every heartbeat to Python."""
+    stored = StoredInRedis(tmp_path_factory.mktemp("fuzz"), native_heartbeats=False)
+    yield stored
+    stored.scene.store.close()
+
+
+@pytest.fixture(scope="module")
+def native(tmp_path_factory):
+    """The same with native heartbeats."""
+    stored = StoredInRedis(tmp_path_factory.mktemp("native"))
+    yield stored
+    stored.scene.store.close()
+
+
+_NUMBERS = st.integers(-(2**63), -1) | st.integers(0, 10**9) | st.integers(LARGEST, 2**63 - 1) | st.just(10**40)
+
+
+@st.composite
+def mutated(draw, rows, fields):
+    """A hash with one to three wounds."""
+    raw = dict(rows[draw(st.sampled_from(sorted(rows)))])
+    for _ in range(draw(st.integers(1, 3))):
+        wound = draw(st.sampled_from(("structure", "text", "cut", "flip", "bytes", "number", "missing")))
+        name = draw(st.sampled_from(fields))
+        text = raw.get(name, b"")
+        place = draw(st.integers(0, len(text)))
+        if wound == "structure":
+            raw = draw(_restructured(raw))
+        elif wound == "text":
+            raw[name] = draw(st.text(st.characters(exclude_categories=["Cs"]), max_size=20)).encode()
+        elif wound == "cut":
+            raw[name] = text[:place] + text[place + draw(st.integers(1, 40)) :]
+        elif wound == "flip" and text:
+            raw[name] = text[: place - 1] + bytes([draw(st.integers(0, 255))]) + text[place:]
+        elif wound == "bytes":
+            raw[name] = draw(st.binary(max_size=20))
+        elif wound == "number":
+            # A total of years is left out: it is believed, and goes out in hundreds of events.
+            number = draw(st.sampled_from(NUMBERS))
+            values = _NUMBERS if number == "cumulative" else _NUMBERS | st.integers(0, LARGEST - 1)
+            raw["meter"] = with_number(raw.get("meter", b""), number, draw(values))
+        elif len(raw) > len(fields):
+            raw.pop(name, None)
+    return raw
+
+
+@st.composite
+def _restructured(draw, raw):
+    try:
+        document = ledger_of(raw)
+    except (ValueError, KeyError):
+        return raw
+    places = list(paths(document))
+    if not places:
+        return raw
+    return with_ledger(raw, replaced(document, draw(st.sampled_from(places)), *draw(st.just(()) | st.tuples(JUNK))))
+
+
+def with_number(meter, name, value):
+    """The meter with another number."""
+    words = [word.partition(b"=") for word in meter.split(b" ")]
+    return b" ".join(
+        key + equals + (str(value).encode() if key == name.encode() else old) for key, equals, old in words
+    )
+
+
+def test_whatever_is_stored_only_corrupt_state_escapes_from_redis(stored):
+    """Fuzz: only CorruptState escapes, the hash stays as it was, other states are served, sweep and flush go on."""
+    seen = {True: 0, False: 0}
+
+    @given(mutated(stored.rows, READ))
+    def fuzz(raw):
+        if "meter" in raw or "ledger" in raw:  # without both there is no state
+            seen[survives(stored, raw)] += 1
+
+    fuzz()
+    assert min(seen.values()) > 0  # both what can be read and what cannot
+
+
+def heartbeats_survive(native, raw):
+    """Every kind of heartbeat, natively, on a victim with this hash. Returns whether the hash can be read.
+
+    The script reads neither the ledger nor a whole list, so it cannot see all that is wrong with them: it may count the
+    time before Python says CorruptState. What is wrong stays for whoever mends it, and the time with it.
+    """
+    tracker, _ = native.begin(raw)
+    readable = native.readable()
+    for verb in ("accumulate", "accumulate-ids", "observe"):
+        native.write(raw)
+        try:
+            ONE[verb](tracker)
+        except (CorruptState, MissingField) as error:
+            assert isinstance(error, CorruptState) != readable, verb
+            assert all("@" not in said and len(said) < LONG_TEXT for said in problem_text(error))
+        else:
+            assert readable, verb
+        if not readable:
+            assert not native.readable(), verb
+            assert native.raw().get("ledger") == raw.get("ledger"), verb
+    return readable
+
+
+def test_no_heartbeat_mends_or_breaks_a_state(native):
+    """Fuzz with native heartbeats: CorruptState or the state as it is; what is wrong stays wrong."""
+    seen = {True: 0, False: 0}
+
+    @given(mutated(native.rows, FIELDS))
+    def fuzz(raw):
+        if "meter" in raw or "ledger" in raw:
+            seen[heartbeats_survive(native, raw)] += 1
+
+    fuzz()
+    assert min(seen.values()) > 0
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("side", ["stored", "native"])
+def test_what_is_whole_can_be_read_in_redis(side, kind, request):
+    """The hashes that are written over are good before."""
+    stored = request.getfixturevalue(side)
+    assert survives(stored, stored.rows[kind])
+
+
+@pytest.mark.parametrize("field", FIELDS)
+@pytest.mark.parametrize("kind", ["unreported", "parked"])
+def test_a_missing_field_is_corrupt(stored, native, kind, field):
+    """A hash of which a field is gone is no state; `steady` alone is only for the script, and nobody misses it."""
+    for side in (stored, native):
+        raw = {name: value for name, value in side.rows[kind].items() if name != field}
+        if field == "steady":
+            side.begin(raw)
+            assert side.readable()
+        else:
+            assert not survives(side, raw)
+
+
+@pytest.mark.parametrize("number", NUMBERS)
+@pytest.mark.parametrize("value", [-1, LARGEST, 2**63 - 1, 2**63, 10**40, "1.5", "1e3", "nan", "0x10", "", " 1", "٣"])
+def test_numbers_of_a_meter_that_cannot_be(stored, native, number, value):
+    """A meter's number that no clock and no reader can have made is not counted with, by Python or by the script."""
+    for side in (stored, native):
+        raw = side.rows["unreported"]
+        meter = with_number(raw["meter"], number, value)
+        if (number, value) in {("position", ""), ("clamped", LARGEST)}:  # none; mistakes are clamped without end
+            continue
+        assert not survives(side, {**raw, "meter": meter})
+
+
+@pytest.mark.parametrize("views", [b"x", b"\nv\t", b"\nv\t1\nw", b"\nv\t1.5", b"\t", b"\nv\t-1", b"\xff", b"\nw\t1\nv"])
+def test_torn_views_are_corrupt_in_redis(stored, native, views):
+    """Views come in pairs of an id and a total."""
+    assert not survives(stored, {**stored.rows["unreported"], "views": views})
+    assert not heartbeats_survive(native, {**native.rows["unreported"], "views": views})
+
+
+@pytest.mark.parametrize("beats", [b"", b"x", b"2\na\n", b"1\na", b"0\na\n", b"\xff", b"-1\n", b"16\na\n", b"1\n"])
+def test_torn_heartbeats_are_corrupt_in_redis(stored, native, beats):
+    """Heartbeat ids come with their number."""
+    assert not survives(stored, {**stored.rows["unreported"], "heartbeats": beats})
+    assert not heartbeats_survive(native, {**native.rows["unreported"], "heartbeats": beats})
+
+
+@pytest.mark.parametrize("cut", [0.0, 0.3, 0.7, 0.999])
+def test_a_torn_ledger_is_corrupt_in_redis(stored, native, cut):
+    """A ledger that ends too early is not half a ledger."""
+    for side, lives in ((stored, survives), (native, heartbeats_survive)):
+        for raw in side.rows.values():
+            assert not lives(side, {**raw, "ledger": raw["ledger"][: int(len(raw["ledger"]) * cut)]})

@@ -1,0 +1,154 @@
+"""A connection that breaks after the write and before the reply: as if it had been answered, for every verb."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from contextlib import ExitStack, closing, contextmanager
+
+import pytest
+import redis as driver
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from caliper_readtime import RedisStateStore, StoreUnavailable
+from tests.redis_scenes import VERBS, WRITING
+from tests.scenes import ANNA, BEES, OWLS, Scene
+from tests.tcp_proxy import TcpProxy
+
+pytestmark = pytest.mark.redis
+
+ANY = b"*"  # every request begins with it
+SHORT = {"connect_timeout_seconds": 0.2, "timeout_seconds": 0.2}
+
+
+@contextmanager
+def behind(node, **options):
+    """A scene whose store goes through a proxy; with options by a client of the host's own."""
+    with ExitStack() as stack:
+        proxy = stack.enter_context(TcpProxy(node.port))
+        if options:
+            client = stack.enter_context(closing(driver.Redis(port=proxy.port, **options)))
+            scene = Scene(lambda: RedisStateStore(client))
+        else:
+            scene = Scene(lambda: RedisStateStore.from_url(f"redis://127.0.0.1:{proxy.port}/0"))
+        stack.enter_context(closing(scene.store))
+        yield scene, proxy
+
+
+def begin(node, scene):
+    """Half a minute of anna's on two articles, ten seconds ago."""
+    node.admin.flushdb()
+    scene.emitter.events.clear()
+    scene.told.clear()
+    for what in (OWLS, BEES):
+        scene.read(ANNA, what)
+    scene.clock.advance(10)
+
+
+def outcome(scene):
+    """What an observer sees: the totals of each state, what arrived, and what the host was told."""
+    arrived = {event["id"]: event for event in scene.emitter.events}
+    for event in scene.emitter.events:
+        assert arrived[event["id"]] == event  # the same id is the same event
+    states = {state.resource_id: (state.meter.cumulative_ms, state.reported_ms) for state in scene.tracker.states(ANNA)}
+    seconds = {what: scene.emitter.seconds(ANNA, what) for what in ("owls", "bees")}
+    told = Counter()
+    for report in scene.told:
+        told[report.resource_id] += report.delta_seconds
+    return states, seconds, told
+
+
+def undisturbed(node, scene, proxy, verb):
+    """The outcome of a verb, and how many replies it takes."""
+    for _ in range(2):  # the first time, scripts have to be sent
+        begin(node, scene)
+        proxy.lose_next_reply(ANY, times=0)
+        VERBS[verb](scene.tracker)
+        replies = proxy.seen
+    return outcome(scene), replies
+
+
+@pytest.mark.parametrize("verb", WRITING)
+@pytest.mark.parametrize("client", [None, {"decode_responses": True}], ids=["from_url", "client"])
+def test_a_reply_that_is_lost(node, client, verb):
+    """Whichever reply of a verb is lost: the driver asks again, and it is as if the first had been answered."""
+    with behind(node, **(client or {})) as (scene, proxy):
+        wanted, replies = undisturbed(node, scene, proxy, verb)
+        assert replies > 0
+        for place in range(replies):
+            begin(node, scene)
+            proxy.lose_next_reply(ANY, after=place)
+            VERBS[verb](scene.tracker)
+            assert proxy.lost == 1
+            proxy.heal()
+            assert outcome(scene) == wanted
+            assert len(scene.emitter.events) == len({event["id"] for event in scene.emitter.events})
+
+
+@pytest.mark.parametrize("verb", WRITING)
+def test_replies_that_are_lost_again_and_again(node, verb):
+    """Those of repetitions, too: StoreUnavailable; the host repeats the verb, and no second counts twice."""
+    with behind(node) as (scene, proxy):
+        wanted, replies = undisturbed(node, scene, proxy, verb)
+        failures = 0
+        for place in range(replies):
+            begin(node, scene)
+            proxy.lose_next_reply(ANY, after=place, times=9)
+            try:
+                VERBS[verb](scene.tracker)
+            except StoreUnavailable:
+                failures += 1
+            proxy.heal()
+            scene.clock.advance(31)  # a lease that nobody has given back ends
+            VERBS[verb](scene.tracker)
+            assert outcome(scene)[:2] == wanted[:2]
+            # A commit whose answer is lost may be told by nobody, but never twice.
+            assert all(outcome(scene)[2][what] <= wanted[2][what] for what in ("owls", "bees"))
+        assert failures > 0
+
+
+def test_a_client_that_never_retries(node):
+    """A host's client may give up at once: StoreUnavailable, and repeating the heartbeat counts it once."""
+    with behind(node, retry=Retry(NoBackoff(), 0)) as (scene, proxy):
+        begin(node, scene)
+        for place in itertools.count():
+            proxy.lose_next_reply(ANY, after=place)
+            try:
+                VERBS["accumulate"](scene.tracker)
+            except StoreUnavailable:
+                pass
+            else:
+                break
+            VERBS["accumulate"](scene.tracker)
+        proxy.heal()
+        assert scene.state().meter.cumulative_ms == 40_000
+
+
+def test_a_network_that_swallows_everything(node):
+    """A proxy that hangs: StoreUnavailable in time; what it swallowed arrives later, and counts once."""
+    with (
+        TcpProxy(node.port) as proxy,
+        closing(RedisStateStore.from_url(f"redis://127.0.0.1:{proxy.port}", **SHORT)) as store,
+    ):
+        scene = Scene(lambda: store)
+        begin(node, scene)
+        proxy.hang()
+        with pytest.raises(StoreUnavailable, match="did not answer in time"):
+            VERBS["accumulate"](scene.tracker)
+        proxy.heal()
+        assert VERBS["accumulate"](scene.tracker).state.cumulative_read_time_seconds == 40
+        assert scene.tracker.finalize(ANNA, OWLS).delta_seconds == 40
+
+
+def test_a_network_that_refuses_and_comes_back(node):
+    """Connections cut, and no new ones: StoreUnavailable; once they are accepted again everything goes on."""
+    with behind(node) as (scene, proxy):
+        begin(node, scene)
+        proxy.refuse()
+        for verb in VERBS:
+            with pytest.raises(StoreUnavailable, match="cannot be reached"):
+                VERBS[verb](scene.tracker)
+        proxy.heal()
+        proxy.cut()
+        assert scene.tracker.flush_reader(ANNA).seconds_sent == 60

@@ -1,0 +1,532 @@
+"""Random histories: the heartbeat script equals the pure transition to the millisecond, on a real Redis and a fake."""
+
+from __future__ import annotations
+
+from collections import Counter
+from hashlib import sha1
+
+import attrs
+import pytest
+from fakeredis import FakeRedis, FakeServer
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+
+from caliper_readtime import CorruptState, InMemoryStateStore, Reader, ReadTimePolicy, RedisStateStore
+from caliper_readtime.state import SECOND, Key
+from caliper_readtime.stores.redis import scripts
+from caliper_readtime.transitions import Caller, Commit, Defer, Refuse, Release, Renew, Signal, Take, Took, Unpark
+from caliper_readtime.units import to_epoch_ms
+from tests.backends import redis_store
+from tests.scenes import OWLS, START, events
+
+DAY = 86_400 * SECOND
+KEYS = [Key("anna", "owls"), Key("anna", "bees"), Key("ben |:{}%", "owls 猫")]
+EVENTS = events()
+_SLACK = 600_000
+#: Every reason for which the script leaves a signal to the pure transition.
+REASONS = (
+    "birth",
+    "parked",
+    "another reader",
+    "another article",
+    "first duration",
+    "nothing whole",
+    "large numbers",
+    "read to the end",
+    "read for long enough",
+)
+#: What the script itself must have met, or it has proved nothing.
+SOMETIMES = (
+    "a known id", "a known view", "a view that the state does not know", "clamped", "clock stepped back",
+    "defers and counts", "finalized before", "in flight", "lost entry restored", "more ids than are kept",
+    "more views than are kept", "most that one signal may add", "opened long ago", "other duration",
+    "position alone", "released", "smaller total",
+)  # fmt: skip
+
+# A few names, so that they come again, and more of them than a state keeps.
+numbers = st.integers(0, 2) | st.integers(0, 30)
+lengths = st.sampled_from([0, 1, 999, 1000, 1001, 86_400_000, 315_360_000_000]) | st.integers(0, 20_000)
+moments = st.none() | lengths | st.integers(-5000, 200_000)
+signals = st.fixed_dictionaries(
+    {
+        "view": st.none() | numbers,
+        "beat": st.none() | numbers,
+        "claimed": st.integers(0, 30_000) | st.integers(500, 6000) | lengths,
+        "acknowledged": st.just(0) | st.integers(0, 20_000),
+        "opened": st.none() | st.none() | moments,
+        "position": st.none() | st.none() | lengths,
+        "duration": st.sampled_from([None] * 6 + [0, 60_000, 64_000, 90_000]),
+        "reader": st.sampled_from([None, None, None, "own", "own", "own", "own", "new"]),
+        "article": st.sampled_from([None, None, None, "own", "own", "own", "own", "new"]),
+    }
+)
+# No step back undoes an expiry: whether a state is still there then is each store's own affair.
+waits = st.integers(0, 12_000) | st.sampled_from([0, 1, 31_000, 3_601_000, -1, -3000])
+bursts = st.lists(st.tuples(waits, signals), min_size=1, max_size=8)
+keys = st.sampled_from(KEYS)
+policies = st.builds(
+    ReadTimePolicy,
+    heartbeat_seconds=st.sampled_from([1.0, 10.0]),
+    leeway_seconds=st.sampled_from([0.0, 5.0]),
+    catch_up_seconds=st.sampled_from([0.0, 300.0, 200_000.0]),
+    max_delta_seconds=st.sampled_from([None, None, 4.0]),
+    completion_ratio=st.sampled_from([0.95, 1.0, 1 / 3]),
+    completion_dwell_seconds=st.sampled_from([None] * 4 + [600.0, 45.001]),
+)
+
+
+@attrs.frozen
+class Enlarge:
+    """A transition: more was clamped than Lua writes without an exponent."""
+
+    def __call__(self, state, _now, /):
+        if state is None:
+            return None, None
+        return attrs.evolve(state, meter=state.meter._replace(clamped_ms=10**14)), None
+
+
+class Overhearing:
+    """A way to Redis that notes what the heartbeat script answers."""
+
+    def __init__(self, inner):
+        self.inner = inner
+        self.beats = []
+
+    def run(self, script, keys, args):
+        answer = self.inner.run(script, keys, args)
+        if script is scripts.BEAT:
+            self.beats.append(answer[0] >= 0)
+        return answer
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+class Differential(RuleBasedStateMachine):
+    """The same transitions at the same times: here by Redis, there by pure functions on a dict."""
+
+    def __init__(self, make, seen):
+        super().__init__()
+        self.redis, self.pure, self.seen = make(), InMemoryStateStore(), seen
+        self.link = self.redis._link = Overhearing(self.redis._link)
+        self.now = to_epoch_ms(START, "now")
+        self.steps = self.steadies = 0
+        self.policy = ReadTimePolicy()
+        self.contexts = {key: (Reader(key[0], "a@example.org"), attrs.evolve(OWLS, resource_id=key[1])) for key in KEYS}
+        self.claims = {key: [] for key in KEYS}  # (generation, claim) of all that were ever made
+
+    def teardown(self):
+        self.redis.close()
+
+    @initialize(policy=policies)
+    def begin(self, policy):
+        self.policy = policy
+        for key in KEYS[:2]:
+            self.apply(key, Signal(policy, self.nonce(), 6000, *self.contexts[key], "birth"))
+            self.now += 5000
+
+    def nonce(self):
+        self.steps += 1
+        return f"{self.steps:032x}"
+
+    def apply(self, key, transition):
+        """Apply a transition on both sides, and compare what comes of it; return the result and the state."""
+        wanted = self.pure.update(key, transition, self.now)
+        found = self.redis.update(key, transition, self.now)
+        assert found == wanted
+        self.compare(key)
+        return wanted
+
+    def compare(self, key):
+        """State, due entries (kind and time) and expiry, as they are stored."""
+        wanted = self.pure.load(key, self.now)
+        assert self.redis.load(key, self.now) == wanted
+        names, client = self.redis._layout.names(key), self.redis.client
+        due = self.pure._due.get(key)
+        scores = client.zscore(names.due, names.member), client.zscore(names.idle, names.member)
+        assert scores == ((None, None) if due is None else (None, due.at_ms) if due.soft else (due.at_ms, None))
+        if wanted is not None:
+            expires, lives = wanted.expires_at_ms, client.pttl(names.state)
+            assert client.zscore(names.reader, names.resource) == (float("inf") if expires is None else expires)
+            assert bool(client.sismember(names.parked, names.member)) == bool(wanted.ledger.parked)
+            # Counted down by the server's own clock since the last write, which may have come after a step back.
+            longest = scripts.GRACE_MS + wanted.ledger.ttl_ms + _SLACK
+            assert lives == -1 if expires is None else scripts.GRACE_MS - _SLACK <= lives <= longest
+
+    @rule(key=keys, signals=bursts)
+    def beat(self, key, signals):
+        """Some signals of one reader, with time between them."""
+        for wait, values in signals:
+            self.wait(wait)
+            self.signal(key, values)
+
+    @rule(key=keys, gaps=st.lists(st.integers(900, 11_000), min_size=2, max_size=25))
+    def read(self, key, gaps):
+        """One honest view after another: more of them than a state keeps."""
+        state = self.pure.load(key, self.now)
+        for place, gap in enumerate(gaps):
+            self.wait(gap)
+            names = {"view": 100 + self.steps, "beat": None} if place % 2 else {"view": None, "beat": 100 + self.steps}
+            context = "own" if state is None else None
+            more = {"acknowledged": 0, "opened": None, "position": None, "duration": None}
+            self.signal(key, {"claimed": gap, "reader": context, "article": context, **names, **more})
+            state = self.pure.load(key, self.now)
+
+    def signal(self, key, values):
+        """One signal; whether the script took it is foretold."""
+        before = self.pure.load(key, self.now)
+        new_reader, new_article = values["reader"] == "new", values["article"] == "new"
+        reader, what = self.contexts[key]
+        if new_reader:
+            reader = attrs.evolve(reader, email=f"n{self.steps}@example.org")
+        if new_article:
+            what = attrs.evolve(what, title=f"New {self.steps}")
+        if before is None or values["reader"] is not None:
+            self.contexts[key] = reader, self.contexts[key][1]
+        if before is None or values["article"] is not None:
+            self.contexts[key] = self.contexts[key][0], what
+        nonce, view, beat = self.nonce(), values["view"], values["beat"]
+        signal = Signal(
+            self.policy,
+            nonce,
+            values["claimed"],
+            None if before is not None and values["reader"] is None else reader,
+            None if before is not None and values["article"] is None else what,
+            nonce[16:] if beat is None or view is not None else f"beat-{beat}",
+            None if view is None else f"view-{view}",
+            0 if view is None else min(values["acknowledged"], values["claimed"]),
+            None if view is None or values["opened"] is None else max(0, self.now - values["opened"]),
+            values["position"],
+            values["duration"],
+            defers=self.steps % 2 == 0,
+        )
+        entry = self.pure._due.get(key)
+        after, counted = signal(before, self.now)
+        reason = declines(signal, before, counted)
+        self.link.beats.clear()
+        self.apply(key, signal)
+        assert self.link.beats == [reason is None], reason
+        if reason is not None:
+            self.seen[reason] += 1
+            return
+        self.seen["steady"] += 1
+        for name, met in met_by(signal, before, counted, after, self.now).items():
+            self.seen[name] += met
+        self.seen["lost entry restored"] += entry is None and self.pure._due.get(key) is not None
+
+    @rule(wait=waits | st.just(40 * DAY))
+    def wait(self, wait):
+        self.now += wait
+
+    @rule(
+        key=keys,
+        owner=st.sampled_from("ab"),
+        finalize=st.booleans(),
+        outcome=st.sampled_from([None, "commit", "commit", "release", "refuse", "renew"]),
+        signals=bursts,
+    )
+    def report(self, key, owner, finalize, outcome, signals):
+        """A claim, what becomes of it, and signals after that."""
+        self.keep(key, *self.apply(key, self.taking(key, owner, finalize=finalize)))
+        if outcome is not None and self.claims[key]:
+            self.settle(key, outcome, *self.claims[key][-1])
+        self.beat(key, signals)
+
+    def taking(self, key, owner, *, finalize=False):
+        """A request for a claim, with the newest context, so that parked events heal."""
+        return Take(owner, self.policy, EVENTS, Caller.EXPLICIT, 0.5, *self.contexts[key], finalize=finalize)
+
+    def keep(self, key, taken, state):
+        """Remember a claim, for whatever becomes of it."""
+        if taken.took is Took.CLAIMED:
+            self.claims[key].append((state.ledger.generation, taken.claim))
+
+    def settle(self, key, outcome, generation, claim):
+        """What becomes of a claim."""
+        match outcome:
+            case "commit":
+                self.apply(key, Commit(generation, claim.event_id, claim.from_ms, claim.to_ms))
+            case "release":
+                self.apply(key, Release(claim.owner, claim.event_id, self.policy, 0.5, "down"))
+            case "refuse":
+                self.apply(key, Refuse(claim.owner, claim.event_id, self.policy, 0.5, 422, "bad"))
+            case "renew":
+                self.apply(key, Renew(claim.owner, claim.event_id, 5000))
+
+    @rule(key=keys, place=st.integers(0, 3), outcome=st.sampled_from(["commit", "release", "refuse", "renew"]))
+    def settle_late(self, key, place, outcome):
+        """The same for an older claim."""
+        if len(self.claims[key]) > place:
+            self.settle(key, outcome, *self.claims[key][-1 - place])
+
+    @rule(owner=st.sampled_from("ab"), commits=st.booleans())
+    def report_all(self, owner, commits):
+        """Claims and commits of all keys at once."""
+        takes = [(key, self.taking(key, owner)) for key in KEYS]
+        for key, answer in zip(KEYS, self.apply_many(takes), strict=True):
+            self.keep(key, *answer)
+        newest = [(key, *self.claims[key][-1]) for key in KEYS if self.claims[key] and commits]
+        self.apply_many([(key, Commit(born, c.event_id, c.from_ms, c.to_ms)) for key, born, c in newest])
+
+    def apply_many(self, changes):
+        """Apply many transitions at once there, one after the other here."""
+        wanted = [self.pure.update(*change, self.now) for change in changes]
+        assert self.redis.update_many(changes, self.now) == wanted
+        for key, _ in changes:
+            self.compare(key)
+        return wanted
+
+    @rule(key=keys, finalize=st.booleans(), signals=bursts)
+    def defer(self, key, finalize, signals):
+        """What is left to the sweeper, and signals after that."""
+        self.apply(key, Defer(finalize=finalize))
+        self.beat(key, signals)
+
+    @rule(key=keys, what=st.sampled_from(["unpark", "lose", "lose", "enlarge", "delete"]), signals=bursts)
+    def rarely(self, key, what, signals):
+        """What operators do, what a far future brings, an index that is lost, and signals after that."""
+        match what:
+            case "unpark":
+                self.apply(key, Unpark())
+            case "enlarge":
+                self.apply(KEYS[-1], Enlarge())
+            case "delete":
+                # What has expired may count here, and not there.
+                assert self.redis.delete(key.reader_sourced_id) >= self.pure.delete(key.reader_sourced_id)
+            case "lose":
+                self.lose_due(key)
+        self.beat(key, signals)
+
+    def lose_due(self, key):
+        """Remove a due entry behind the stores' backs."""
+        names, client = self.redis._layout.names(key), self.redis.client
+        client.zrem(names.due, names.member)
+        client.zrem(names.idle, names.member)
+        self.pure._due.pop(key, None)
+
+    @invariant()
+    def agree(self):
+        """What is due, who is parked, and whose states there are."""
+        for idle in (0, 60_000):
+            assert sorted(self.redis.due(99, self.now, idle)) == sorted(self.pure.due(99, self.now, idle))
+        assert sorted(map(repr, self.redis.parked(9))) == sorted(map(repr, self.pure.parked(9)))
+        for reader in ("anna", "ben |:{}%"):
+            assert sorted(self.redis.keys(reader, self.now)) == sorted(self.pure.keys(reader, self.now))
+
+
+def verb_of(take, context):
+    """The same question for another state."""
+    return attrs.evolve(take, reader=context[0], article=context[1])
+
+
+def declines(signal, state, counted):
+    """Why the script has to leave this signal to the pure transition; None for a steady one."""
+    if state is None:
+        return "birth"
+    ledger, meter, dwell = state.ledger, state.meter, signal.policy.completion_dwell_ms
+    long = dwell is not None and meter.cumulative_ms + counted.accepted_ms >= dwell
+    reasons = {
+        "parked": ledger.parked != (),
+        "another reader": signal.reader not in (None, ledger.context.reader),
+        "another article": signal.article not in (None, ledger.context.article),
+        "first duration": bool(signal.duration_ms) and ledger.duration_ms is None,
+        "large numbers": meter.clamped_ms >= scripts._LARGEST,
+        "nothing whole": state.unclaimed_ms < SECOND and (state.due is None or state.due.soft),
+        "read for long enough": counted.completed and long,
+        "read to the end": counted.completed,
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def met_by(signal, before, counted, after, now):
+    """What is worth meeting in a steady signal."""
+    meter, kept = before.meter, scripts.MAX_VIEWS
+    by_id = signal.view_id is None
+    views = dict(meter.views)
+    known = views.get(signal.view_id)
+    claim = before.ledger.claim
+    return {
+        "a known id": by_id and counted.duplicate,
+        "a known view": known is not None and counted.accepted_ms > 0,
+        "a view that the state does not know": known is None and signal.acknowledged_ms > 0 and counted.accepted_ms > 0,
+        "clamped": counted.clamped_ms > 0,
+        "clock stepped back": now < meter.last_sync_ms and counted.accepted_ms > 0,
+        "defers and counts": signal.defers and counted.accepted_ms > 0,
+        "finalized before": before.ledger.finalized_ms is not None,
+        "in flight": claim is not None and claim.owner is not None,
+        "released": claim is not None and claim.owner is None,
+        "more ids than are kept": len(meter.heartbeats) == kept and after.meter.heartbeats != meter.heartbeats,
+        "more views than are kept": len(views) == kept and not by_id and known is None and counted.accepted_ms > 0,
+        "most that one signal may add": counted.accepted_ms == signal.policy.max_delta_ms,
+        "opened long ago": signal.opened_ms is not None and now - signal.opened_ms >= DAY,
+        "other duration": counted.other_duration,
+        "position alone": not counted.accepted_ms + counted.clamped_ms and after.meter.position_ms != meter.position_ms,
+        "smaller total": known is not None and signal.claimed_ms < known,
+    }
+
+
+class Fakes:
+    """Stores on a fake server each."""
+
+    def __call__(self):
+        return RedisStateStore(FakeRedis(server=FakeServer()))
+
+
+@pytest.fixture(params=[pytest.param("redis", marks=pytest.mark.redis), "fakeredis"])
+def make(request, tmp_path):
+    """A function that makes a store that holds nothing yet."""
+    if request.param == "fakeredis":
+        return Fakes()
+
+    def make():
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        return redis_store(folder)
+
+    return make
+
+
+def played(make, play):
+    """Play on a fresh machine; return what it has seen."""
+    seen = Counter()
+    machine = Differential(make, seen)
+    try:
+        play(machine)
+    finally:
+        machine.teardown()
+    return seen
+
+
+def test_the_script_equals_the_transition(make):
+    """Result, state, due entry and expiry are equal after each step; what the script declines is what it must."""
+    seen, fake = Counter(), isinstance(make, Fakes)
+    examples = settings().max_examples // (4 if fake else 1)
+    run_state_machine_as_test(lambda: Differential(make, seen), settings=settings(max_examples=examples))
+    assert seen["steady"] > 10, seen
+    if not fake:  # where there are enough of them
+        assert 2 * seen["steady"] > sum(seen[reason] for reason in REASONS), seen
+        assert sum(seen[reason] > 0 for reason in REASONS) > 4, seen
+
+
+def history(machine):
+    """One history that meets each reason to decline, and all that is rare in a steady signal, on purpose."""
+    key = KEYS[0]
+    plain = {
+        "view": None,
+        "beat": None,
+        "claimed": 3000,
+        "acknowledged": 0,
+        "opened": None,
+        "position": None,
+        "duration": None,
+        "reader": None,
+        "article": None,
+    }
+
+    def signal(wait=4000, **values):
+        machine.wait(wait)
+        machine.signal(key, {**plain, **values})
+
+    policy = ReadTimePolicy(
+        max_delta_seconds=2.5, catch_up_seconds=10, completion_dwell_seconds=200, completion_ratio=0.5
+    )
+    machine.begin(policy)
+    signal(beat=1)
+    signal(beat=1)
+    for view in range(20):
+        signal(view=view, position=view)
+        signal(beat=100 + view)
+    signal(view=19, claimed=9000)
+    signal(view=19, claimed=5)
+    signal(view=50, claimed=5000, acknowledged=3000)
+    signal(view=51, opened=2 * DAY)
+    signal(view=52, claimed=9000, opened=500)
+    signal(wait=20_000)
+    for _ in range(6):
+        signal(wait=0)
+    signal(claimed=0, beat=7)
+    signal()
+    signal(wait=-1000)
+    signal(claimed=0, position=77)
+    signal(duration=60_000)
+    signal(duration=90_000)
+    signal(reader="own", article="own")
+    signal(reader="new")
+    signal(article="new")
+    machine.lose_due(key)
+    signal()
+    machine.report(key, "a", False, None, [(1000, plain)] * 3)
+    machine.settle(key, "release", *machine.claims[key][-1])
+    signal()
+    machine.report(key, "b", False, "commit", [])
+    machine.report(key, "b", True, "commit", [(1000, {**plain, "claimed": 300}), (1000, {**plain, "claimed": 500})])
+    signal(claimed=2500)
+    signal(claimed=1200)  # the state is finalized
+    machine.report(key, "b", False, "refuse", [(1000, plain)])
+    machine.wait(40 * DAY)
+    machine.apply(key, Unpark())
+    machine.report(key, "b", False, "commit", [])
+    machine.report(key, "b", False, "commit", [(1000, plain)] * 2)
+    machine.apply(key, Enlarge())
+    signal()
+    machine.rarely(KEYS[1], "delete", [(1000, {**plain, "reader": "own", "article": "own"})] * 2)
+    signal(duration=60_000)
+    signal(position=59_000)
+    machine.report(
+        KEYS[1],
+        "b",
+        True,
+        "commit",
+        [(4000, {**plain, **more}) for more in ({"duration": 60_000}, {"position": 59_000}, {})],
+    )
+    own = {**plain, "reader": "own", "article": "own"}
+    machine.beat(KEYS[2], [(4000, {**own, **more}) for more in ({}, {"duration": 60_000}, {"position": 30_000})])
+    machine.beat(KEYS[2], [(4000, {**own, "position": 1})] * 90)
+
+
+def test_every_reason_and_every_rare_signal(make):
+    """Each reason to decline occurs, and all that is rare in a steady signal; both sides stay equal."""
+    seen = played(make, history)
+    assert [name for name in (*REASONS, *SOMETIMES) if not seen[name]] == [], seen
+
+
+#: Small mistakes in the script: what stands there, and what might.
+MISTAKES = [
+    ("math.max(0, moment - last_sync)", "(moment - last_sync)"),
+    ("last_sync = math.max(last_sync, moment)", "last_sync = moment"),
+    ("carry = math.min(ARGV[13], allowed - accepted)", "carry = allowed - accepted"),
+    ("math.min(claimed, allowed, tonumber(ARGV[14]) or claimed)", "math.min(claimed, allowed)"),
+    ("math.min(claimed, allowed, tonumber(ARGV[14]) or claimed)", "math.min(claimed, tonumber(ARGV[14]) or claimed)"),
+    ("clamped_in_all = clamped_in_all + clamped", ""),
+    ("since = math.max(0, moment - accepted)", "since = moment"),
+    ("count >= 16", "count > 16"),
+    ("known = acknowledged", "known = 0"),
+    ("claimed, duplicate = 0, 1", "claimed, duplicate = 0, 0"),
+    ("total = math.min(total, math.max(0, moment - ARGV[7]) + ARGV[12])", ""),
+    ("cumulative - claimed_to >= 1000", "cumulative - claimed_to > -1"),
+    ("'NX', ", ""),
+    ("if finalized == '' then", "if true then"),
+    ("cumulative >= tonumber(ARGV[16])", "cumulative > tonumber(ARGV[16]) + 3000"),
+    ("position / duration >=", "position / duration >"),
+    ("ARGV[10] ~= string.sub(f[5], 17, 40)", "false"),
+    ("ARGV[11] ~= string.sub(f[5], 50, 73)", "false"),
+    ("ARGV[9] == '1' and duration == ''", "false"),
+    (" or position ~= old_position", ""),
+    (" or heartbeats ~= f[3]", ""),
+    (">= 40000000000000", ">= 4e20"),
+    ("views = others .. entry", "views = entry"),
+]
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize(("right", "wrong"), MISTAKES, ids=range(len(MISTAKES)))
+def test_a_mistake_in_the_script_is_noticed(right, wrong, tmp_path, monkeypatch):
+    """The comparison has teeth: with any of these mistakes in the script, the same history fails."""
+    text = scripts.BEAT.text
+    assert right in text
+    text = text.replace(right, wrong)
+    digest = sha1(text.encode(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(scripts, "BEAT", scripts.Script("beat", text, digest))
+    with pytest.raises((AssertionError, CorruptState)):
+        played(lambda: redis_store(tmp_path), history)
