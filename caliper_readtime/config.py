@@ -49,7 +49,7 @@ WEB: Final = ("secrets", "reader", "leave", "ticket_seconds", "ticket_grace_seco
 POLICY: Final = tuple(attribute.name for attribute in attrs.fields(ReadTimePolicy) if attribute.init)
 _KNOWN: Final = (*REQUIRED, *OPTIONAL, *WEB, *POLICY)
 # What tests and ``caliper_readtime.testing`` are told by an environment, which may be an application's, too.
-_OF_TESTS: Final = ("redis_server", "require_redis")
+_OF_TESTS: Final = ("redis_server", "require_browser", "require_redis")
 _PARTS: Final = ("store", "emitter", "events", "policy", "clock", "on_report")
 _BOOLEANS: Final = {
     "1": True,
