@@ -1,12 +1,23 @@
-"""``python -m caliper_readtime``: the command line."""
+"""``python -m caliper_readtime``: the command line, with the demo."""
 
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-from caliper_readtime.cli import main
+from caliper_readtime import cli, demo
 
-__all__ = ["main"]
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+#: Further commands of this program, which a host that mounts ours has no use for.
+MORE = (demo.add,)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command line; see ``caliper_readtime.cli.main``."""
+    return cli.main(argv, more=MORE)
+
 
 if __name__ == "__main__":
     sys.exit(main())

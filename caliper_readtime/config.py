@@ -44,10 +44,12 @@ OPTIONAL: Final = (
     "client_secret_file",
     "scope",
 )
+#: For hosts with pages: ``web/settings.py`` reads them, a tracker has no use for them.
+WEB: Final = ("secrets", "reader", "leave", "ticket_seconds", "ticket_grace_seconds", "trusted_origins")
 POLICY: Final = tuple(attribute.name for attribute in attrs.fields(ReadTimePolicy) if attribute.init)
-_KNOWN: Final = (*REQUIRED, *OPTIONAL, *POLICY)
+_KNOWN: Final = (*REQUIRED, *OPTIONAL, *WEB, *POLICY)
 # What tests and ``caliper_readtime.testing`` are told by an environment, which may be an application's, too.
-_OF_TESTS: Final = ("redis_server", "require_redis")
+_OF_TESTS: Final = ("redis_server", "require_browser", "require_redis")
 _PARTS: Final = ("store", "emitter", "events", "policy", "clock", "on_report")
 _BOOLEANS: Final = {
     "1": True,
@@ -90,8 +92,7 @@ def parts(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parts:
     # emitter=None means a tracker that sends nothing; None for another part is no part.
     given = {n: part for n, part in overrides.items() if n in _PARTS and (part is not None or n == "emitter")}
     rest = {name: value for name, value in overrides.items() if name not in _PARTS}
-    settings = {name.lower(): value for name, value in {**_own(mapping), **rest}.items() if value != ""}
-    _check_names(settings)
+    settings = named({**_own(mapping), **rest})
     _check_missing(settings, given)
     policy = given.get("policy") or _policy(settings)
     events = given.get("events") or TimeSpentEvents(
@@ -112,6 +113,17 @@ def parts(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parts:
         state_store = _store(settings)
         created.append(state_store)
     return Parts(state_store, emitter, events, policy, given.get("clock"), given.get("on_report"), tuple(created))
+
+
+def named(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings that are all ours, by their lower-case names; an empty value counts as not given.
+
+    Raises:
+        ConfigurationError: a name is unknown.
+    """
+    lowered = {str(name).lower(): value for name, value in settings.items() if value != ""}
+    _check_names(lowered)
+    return lowered
 
 
 def _own(mapping: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import attrs
 
 from caliper_readtime import checks, config
 from caliper_readtime.caliper import key_of, reduced
+from caliper_readtime.clocks import StoreClock
 from caliper_readtime.courier import Courier
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.explaining import explained
@@ -24,7 +25,7 @@ from caliper_readtime.reporting import Reporting
 from caliper_readtime.results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
 from caliper_readtime.sweeping import Sweep
 from caliper_readtime.transitions import Caller, Counted, Defer, Signal, Unpark
-from caliper_readtime.units import to_datetime, to_epoch_ms, to_ms, to_seconds
+from caliper_readtime.units import to_epoch_ms, to_ms, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -68,6 +69,7 @@ class ReadTimeTracker:
         self._courier = Courier(store, emitter, events, policy, clock, on_report=on_report)
         self._store = store
         self._policy = policy
+        self._clock = StoreClock(store) if clock is None else clock
         self._oneroster_url = None if events is None else events.oneroster_url
         self._sends = emitter is not None and policy.completion is Completion.SEND
         self._reporting = Reporting(self._courier, sends=self._sends)
@@ -119,6 +121,18 @@ class ReadTimeTracker:
         """Close what ``from_settings`` or ``from_env`` created; parts that were passed in are their owner's."""
         for part in self._created:
             part.close()
+
+    @property
+    def policy(self) -> ReadTimePolicy:
+        """The rules."""
+        return self._policy
+
+    def now(self) -> datetime:
+        """Return the time that decides, for ``opened_at``: the tracker's clock, or the store's own.
+
+        The store is asked at most once a minute; when it does not answer, its last word is carried on.
+        """
+        return self._clock()
 
     # Time comes in
 
@@ -372,19 +386,6 @@ class ReadTimeTracker:
     def events(self) -> TimeSpentEvents | None:
         """What builds events."""
         return self._courier.events
-
-    @property
-    def policy(self) -> ReadTimePolicy:
-        """The rules."""
-        return self._policy
-
-    def now(self) -> datetime:
-        """Return the time that decides: the given clock's, or else the store's.
-
-        Raises:
-            StoreUnavailable: the store could not be reached.
-        """
-        return to_datetime(self._courier.moment())
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""

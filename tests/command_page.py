@@ -6,6 +6,7 @@ import argparse
 import re
 from pathlib import Path
 
+from caliper_readtime.__main__ import MORE
 from caliper_readtime.cli.parser import own_parser
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
@@ -20,7 +21,7 @@ def _subparsers(parser):
 
 def commands(parser=None, name=""):
     """Every command and its parser; one that only holds others is left out."""
-    parser = own_parser(settings=False) if parser is None else parser
+    parser = own_parser(settings=False, more=MORE) if parser is None else parser
     below = list(_subparsers(parser))
     if not below:
         yield name, parser

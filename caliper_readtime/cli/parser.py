@@ -10,30 +10,29 @@ from caliper_readtime.cli import audit, checkup, health, looking, parked, reader
 from caliper_readtime.cli.settings import add_flags
 
 if TYPE_CHECKING:
-    from caliper_readtime.cli.session import Action
+    from collections.abc import Callable, Sequence
+
+    from caliper_readtime.cli.session import Action, Add, BareAction
 
 
-def add_commands(parser: argparse.ArgumentParser, *, settings: bool = False) -> None:
+def add_commands(
+    parser: argparse.ArgumentParser, *, settings: bool = False, more: Sequence[Callable[[Add], object]] = ()
+) -> None:
     """Add every command to a parser, such as that of a Django management command.
 
     Args:
         parser: takes them; what it parses goes to ``run``.
         settings: add flags for the settings as well; a host that passes its own tracker needs none.
+        more: each adds further commands.
     """
     tree = _Tree(parser, settings=settings)
     for module in (sweep, health, looking, parked, readers, audit, checkup):
         module.add(tree.add)
-    demo = tree.add("demo", "play one reader's story against a loopback Caliper endpoint", None, settings=False)
-    demo.add_argument(
-        "--store",
-        default="sqlite",
-        metavar="memory|sqlite|redis|URL",
-        help='where states live: "memory", "sqlite" (a temporary file, the default), "redis" (a server of its own), or'
-        " a URL such as redis://host:6379/0",
-    )
+    for add in more:
+        add(tree.add)
 
 
-def own_parser(*, settings: bool) -> argparse.ArgumentParser:
+def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) -> argparse.ArgumentParser:
     """Return the parser of ``caliper-readtime``."""
     parser = argparse.ArgumentParser(
         prog="caliper-readtime",
@@ -41,7 +40,7 @@ def own_parser(*, settings: bool) -> argparse.ArgumentParser:
         epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
-    add_commands(parser, settings=settings)
+    add_commands(parser, settings=settings, more=more)
     return parser
 
 
@@ -53,23 +52,23 @@ class _Tree:
         self._groups: dict[str, Any] = {"": _commands(parser)}
 
     def add(
-        self, name: str, text: str, action: Action | None, *, sends: bool = False, settings: bool = True
+        self, name: str, text: str, action: Action | BareAction, *, sends: bool = False, bare: bool = False
     ) -> argparse.ArgumentParser:
         """Add a command and return its parser.
 
         Args:
             name: one word, or a group and a word.
             text: what it does.
-            action: runs it; None for the demo.
+            action: runs it.
             sends: whether it needs an endpoint.
-            settings: whether it takes the settings as flags.
+            bare: it needs no tracker, so it takes no settings as flags.
         """
         group, _, word = name.rpartition(" ")
         if group not in self._groups:
             self._groups[group] = _commands(self._groups[""].add_parser(group, help=f"{group} events: see its --help"))
         parser: argparse.ArgumentParser = self._groups[group].add_parser(word, help=text, description=_sentence(text))
-        parser.set_defaults(readtime_action=action, readtime_sends=sends)
-        if settings and self._settings:
+        parser.set_defaults(readtime_action=action, readtime_sends=sends, readtime_bare=bare)
+        if self._settings and not bare:
             add_flags(parser)
         return parser
 

@@ -17,18 +17,25 @@ from caliper_readtime.errors import InvalidInput, ReadTimeError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from caliper_readtime.cli.output import Output
+    from caliper_readtime.cli.session import Add
     from caliper_readtime.tracker import ReadTimeTracker
 
 
-def main(argv: Sequence[str] | None = None, tracker: ReadTimeTracker | None = None) -> int:
+def main(
+    argv: Sequence[str] | None = None,
+    tracker: ReadTimeTracker | None = None,
+    *,
+    more: Sequence[Callable[[Add], object]] = (),
+) -> int:
     """Run a command line.
 
     Args:
         argv: its words; None for those of this process.
         tracker: a host's own, which is its owner's to close; None for one by flags and environment.
+        more: each adds further commands.
 
     Returns:
         0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong.
@@ -36,7 +43,7 @@ def main(argv: Sequence[str] | None = None, tracker: ReadTimeTracker | None = No
     Raises:
         SystemExit: argparse has shown help, or what is wrong with the usage (2).
     """
-    return run(own_parser(settings=tracker is None).parse_args(argv), tracker)
+    return run(own_parser(settings=tracker is None, more=more).parse_args(argv), tracker)
 
 
 def run(
@@ -78,15 +85,14 @@ def run(
 
 
 def _run(arguments: argparse.Namespace, tracker: ReadTimeTracker | None, output: Output) -> int:
-    if arguments.readtime_action is None:
-        from caliper_readtime import demo  # noqa: PLC0415 - only for whoever asks
-
-        demo.run(arguments.store, lambda text: output.raw(f"{text}\n"))
-        return OK
+    code: int
+    if arguments.readtime_bare:
+        code = arguments.readtime_action(arguments, output)
+        return code
     with ExitStack() as closing:
         if tracker is None:
             tracker = closing.enter_context(tracker_of(arguments, sends=arguments.readtime_sends))
-        code: int = arguments.readtime_action(arguments, Session(tracker, output))
+        code = arguments.readtime_action(arguments, Session(tracker, output))
         return code
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     #: Runs a command: (arguments, session) to exit code.
     Action = Callable[[argparse.Namespace, "Session"], int]
+    #: Runs a command that needs no tracker.
+    BareAction = Callable[[argparse.Namespace, Output], int]
     #: Adds a command of this name and help to the parser; returns its parser.
     Add = Callable[..., argparse.ArgumentParser]
 

@@ -73,7 +73,7 @@ def test_settings_page_is_complete():
     """The settings page lists exactly the settings that there are, and the policy's defaults."""
     text = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     listed = re.findall(rf"^\| `{config.PREFIX}(\w+)` \|(?: ([^|]+) \|)?", text, re.MULTILINE)
-    assert {name.lower() for name, _ in listed} == {*config.REQUIRED, *config.OPTIONAL, *config.POLICY}
+    assert {name.lower() for name, _ in listed} == {*config.REQUIRED, *config.OPTIONAL, *config.WEB, *config.POLICY}
     defaults = {name.lower(): default.strip("` ") for name, default in listed}
     for attribute in attrs.fields(ReadTimePolicy):
         if attribute.init:
@@ -89,6 +89,33 @@ def test_errors_page_is_complete():
     text = (ROOT / "docs" / "reference" / "errors.md").read_text(encoding="utf-8")
     abstract = {"ReadTimeError", "StoreError", "EmitError"}
     assert {name for name in errors.__all__ if f"| `{name}`" in text} == set(errors.__all__) - abstract
+
+
+def test_signals_page_is_complete():
+    """The signals page lists exactly the reasons that there are, with their statuses, and the keys of a message."""
+    from caliper_readtime.web.refusals import Refusal  # noqa: PLC0415
+    from caliper_readtime.web.signals import KEYS  # noqa: PLC0415
+
+    text = (ROOT / "docs" / "reference" / "signals.md").read_text(encoding="utf-8")
+    listed = dict(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", text, re.MULTILINE))
+    assert listed == {reason.value: str(reason.status) for reason in Refusal}
+    assert set(re.findall(r"^\| `(\w)` \|", text, re.MULTILINE)) == {"s", *KEYS.values()}
+
+
+def test_excerpts_are_the_examples():
+    """What a how-to page shows of an example stands there, line for line."""
+    sources = [path for path in (ROOT / "docs" / "examples").rglob("*") if path.suffix in (".py", ".html", ".jinja")]
+    there = "\n".join(path.read_text(encoding="utf-8") for path in sources)
+    shown = [
+        line.strip()
+        for page in (ROOT / "docs" / "how-to" / f"{name}.md" for name in ("flask", "django", "asgi", "migrate"))
+        for block in re.findall(
+            r"^```(?:py|html)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        )
+        for line in block.splitlines()
+    ]
+    assert len(shown) > 20
+    assert [line for line in shown if line not in there] == []
 
 
 @pytest.mark.parametrize("page", ["promises", "privacy"])

@@ -45,7 +45,7 @@ def test_wheel_holds_the_whole_package(built):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert package <= names
-    assert "caliper_readtime/py.typed" in names
+    assert {"caliper_readtime/py.typed", "caliper_readtime/demo/templates/panels.html"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -76,6 +76,25 @@ def test_command_is_installed(python, tmp_path):
     assert "unknown scheme 'ftp'" in wrong.stderr
     assert "hunter2" not in wrong.stderr
     assert len(wrong.stderr.splitlines()) == 1
+
+
+def test_demo_serves_from_the_wheel(built, python, tmp_path):
+    """Without Flask one line says what to install; with it, and away from the checkout, every file is served."""
+    bare = subprocess.run(
+        [python, "-m", "caliper_readtime", "demo", "--serve"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (bare.returncode, bare.stderr.count("\n")) == (1, 1)
+    assert "pip install 'caliper-readtime[flask]'" in bare.stderr
+    venv.create(tmp_path / "venv", with_pip=True)
+    flask = tmp_path / "venv" / python.parent.name / python.name
+    run(flask, "-m", "pip", "install", "--quiet", f"{next(built.glob('*.whl'))}[flask]", cwd=tmp_path)
+    code = (
+        "import urllib.request as r; from caliper_readtime.demo.served import Served;"
+        "s = Served(); names = 'panels.css panels.js timeline.js article.css leaf.svg'.split();"
+        "pages = ['', 'article', 'elsewhere', *('static/' + name for name in names)];"
+        "print([r.urlopen(s.url + page).status for page in pages]); s.__exit__()"
+    )
+    assert run(flask, "-c", code, cwd=tmp_path).strip() == str([200] * 8)
 
 
 def test_import_is_light(python, tmp_path):

@@ -1,37 +1,24 @@
-"""The demo: one reader, two articles, a lost heartbeat, a lost answer and a closed tab, against a loopback endpoint."""
+"""The demo that is played: one reader, two articles, a lost heartbeat, a lost answer and a closed tab."""
 
 from __future__ import annotations
 
-import tempfile
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from caliper_readtime import config
-from caliper_readtime.caliper import TimeSpentEvents
+from caliper_readtime.demo import parts
+from caliper_readtime.demo.parts import LEAVES, READER, VOLCANOES
 from caliper_readtime.emitters.http import HttpCaliperEmitter
-from caliper_readtime.model import App, Article, Course, PageView, Reader, Subject
+from caliper_readtime.model import PageView
 from caliper_readtime.testing import CaliperEndpoint, ManualClock, banked_minutes
 from caliper_readtime.testing.endpoint import Drop
-from caliper_readtime.testing.redis_server import RedisServer
 from caliper_readtime.tracker import ReadTimeTracker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from caliper_readtime.protocols import StateStore
-
-_READER: Final = Reader("ada", "ada@example.org")
-_COURSE: Final = Course("Science G5", "science-g5")
-_LEAVES: Final = Article(
-    "nice_leaves", "How leaves eat light", "https://app.example.org/leaves", _COURSE, Subject.SCIENCE
-)
-_VOLCANOES: Final = Article(
-    "nice_volcanoes", "Volcanoes", "https://app.example.org/volcanoes", _COURSE, Subject.SCIENCE
-)
-_EXPECTED_XP: Final = 5
-_REDIS: Final = ("redis:", "rediss:", "unix:", "redis+")
+    from caliper_readtime.caliper import TimeSpentEvents
+    from caliper_readtime.model import Article
 
 
 def run(store: str = "sqlite", say: Callable[[str], object] = print) -> None:
@@ -47,32 +34,17 @@ def run(store: str = "sqlite", say: Callable[[str], object] = print) -> None:
     """
     with ExitStack() as stack:
         endpoint = stack.enter_context(CaliperEndpoint())
-        opened = _open(store, stack)
-        stack.callback(opened.close)
+        opened = parts.store(store, stack)
         emitter = HttpCaliperEmitter(endpoint.url)
         stack.callback(emitter.close)
-        events = TimeSpentEvents("https://app.example.org", App("Example App"), "https://oneroster.example.org")
+        events = parts.events()
         clock = ManualClock(datetime.now(UTC).replace(microsecond=0))
         tracker = stack.enter_context(ReadTimeTracker(opened, emitter, events, clock=clock))
-        tracker.forget(_READER)  # a store that is kept may know her from an earlier run
+        tracker.forget(READER)  # a store that is kept may know her from an earlier run
         say(f"A Caliper endpoint listens at {endpoint.url}; states live in {opened!r}.")
         say("The clock is moved by hand, so minutes pass in no time.")
         _Story(tracker, clock, endpoint, say).tell()
         _receipt(endpoint, events, say)
-
-
-def _open(store: str, stack: ExitStack) -> StateStore:
-    if store == "memory":
-        return config.store("memory://")
-    if store == "sqlite":
-        directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="readtime-"))
-        return config.store((Path(directory) / "demo.db").as_uri().replace("file:", "sqlite:", 1))
-    if store == "redis":
-        store = stack.enter_context(RedisServer()).url
-    if store.startswith(_REDIS):
-        # Apart from an application's states, or the sweep would take its readers' time to the demo's endpoint.
-        return config.store(store, namespace="readtime-demo")
-    return config.store(store)
 
 
 class _Story:
@@ -90,23 +62,23 @@ class _Story:
     def tell(self) -> None:
         self._say("\nAda opens “How leaves eat light”. The page sends its running total every 10 seconds.")
         for total in (0, 10, 20, 30):
-            self._beat(_LEAVES, total)
+            self._beat(LEAVES, total)
             self._clock.advance(10)
         self._line("the heartbeat that says 40 s is lost on the way")
         self._clock.advance(10)
-        self._beat(_LEAVES, 50, note="the lost one is healed")
+        self._beat(LEAVES, 50, note="the lost one is healed")
         self._clock.advance(7)
         self._say("\nShe clicks the next article. The leaving page has one last word, and it is reported at once.")
-        self._beat(_LEAVES, 57)
+        self._beat(LEAVES, 57)
         self._endpoint.misbehave(Drop(after="accept"))
-        report = self._tracker.partial(_READER, _LEAVES)
+        report = self._tracker.partial(READER, LEAVES)
         self._line(f"partial: {report.outcome}, {report.delta_seconds:g} s")
         self._line("the endpoint had accepted it but its answer was lost: the same event was sent again, same id")
         self._say(
             "\nShe reads “Volcanoes” for two minutes and ten seconds, then closes the tab. Its last word never arrives."
         )
         for total in range(0, 131, 10):
-            self._beat(_VOLCANOES, total)
+            self._beat(VOLCANOES, total)
             self._clock.advance(10)
         self._line("nobody calls partial or finalize for it")
         self._clock.advance(60)
@@ -115,7 +87,7 @@ class _Story:
         self._line(f"sweep: {swept.events_sent} event sent, {swept.seconds_sent:g} s; {swept.stopped_by}")
 
     def _beat(self, article: Article, total: int, note: str = "") -> None:
-        taken = self._tracker.observe(_READER, article, PageView(f"view-of-{article.resource_id}", total))
+        taken = self._tracker.observe(READER, article, PageView(f"view-of-{article.resource_id}", total))
         state = taken.state
         self._line(
             f"heartbeat {total:>3} s: +{taken.accepted_seconds:g} s, read {state.cumulative_read_time_seconds:g} s,"
@@ -136,8 +108,8 @@ def _receipt(endpoint: CaliperEndpoint, events: TimeSpentEvents, say: Callable[[
             f"  {event['id'][9:17]}…  {event['action']} {item['value']:>4} s  {event['object']['activity']['name']:<22}"
             f" {item['startDate'][11:19]} to {item['endDate'][11:19]}{f'  (came {times} times)' if times > 1 else ''}"
         )
-    articles = {article.resource_id: article.title for article in (_LEAVES, _VOLCANOES)}
-    banked = banked_minutes(endpoint.deliveries, events.actor_id(_READER.sourced_id), articles, _EXPECTED_XP)
+    articles = {article.resource_id: article.title for article in (LEAVES, VOLCANOES)}
+    banked = banked_minutes(endpoint.deliveries, events.actor_id(READER.sourced_id), articles, parts.EXPECTED_XP)
     say("\nMinutes that would be banked:")
     for resource_id, minutes in banked.items():
         say(f"  {articles[resource_id]:<22} {minutes} min")

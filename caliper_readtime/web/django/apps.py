@@ -1,0 +1,68 @@
+"""The Django application: its settings, made into a ``Host`` when it is needed first."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import Any, Final
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core.checks import register
+from django.core.signals import setting_changed
+
+from caliper_readtime import config
+from caliper_readtime.errors import ConfigurationError
+from caliper_readtime.tracker import ReadTimeTracker
+from caliper_readtime.web.django.signing import DjangoSigner
+from caliper_readtime.web.host import Host
+from caliper_readtime.web.settings import WebSettings
+
+#: The one setting, a dict. What it does not name may stand in the environment.
+SETTING: Final = "CALIPER_READTIME"
+_READ: Final = {SETTING, "SECRET_KEY", "SECRET_KEY_FALLBACKS", "CSRF_TRUSTED_ORIGINS"}
+
+
+class ReadTimeConfig(AppConfig):
+    """``caliper_readtime`` in Django's registry."""
+
+    name = "caliper_readtime.web.django"
+    label = "caliper_readtime"
+    verbose_name = "Reading time"
+
+    def ready(self) -> None:
+        """Register the checks. Nothing is built or connected before a page or a signal needs it."""
+        # It needs the registry, which is not ready when this module is loaded.
+        from caliper_readtime.web.django.checks import check, check_installation  # noqa: PLC0415
+
+        register(check, "caliper_readtime")
+        register(check_installation, "caliper_readtime", deploy=True)
+        setting_changed.connect(self._changed, dispatch_uid="caliper_readtime")
+
+    @cached_property
+    def host(self) -> Host:
+        """What counts this project's pages.
+
+        Raises:
+            ConfigurationError: settings are wrong.
+        """
+        table = table_of_settings()
+        web = WebSettings.of({"trusted_origins": settings.CSRF_TRUSTED_ORIGINS, **table})
+        return Host(lambda: ReadTimeTracker.from_settings(table), DjangoSigner(web.secrets), web)
+
+    def _changed(self, *, setting: str, **_: Any) -> None:
+        # Tests override settings; a server never sees this.
+        if setting in _READ:
+            self.__dict__.pop("host", None)
+
+
+def table_of_settings() -> dict[str, Any]:
+    """Return the settings by their lower-case names: the dict's, and for the rest the environment's.
+
+    Raises:
+        ConfigurationError: a name is unknown, or the setting is no dict.
+    """
+    given = getattr(settings, SETTING, {})
+    if not isinstance(given, dict):
+        raise ConfigurationError(f"the setting {SETTING} must be a dict")
+    return config.named(config.prefixed(os.environ)) | config.named(config.prefixed(given) or given)

@@ -1,0 +1,39 @@
+"""The script tag of article pages, for Django's templates (``templatetags``) and Jinja's (``jinja``)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.urls import reverse
+from django.utils.safestring import SafeString, mark_safe
+
+from caliper_readtime.web.django import current_host
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from caliper_readtime.model import Article, Reader
+
+#: Set on a request whose page carries a ticket.
+MARK: Final = "_caliper_readtime_ticket"
+
+
+def readtime_script(
+    context: Mapping[str, Any], reader: Reader | str, article: Article | None = None, **options: Any
+) -> SafeString:
+    """Return the script tag of an article page.
+
+    Args:
+        context: the template's; its ``request`` brings the nonce of the content security policy.
+        reader: whose page, or her sourced id.
+        article: what she reads; or name its fields.
+        options: as for ``Host.script_tag``.
+    """
+    request = context.get("request")
+    if request is not None:
+        setattr(request, MARK, True)
+        # Django's own policy and django-csp call it the same.
+        nonce = getattr(request, "csp_nonce", None)
+        options.setdefault("nonce", None if nonce is None else str(nonce))
+    urls = reverse("caliper_readtime:script", args=["readtime.js"]), reverse("caliper_readtime:signals")
+    return mark_safe(current_host().script_tag(urls, reader, article, **options))  # noqa: S308 - escaped there

@@ -1,0 +1,66 @@
+"""The views: signals, the script's files, health."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db.transaction import non_atomic_requests
+from django.http import HttpRequest, HttpResponse
+from django.utils.cache import get_conditional_response
+from django.utils.http import quote_etag
+from django.views.decorators.csrf import csrf_exempt
+from django.views.decorators.http import require_GET, require_POST
+
+from caliper_readtime.web import script
+from caliper_readtime.web.django import current_host
+from caliper_readtime.web.signals import MAX_BODY
+
+if TYPE_CHECKING:
+    from caliper_readtime.web.host import Answer
+
+
+class _Headers:
+    """A request's header fields, looked up one by one: Django's own are made all at once, which costs a heartbeat."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+
+    def get(self, name: str, /) -> str | None:
+        """Return a field's value, or None; of the host what Django makes of it, behind proxies too."""
+        if name == "Host":
+            return self._request.get_host()
+        key = name.upper().replace("-", "_")
+        value: str | None = self._request.META.get(key if key == "CONTENT_TYPE" else f"HTTP_{key}")
+        return value
+
+
+@csrf_exempt  # no cookie carries authority here, the ticket does
+@non_atomic_requests  # no heartbeat opens a transaction of a database that it does not use
+@require_POST
+def signals(request: HttpRequest) -> HttpResponse:
+    """Take a signal."""
+    # One byte more than is taken tells a longer body, which is not read.
+    return _response(current_host().receive(_Headers(request), request.read(MAX_BODY + 1)))
+
+
+@require_GET
+def script_file(request: HttpRequest, name: str) -> HttpResponse:
+    """Serve a file of the script."""
+    file = script.file(name)
+    headers = {"Cache-Control": script.CACHE_CONTROL, "ETag": quote_etag(file.version)}
+    response = HttpResponse(file.body, content_type="text/javascript", headers=headers)
+    return get_conditional_response(request, etag=headers["ETag"], response=response) or response
+
+
+@non_atomic_requests
+@require_GET
+def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django passes it
+    """Answer a probe."""
+    return _response(current_host().health())
+
+
+def _response(answer: Answer) -> HttpResponse:
+    response = HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
+    # Refusals are counted and logged already: Django must not log, or mail, each one of a flood or of an outage.
+    response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
+    return response

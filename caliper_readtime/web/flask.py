@@ -1,0 +1,147 @@
+"""Flask: ``init_app``, ``current_tracker`` and the Jinja global ``readtime_script``.
+
+::
+
+    init_app(app, reader=find_reader)                      # settings: app.config, then the environment
+    {{ readtime_script(user.sourced_id, article) }}        # in the article's template
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final
+
+from flask import Blueprint, Flask, Response, current_app, g, request, url_for
+from markupsafe import Markup
+from werkzeug.local import LocalProxy
+
+from caliper_readtime import config
+from caliper_readtime.errors import ConfigurationError, StoreError
+from caliper_readtime.tracker import ReadTimeTracker
+from caliper_readtime.web import script
+from caliper_readtime.web.host import Host
+from caliper_readtime.web.settings import WebSettings
+from caliper_readtime.web.signals import MAX_BODY
+from caliper_readtime.web.tickets import ItsdangerousSigner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caliper_readtime.model import Article, Reader
+    from caliper_readtime.web.host import Answer
+    from caliper_readtime.web.refusals import Refusal
+
+#: Under this name the host's part lives in ``app.extensions``.
+NAME: Final = "caliper_readtime"
+
+
+def init_app(
+    app: Flask,
+    *,
+    reader: Callable[[str], Reader | None] | None = None,
+    tracker: ReadTimeTracker | None = None,
+    on_refusal: Callable[[Refusal], object] | None = None,
+    url_prefix: str = "/readtime",
+) -> Host:
+    """Count an application's article pages.
+
+    Settings are those of ``app.config`` and of the environment, all named ``CALIPER_READTIME_…``; ``app.config`` wins.
+    Tickets are signed by the setting ``SECRETS``, or by Flask's ``SECRET_KEY`` and ``SECRET_KEY_FALLBACKS``.
+
+    Args:
+        app: the application.
+        reader: returns the ``Reader`` of a sourced id, or None; in place of the setting ``READER``.
+        tracker: in place of one from the settings.
+        on_refusal: called with the ``Refusal`` of each signal that is not taken, for metrics.
+        url_prefix: where the script, the signals and the health answer are.
+
+    Raises:
+        ConfigurationError: settings are missing or wrong.
+    """
+    settings = config.named(config.prefixed(os.environ)) | config.named(config.prefixed(app.config))
+    web = WebSettings.of(settings if reader is None else {**settings, "reader": reader})
+    secrets = web.secrets or _own_secrets(app)
+    host = Host(
+        (lambda: ReadTimeTracker.from_settings(settings)) if tracker is None else tracker,
+        ItsdangerousSigner(secrets),
+        web,
+        on_refusal=on_refusal,
+    )
+    # What is wrong with the settings is told at the start; a store that is down now may be up when it is needed.
+    with suppress(StoreError):
+        host.tracker  # noqa: B018 - reading it builds it
+    app.extensions[NAME] = host
+    app.register_blueprint(_blueprint(), url_prefix=url_prefix)
+    app.add_template_global(readtime_script)
+    app.after_request(_private)
+    return host
+
+
+def _own_secrets(app: Flask) -> list[str | bytes]:
+    if not app.secret_key:
+        raise ConfigurationError(f"set Flask's SECRET_KEY, or {config.PREFIX}SECRETS: page tickets are signed with it")
+    return [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
+
+
+def current_host() -> Host:
+    """Return what ``init_app`` made for the current application; set its ``tracker`` in tests.
+
+    Raises:
+        ConfigurationError: it was not called.
+    """
+    host = current_app.extensions.get(NAME)
+    if not isinstance(host, Host):
+        raise ConfigurationError("call caliper_readtime.web.flask.init_app(app) first")
+    return host
+
+
+#: The current application's tracker.
+current_tracker: ReadTimeTracker = LocalProxy(lambda: current_host().tracker)  # type: ignore[assignment]
+
+
+def readtime_script(reader: Reader | str, article: Article | None = None, **options: Any) -> Markup:
+    """Return the script tag of an article page, for templates.
+
+    Args:
+        reader: whose page, or her sourced id.
+        article: what she reads; or name its fields.
+        options: as for ``Host.script_tag``.
+    """
+    g.caliper_readtime_ticket = True
+    urls = url_for(f"{NAME}.script_file", name="readtime.js"), url_for(f"{NAME}.signals")
+    return Markup(current_host().script_tag(urls, reader, article, **options))  # noqa: S704 - escaped there
+
+
+def _private(response: Response) -> Response:
+    """Keep shared caches from giving one reader's ticket to another."""
+    if "caliper_readtime_ticket" in g:
+        response.cache_control.public = False
+        response.cache_control.private = True
+    return response
+
+
+def _blueprint() -> Blueprint:
+    blueprint = Blueprint(NAME, __name__)
+
+    @blueprint.post("/signals")
+    def signals() -> Response:
+        # One byte more than is taken tells a longer body, which is not read.
+        return _response(current_host().receive(request.headers, request.stream.read(MAX_BODY + 1)))
+
+    @blueprint.get("/<any('readtime.js', 'readtime.mjs'):name>")
+    def script_file(name: str) -> Any:
+        file = script.file(name)
+        response = Response(file.body, mimetype="text/javascript", headers={"Cache-Control": script.CACHE_CONTROL})
+        response.set_etag(file.version)
+        return response.make_conditional(request)
+
+    @blueprint.get("/health")
+    def health() -> Response:
+        return _response(current_host().health())
+
+    return blueprint
+
+
+def _response(answer: Answer) -> Response:
+    return Response(answer.body, answer.status, answer.headers)

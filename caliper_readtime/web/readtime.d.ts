@@ -1,0 +1,29 @@
+/** How a page is measured; the classic script reads the same names from data attributes of its own tag. */
+export interface Options {
+  /** Where signals go: a path or URL of this origin. */
+  url: string;
+  /** The signed ticket that the page was rendered with. */
+  ticket: string;
+  /** Seconds of reading between two signals. Default 10. */
+  heartbeat?: number | string;
+  /** Seconds without scroll, key or pointer after which reading pauses; at least 120. Default: never. */
+  idle?: number | string;
+  /** Seconds of reading after which the article counts as read. Default: never. */
+  dwell?: number | string;
+  /** Part of the article, 0 to 1, that has been on screen when it counts as read. Default: never. */
+  depth?: number | string;
+  /** CSS selector of the article, for its depth. Default: the whole document. */
+  article?: string;
+}
+
+/** Begin a page view. A second call with the same ticket does nothing; one with another ticket begins the next view. */
+export function start(options: Options): void;
+
+/** End the page view and send what it has. */
+export function stop(): void;
+
+/** Say that the reader is active, and optionally how far she is (0 to 1): for articles in an iframe or a canvas. */
+export function touch(position?: number): void;
+
+/** The classic script puts the same three functions on the global `readtime`. */
+export as namespace readtime;

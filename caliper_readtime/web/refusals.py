@@ -1,0 +1,98 @@
+"""Why a signal is not taken: the closed list of reasons, and their count."""
+
+from __future__ import annotations
+
+import logging
+from enum import StrEnum
+from threading import Lock
+from typing import TYPE_CHECKING, Final
+
+from caliper_readtime.errors import ReadTimeError
+from caliper_readtime.logs import say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Refusal(StrEnum):
+    """Every reason. A 4xx is final, the script drops its record; at a 503 it keeps it and comes back."""
+
+    FOREIGN_ORIGIN = "foreign_origin"
+    CONTENT_TYPE = "content_type"
+    EMPTY = "empty"
+    TOO_LARGE = "too_large"
+    NOT_JSON = "not_json"
+    UNKNOWN_VERSION = "unknown_version"
+    MALFORMED = "malformed"
+    TICKET_FORGED = "ticket_forged"
+    TICKET_EXPIRED = "ticket_expired"
+    UNKNOWN_READER = "unknown_reader"
+    STORE_UNAVAILABLE = "store_unavailable"
+    HOST_FAILED = "host_failed"
+
+    @property
+    def status(self) -> int:
+        """The HTTP status that says so."""
+        return _STATUS[self]
+
+
+_STATUS: Final = {
+    Refusal.FOREIGN_ORIGIN: 403,
+    Refusal.CONTENT_TYPE: 400,
+    Refusal.EMPTY: 400,
+    Refusal.TOO_LARGE: 413,
+    Refusal.NOT_JSON: 400,
+    Refusal.UNKNOWN_VERSION: 400,
+    Refusal.MALFORMED: 400,
+    Refusal.TICKET_FORGED: 403,
+    Refusal.TICKET_EXPIRED: 403,
+    Refusal.UNKNOWN_READER: 403,
+    Refusal.STORE_UNAVAILABLE: 503,
+    Refusal.HOST_FAILED: 503,
+}
+
+
+class Refused(ReadTimeError):
+    """A signal is not taken. Nothing was counted.
+
+    Attributes:
+        reason: why.
+        detail: more for the log, without anything that the signal said.
+    """
+
+    def __init__(self, reason: Refusal, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+class Refusals:
+    """Counts refusals. A flood of them writes few log lines: a reason's first, its tenth, its hundredth and so on.
+
+    Args:
+        hook: called with each ``Refusal``, for metrics; whatever it raises is logged and goes no further.
+    """
+
+    def __init__(self, hook: Callable[[Refusal], object] | None = None) -> None:
+        self._hook = hook
+        self._lock = Lock()
+        self._counts = dict.fromkeys(Refusal, 0)
+
+    def counts(self) -> dict[Refusal, int]:
+        """Return how often each reason occurred in this process."""
+        with self._lock:
+            return dict(self._counts)
+
+    def count(self, refused: Refused) -> None:
+        """Count one, and tell the log and the hook."""
+        with self._lock:
+            self._counts[refused.reason] += 1
+            count = self._counts[refused.reason]
+        if str(count).rstrip("0") == "1":
+            reason, detail = refused.reason.value, refused.detail or "-"
+            say(logging.WARNING, "signals refused", reason=reason, count=count, detail=detail)
+        if self._hook is not None:
+            try:
+                self._hook(refused.reason)
+            except Exception as error:  # noqa: BLE001 - a host's metrics must not cost a reader's time
+                say(logging.ERROR, "on_refusal failed", reason=refused.reason.value, cause=error)

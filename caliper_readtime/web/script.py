@@ -1,0 +1,49 @@
+"""The page's script: its files, and the tag that starts it."""
+
+from __future__ import annotations
+
+from functools import cache
+from hashlib import sha256
+from html import escape
+from importlib import resources
+from typing import Any, Final
+
+import attrs
+
+#: URL names of the files, and where each is in the package.
+FILES: Final = {"readtime.js": "readtime.min.js", "readtime.mjs": "readtime.mjs"}
+#: A file's URL carries its version, so that browsers may keep it for a year.
+CACHE_CONTROL: Final = "public, max-age=31536000, immutable"
+
+
+@attrs.frozen
+class ScriptFile:
+    """One file of the script.
+
+    Attributes:
+        body: its bytes.
+        version: a digest of them.
+    """
+
+    body: bytes = attrs.field(repr=False)
+    version: str
+
+
+@cache
+def file(name: str) -> ScriptFile:
+    """Return a file by its URL name."""
+    body = (resources.files("caliper_readtime.web") / FILES[name]).read_bytes()
+    return ScriptFile(body, sha256(body).hexdigest()[:12])
+
+
+def tag(src: str, nonce: str | None, options: dict[str, Any]) -> str:
+    """Return the HTML that starts the script: an external file and data attributes, no inline code.
+
+    Args:
+        src: URL of ``readtime.js``.
+        nonce: of the page's content security policy, where it has one.
+        options: the script's options; None for one that is not given.
+    """
+    attributes = {"src": src, "nonce": nonce, **{f"data-{name}": value for name, value in options.items()}}
+    written = "".join(f' {name}="{escape(str(value))}"' for name, value in attributes.items() if value is not None)
+    return f"<script defer{written}></script>"

@@ -1,0 +1,1 @@
+"""A news site for students, in Django. The lines marked ``# reading time`` are all that counting takes."""

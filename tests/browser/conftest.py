@@ -1,0 +1,56 @@
+"""Scenes play beside one another, each on a stage of its own, because they mostly wait; each is a test of its own."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.browser.devtools import CHROMIUM, need
+from tests.browser.hosts import PlainHost
+from tests.browser.stage import Stage
+
+AT_ONCE = 5  # more would make two cores late
+HOSTS = {"plain": PlainHost}
+FIGURES = pytest.StashKey[list]()
+
+
+def pytest_generate_tests(metafunc):
+    """A scene plays on every host, or on those that it names."""
+    if "host" in metafunc.fixturenames:
+        metafunc.parametrize("host", metafunc.function.hosts or HOSTS)
+
+
+@pytest.fixture(scope="session")
+def playing(request, tmp_path_factory):
+    """Starts every selected scene, and gives the one that a test stands for."""
+    need(CHROMIUM, "chromium")
+    figures = request.config.stash.setdefault(FIGURES, [])
+
+    def play(scene, name, host, home):
+        with Stage(scene.__name__.removeprefix("test_"), host, home) as stage:
+            scene(stage)
+        figures.extend((name, figure) for figure in stage.figures)
+
+    pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="scene")
+    selected = [
+        (item.function.scene, item.callspec.params["host"])
+        for item in request.session.items
+        if hasattr(getattr(item, "function", None), "scene")
+    ]
+    # Hosts are made here, because frameworks do not like to be set up in several threads.
+    played = {
+        (scene, name): pool.submit(play, scene, name, HOSTS[name](), tmp_path_factory.mktemp("browser"))
+        for scene, name in selected
+    }
+    yield lambda scene, host: played[scene, host].result()
+    pool.shutdown(cancel_futures=True)
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Show what each scene came to."""
+    figures = sorted(config.stash.get(FIGURES, []))
+    if figures:
+        terminalreporter.section("reading time: true and reported seconds, and seconds between reading and not")
+        for host, (scene, true, reported, between) in figures:
+            terminalreporter.write_line(f"{host:8}{scene:60}{true:10.3f}{reported:10.3f}{between:8.3f}")

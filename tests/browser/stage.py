@@ -1,0 +1,124 @@
+"""A stage for one scene: a host, browsers, and the true reading time to judge by."""
+
+from __future__ import annotations
+
+import time
+from contextlib import ExitStack
+from typing import NamedTuple
+
+from tests.browser.devtools import FIREFOX, Chromium, Connection, Process, need
+from tests.browser.site import Site
+
+TICK = 1.0  # the script looks at the clock once a second
+#: What a scene's own measure may be off by, beside the time between reading and not reading: for as long as a page
+#: takes to open, to come into view or to close, nobody can say from outside whether it is being read.
+JITTER = 0.25
+
+
+class Figure(NamedTuple):
+    """What a scene came to, in seconds."""
+
+    scene: str
+    true: float
+    reported: float
+    between: float
+
+
+class Stage:
+    """One scene's world; leaving it ends everything in it.
+
+    Attributes:
+        site: the host on its socket.
+        true: seconds that the reader really read.
+        figures: what was judged.
+    """
+
+    def __init__(self, name, host, home):
+        self.name = name
+        self.site = Site(host)
+        self.home = home
+        self.true = 0.0
+        self.figures = []
+        self._browsers = []
+        self._open = ExitStack()
+        self._open.callback(self.site.close)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self._open.close()
+
+    def browser(self):
+        """Start a browser in which u1 is logged in; it finds what an earlier one of the scene left."""
+        browser = Chromium(self.home / "profile")
+        self._browsers.append(browser)
+        self._open.callback(browser.end)
+        browser.page(self.site("/login/u1")).close()
+        browser.between = 0.0
+        return browser
+
+    def firefox(self):
+        """Start a Firefox; return its connection, which speaks WebDriver BiDi."""
+        need(FIREFOX, "firefox-esr")
+        profile = self.home / "firefox"
+        profile.mkdir()
+        command = [FIREFOX, "--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port=0"]
+        process = Process(command, "WebDriver BiDi listening on ")
+        self._open.callback(process.end)
+        connection = Connection(f"{process.address}/session")
+        self._open.callback(connection.close)
+        connection.call("session.new", {"capabilities": {}})
+        return connection
+
+    def article(self, slug="leaves", **options):
+        """The address of an article, with options for its script."""
+        query = "&".join(f"{name}={value}" for name, value in options.items())
+        return self.site(f"/articles/{slug}" + (query and f"?{query}"))
+
+    def read(self, seconds):
+        """Real reading: time goes by, and counts."""
+        begun = time.monotonic()
+        time.sleep(seconds)
+        self.true += time.monotonic() - begun
+
+    def timed(self, act):
+        """Do something, and return how long it took."""
+        begun = time.monotonic()
+        act()
+        return time.monotonic() - begun
+
+    def pass_by(self, seconds):
+        """Time in which nobody reads."""
+        time.sleep(seconds)
+
+    def judge(self, *, less=JITTER, more=JITTER, true=None, virtual=False, reader="u1", slug="leaves"):
+        """The host has accepted the true seconds, but for ``less`` and ``more``, and no page has complained.
+
+        Both are widened by the time between reading and not reading, unless time is virtual and nothing takes any.
+        """
+        assert [browser.complaints() for browser in self._browsers if browser.complaints()] == []
+        expected = self.true if true is None else true
+        reported = self.site.seconds(reader, slug)
+        between = 0.0 if virtual else sum(browser.between for browser in self._browsers)
+        self.figures.append(Figure(f"{self.name} {reader}/{slug}", expected, reported, between))
+        between = min(between, TICK)  # on a machine so busy that it is more, a scene proves little
+        said = f"read {expected:.3f} s and at most {between:.3f} s more or less, reported {reported:.3f} s"
+        assert expected - less - between <= reported <= expected + more + between, said
+
+
+def scene(play, hosts=None):
+    """Make a test of a scene: a function that is given a stage. It plays on every host, or on those named."""
+
+    def test(playing, host):
+        playing(play, host)
+
+    test.__doc__ = play.__doc__
+    test.scene = play
+    test.hosts = hosts
+    return test
+
+
+def scene_of_the_script(play):
+    """Make a test of a scene that needs special pages, or is about the script alone."""
+    return scene(play, hosts=("plain",))

@@ -1,0 +1,124 @@
+"""A network or a server that fails costs no reading time."""
+
+from __future__ import annotations
+
+import time
+
+from tests.browser.site import LOSE_REPLY, LOSE_SIGNAL
+from tests.browser.stage import scene
+
+SERVER_DOWN = ("503 Service Unavailable", "")
+
+
+def network(page, *, offline):
+    page.call("Network.enable")
+    conditions = {"offline": offline, "latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    page.call("Network.emulateNetworkConditions", **conditions)
+
+
+@scene
+def test_offline_then_closed(stage):
+    """9: what was read before the tab closed without a network arrives with the next article."""
+    browser = stage.browser()
+    page = browser.page(stage.article())
+    stage.site.fault = LOSE_SIGNAL
+    stage.read(3)
+    page.close()
+    stage.site.until_heard(lambda heard: heard.status == 0)
+    assert stage.site.seconds("u1", "leaves") == 0
+    stage.site.fault = None
+    browser.page(stage.article("volcanoes"))
+    stage.site.until_left()
+    stage.judge()
+
+
+@scene
+def test_offline_then_online(stage):
+    """9: what was read offline arrives within 1 s of being online again."""
+    browser = stage.browser()
+    page = browser.page(stage.article())
+    network(page, offline=True)
+    stage.read(4)
+    assert stage.site.heard == []
+    network(page, offline=False)
+    online = time.monotonic()
+    stage.site.until_heard(lambda heard: heard.status == 204)
+    assert time.monotonic() - online < 1
+    stage.judge()
+
+
+@scene
+def test_server_down(stage):
+    """10: signals refused with 503 are told again, and the beats go on."""
+    browser = stage.browser()
+    page = browser.page(stage.article(heartbeat=2))
+    stage.site.fault = SERVER_DOWN
+    stage.read(5)
+    assert [heard.status for heard in stage.site.heard] == [503]  # the second waits twice as long
+    stage.site.fault = None
+    stage.read(2.5)
+    assert [heard.status for heard in stage.site.heard] == [503, 204]
+    assert stage.site.seconds("u1", "leaves") >= 6
+    page.close()
+    stage.site.until_left()
+    browser.quit()
+    stage.judge()
+
+
+@scene
+def test_lost_replies(stage):
+    """10: a signal whose reply is lost is told again, and counts once."""
+    browser = stage.browser()
+    page = browser.page(stage.article(heartbeat=2))
+    stage.site.fault = LOSE_REPLY
+    stage.read(3)
+    stage.site.fault = None
+    stage.read(5)
+    page.close()
+    stage.site.until_left()
+    browser.quit()
+    assert {heard.status for heard in stage.site.heard} == {0, 204}
+    stage.judge()
+
+
+@scene
+def test_beacon_refused(stage):
+    """10: a beacon hides its answer, so a leave that the server refused arrives with the next article."""
+    browser = stage.browser()
+    page = browser.page(stage.article())
+    stage.read(3)
+    stage.site.fault = SERVER_DOWN
+    page.close()
+    stage.site.until_heard(lambda heard: heard.status == 503)
+    assert stage.site.seconds("u1", "leaves") == 0
+    stage.site.fault = None
+    browser.page(stage.article("volcanoes"))
+    stage.site.until_left()
+    stage.judge()
+
+
+@scene
+def test_records_are_cleared(stage):
+    """What the next article has delivered is forgotten, and so is what is a week old or no record at all."""
+    browser = stage.browser()
+    page = browser.page(stage.article())
+    stage.site.fault = SERVER_DOWN
+    stage.read(2)
+    page.close()
+    stage.site.until_heard(lambda heard: heard.status == 503)
+    stage.site.fault = None
+    dead = f"readtime:{stage.site.heard[0].message['v']}"
+    page = browser.page(
+        before="""
+        localStorage["readtime:old"] = JSON.stringify(["/signals", '{"t": 1}', Date.now() - 7 * 86400000]);
+        localStorage["readtime:broken"] = "{";
+        localStorage.theirs = "{";
+        const remove = Storage.prototype.removeItem;
+        Storage.prototype.removeItem = function (key) { remove.call(this, key); dispatchEvent(new Event("removed")); };
+        """
+    )
+    page.visit(stage.article("volcanoes"))
+    page.until(f"!['{dead}', 'readtime:old', 'readtime:broken'].some((key) => key in localStorage)", "removed")
+    assert page.run("localStorage.theirs") == "{"
+    assert not any(heard.message["t"] == 1 for heard in stage.site.heard)
+    stage.judge()

@@ -1,0 +1,200 @@
+"""What the script does with its options, with the server's answers, and where a browser withholds something."""
+
+from __future__ import annotations
+
+from tests.browser.stage import JITTER, TICK, scene_of_the_script
+
+
+@scene_of_the_script
+def test_started_twice(stage):
+    """A script that is included or started twice measures once."""
+    page = stage.browser().page(stage.article())
+    page.run(
+        """new Promise((done) => {
+        const tag = Object.assign(document.createElement("script"), { src: "/readtime.min.js", onload: done });
+        Object.assign(tag.dataset, document.querySelector("script").dataset);
+        document.body.append(tag);
+        })"""
+    )
+    page.run("{ const { url, ticket } = document.querySelector('script').dataset; readtime.start({ url, ticket }); }")
+    stage.read(2)
+    page.close()
+    stage.site.until_left()
+    assert len({heard.message["v"] for heard in stage.site.heard}) == 1
+    stage.judge()
+
+
+@scene_of_the_script
+def test_next_article_of_a_single_page_app(stage):
+    """A start with another ticket ends the view before and begins the next one."""
+    browser = stage.browser()
+    page = browser.page(stage.article())
+    stage.read(2)
+    ticket = stage.site.host.ticket("u1", "volcanoes")
+    page.tell(f"readtime.start({{ url: '/signals', ticket: '{ticket}' }})")
+    stage.site.until_left()
+    first = stage.true
+    stage.read(3)
+    page.tell("readtime.stop()")
+    stage.site.until_heard(lambda heard: heard.message["t"] > 2500)
+    stage.pass_by(1.5)
+    page.run("readtime.touch(1)")
+    page.close()
+    browser.quit()
+    stage.judge(true=first)
+    stage.judge(true=stage.true - first, slug="volcanoes")
+
+
+@scene_of_the_script
+def test_module(stage):
+    """The module form starts when it is told to, and puts nothing on the window."""
+    page = stage.browser().page(stage.article(module=1))
+    assert page.run("window.readtime") is None
+    stage.pass_by(1)
+    page.tell("reading.start()")
+    stage.read(2.5)
+    page.run("reading.touch(0.5)")
+    page.tell("reading.stop()")
+    stage.site.until_left()
+    assert stage.site.heard[-1].message["p"] >= 0.5
+    stage.judge()
+
+
+@scene_of_the_script
+def test_without_storage_random_ids_and_fetch_later(stage):
+    """Where storage throws, and plain http has no randomUUID, reading still counts."""
+    page = stage.browser().page(
+        stage.article(heartbeat=2),
+        before="""
+        Object.defineProperty(window, "localStorage", { get() { throw new DOMException("no", "SecurityError"); } });
+        delete Crypto.prototype.randomUUID;
+        delete window.fetchLater;
+        window.onerror = window.onunhandledrejection = () => { window.failed = true; };
+        """,
+    )
+    stage.read(4)
+    assert page.run("window.failed === undefined")
+    page.close()
+    stage.site.until_left()
+    stage.judge()
+
+
+@scene_of_the_script
+def test_without_beacon(stage):
+    """Where the beacon refuses, a fetch that outlives the page carries the leave."""
+    page = stage.browser().page(stage.article(), before="Navigator.prototype.sendBeacon = () => false")
+    stage.read(2)
+    page.close()
+    stage.site.until_left()
+    stage.judge()
+
+
+@scene_of_the_script
+def test_pagehide_alone(stage):
+    """Where a browser tells of no change of visibility as a page goes away, pagehide does."""
+    deaf = "addEventListener('visibilitychange', (event) => event.stopImmediatePropagation(), true);"
+    page = stage.browser().page(stage.article(), before=deaf + "delete window.fetchLater")
+    stage.read(2)
+    page.follow("/plain")
+    stage.site.until_left()
+    stage.judge()
+
+
+@scene_of_the_script
+def test_refused_for_good(stage):
+    """A signal that the server refuses for good ends the view, and leaves nothing behind."""
+    page = stage.browser().page(stage.article(heartbeat=1))
+    stage.site.fault = ("403 Forbidden", "")
+    stage.site.until_heard(lambda heard: heard.status == 403)
+    stage.read(2)
+    page.run("readtime.touch()")
+    page.follow("/plain")
+    assert len(stage.site.heard) == 1
+    assert page.run("Object.keys(localStorage).length") == 0
+
+
+@scene_of_the_script
+def test_redirect_is_no_acknowledgement(stage):
+    """A redirect to a login page, with its 200, does not pass for an accepted signal; nor does a page of HTML."""
+    page = stage.browser().page(stage.article(heartbeat=1))
+    stage.site.fault = ("302 Found", "", ("Location", "/elsewhere"))
+    stage.site.until_heard(lambda heard: heard.status == 302)
+    stage.site.fault = ("200 OK", "<!doctype html>")
+    stage.site.until_heard(lambda heard: heard.status == 200)
+    stage.site.fault = None
+    before = len(stage.site.heard)
+    page.close()
+    stage.site.until_left(since=before)
+    assert {heard.message["b"] for heard in stage.site.heard} == {0}
+    assert "/elsewhere" not in [path for path, _ in stage.site.asked]
+
+
+@scene_of_the_script
+def test_fresh_ticket(stage):
+    """A 200 acknowledges, and the ticket that it brings is used from then on."""
+    page = stage.browser().page(stage.article(heartbeat=1))
+    fresh = stage.site.host.ticket("u1", "leaves")
+    stage.site.fault = ("200 OK", f'{{"k": "{fresh}"}}')
+    stage.site.until_heard(lambda heard: heard.status == 200)
+    stage.site.fault = None
+    stage.site.until_heard(lambda heard: heard.status == 204)
+    page.close()
+    assert stage.site.heard[0].message["k"] != fresh
+    assert stage.site.heard[-1].message["k"] == fresh
+    assert stage.site.heard[-1].message["b"] >= 900
+
+
+@scene_of_the_script
+def test_depth(stage):
+    """Scrolling as far as it takes completes the article, at the next tick, and is told until it is acknowledged."""
+    page = stage.browser().page(stage.article(depth=0.9, article="article", heartbeat=3))
+    stage.read(1.5)
+    assert stage.site.heard == []
+    stage.site.fault = ("503 Service Unavailable", "")
+    page.run("scrollTo(0, 1e6)")
+    stage.site.until_heard(lambda heard: heard.message.get("c") and heard.status == 503)
+    stage.site.fault = None
+    page.run("dispatchEvent(new Event('online'))")
+    stage.site.until_heard(lambda heard: heard.message.get("c") and heard.status == 204)
+    assert stage.site.heard[-1].message["p"] > 0.9
+    stage.read(1)
+    page.follow("/plain")
+    stage.site.until_left()
+    assert [heard.message.get("c") for heard in stage.site.heard] == [True, True, None]
+
+
+@scene_of_the_script
+def test_dwell(stage):
+    """Reading as long as it takes completes the article at once."""
+    page = stage.browser().page(stage.article(dwell=2, heartbeat=60))
+    stage.site.until_heard(lambda heard: heard.message.get("c") and heard.status == 204)
+    assert 2000 <= stage.site.heard[0].message["t"] <= (2 + TICK + JITTER) * 1000
+    page.close()
+
+
+@scene_of_the_script
+def test_message(stage):
+    """A signal is a small text without preflight, and says what the endpoint expects, no more."""
+    page = stage.browser().page(stage.article(heartbeat=1))
+    stage.site.until_heard(lambda heard: heard.status == 204)
+    page.close()
+    stage.site.until_left()
+    beat, leave = stage.site.heard[0].message, stage.site.heard[-1].message
+    assert set(beat) == {"s", "k", "v", "t", "b", "p"}
+    assert set(leave) == {"s", "k", "v", "t", "b", "p", "l"}
+    assert (beat["s"], beat["b"], leave["l"]) == (1, 0, True)
+    assert len(beat["v"]) <= 64
+    assert all(type(said[name]) is int for said in (beat, leave) for name in ("t", "b"))
+    assert stage.site.kinds == {"text/plain;charset=UTF-8"}
+
+
+@scene_of_the_script
+def test_wrong_options_are_told(stage):
+    """A start without ticket, or with a selector that is none, throws before anything begins."""
+    page = stage.browser().page(stage.site("/articles/leaves?module=1"))
+    tell = "import('/readtime.mjs').then(({{ start }}) => start({})).then(() => 'started', (error) => error.name)"
+    assert page.run(tell.format("{ url: '/signals' }")) == "TypeError"
+    assert page.run(tell.format("{ url: '/signals', ticket: 'x', article: '<' }")) == "SyntaxError"
+    stage.pass_by(2)
+    page.follow("/plain")
+    assert stage.site.heard == []

@@ -1,0 +1,3 @@
+"""URLs of a project that forgot to include ours."""
+
+urlpatterns: list[object] = []
