@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.browser import devtools
+from tests.browser.devtools import CHROMIUM, need
 from tests.browser.hosts import PlainHost
 from tests.browser.stage import Stage
 
 AT_ONCE = 5  # more would make two cores late
 HOSTS = {"plain": PlainHost}
-REQUIRED = any(os.environ.get(name) for name in ("CI", "CALIPER_READTIME_REQUIRE_BROWSER"))
 FIGURES = pytest.StashKey[list]()
-
-
-def need(browser, name):
-    """Skip without this browser, and say so; where browsers are required, fail."""
-    if browser is None:
-        say = pytest.fail if REQUIRED else pytest.skip
-        say(f"no {name} on this machine: the page's script is NOT tested in it (apt-get install {name})")
 
 
 def pytest_generate_tests(metafunc):
@@ -33,7 +24,7 @@ def pytest_generate_tests(metafunc):
 @pytest.fixture(scope="session")
 def playing(request, tmp_path_factory):
     """Starts every selected scene, and gives the one that a test stands for."""
-    need(devtools.CHROMIUM, "chromium")
+    need(CHROMIUM, "chromium")
     figures = request.config.stash.setdefault(FIGURES, [])
 
     def play(scene, name, host, home):

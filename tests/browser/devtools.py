@@ -12,12 +12,14 @@ import time
 from concurrent.futures import Future
 from contextlib import ExitStack, suppress
 
+import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-WAIT_SECONDS = 30.0  # only a hang ever waits so long
+WAIT_SECONDS = 60.0  # only a hang ever waits so long
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FIREFOX = shutil.which("firefox-esr") or shutil.which("firefox")
+REQUIRED = any(os.environ.get(name) for name in ("CI", "CALIPER_READTIME_REQUIRE_BROWSER"))
 QUIET = [
     "--headless=new",
     "--no-sandbox",
@@ -30,6 +32,13 @@ QUIET = [
     "--disable-sync",
     "--remote-debugging-port=0",
 ]
+
+
+def need(program, name):
+    """Skip without this program, and say so; where browsers are required, fail."""
+    if program is None:
+        say = pytest.fail if REQUIRED else pytest.skip
+        say(f"no {name} on this machine: the page's script is NOT tested with it (apt-get install {name})")
 
 
 class Refused(Exception):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-WAIT_SECONDS = 30.0  # only a hang ever waits so long
+WAIT_SECONDS = 60.0  # only a hang ever waits so long
 LOSE_SIGNAL, LOSE_REPLY = object(), object()
 
 

@@ -6,7 +6,7 @@ import time
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from tests.browser.devtools import Chromium
+from tests.browser.devtools import FIREFOX, Chromium, Connection, Process, need
 from tests.browser.site import Site
 
 TICK = 1.0  # the script looks at the clock once a second
@@ -58,6 +58,19 @@ class Stage:
         browser.between = 0.0
         return browser
 
+    def firefox(self):
+        """Start a Firefox; return its connection, which speaks WebDriver BiDi."""
+        need(FIREFOX, "firefox-esr")
+        profile = self.home / "firefox"
+        profile.mkdir()
+        command = [FIREFOX, "--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port=0"]
+        process = Process(command, "WebDriver BiDi listening on ")
+        self._open.callback(process.end)
+        connection = Connection(f"{process.address}/session")
+        self._open.callback(connection.close)
+        connection.call("session.new", {"capabilities": {}})
+        return connection
+
     def article(self, slug="leaves", **options):
         """The address of an article, with options for its script."""
         query = "&".join(f"{name}={value}" for name, value in options.items())
@@ -68,6 +81,12 @@ class Stage:
         begun = time.monotonic()
         time.sleep(seconds)
         self.true += time.monotonic() - begun
+
+    def timed(self, act):
+        """Do something, and return how long it took."""
+        begun = time.monotonic()
+        act()
+        return time.monotonic() - begun
 
     def pass_by(self, seconds):
         """Time in which nobody reads."""

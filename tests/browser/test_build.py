@@ -6,11 +6,12 @@ import gzip
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from tests.browser import build
-from tests.browser.conftest import REQUIRED, need
+from tests.browser.devtools import REQUIRED, need
 
 MAX_GZIPPED = 3072
 OPTION = re.compile(r"options\.(\w+)")
@@ -51,3 +52,19 @@ def test_functions_are_typed():
     exported = re.search(r"export const \{ (.+) \}", build.module())[1].split(", ")
     declared = re.findall(r"export function (\w+)", build.TYPES.read_text(encoding="utf-8"))
     assert sorted(exported) == sorted(declared)
+
+
+def test_survived_is_shown():
+    """What the page on browsers says is survived is shown by a scene, and each numbered scene stands in its row."""
+    page = build.WEB.parents[1] / "docs" / "explanation" / "browser.md"
+    rows = re.findall(r"^\| (\d+) \|.*\| (`test_.*) \|$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    named = {(number, name) for number, names in rows for name in re.findall(r"`(\w+)`", names)}
+    there = {
+        (number, name)
+        for path in Path(__file__).parent.glob("test_*.py")
+        for name, number in re.findall(
+            r'^def (test_\w+)\(stage\):\n    """(\d+): ', path.read_text("utf-8"), re.MULTILINE
+        )
+    }
+    assert len({number for number, _ in there}) == 18
+    assert named == there

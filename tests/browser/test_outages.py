@@ -40,8 +40,8 @@ def test_offline_then_online(stage):
     network(page, offline=True)
     stage.read(4)
     assert stage.site.heard == []
-    online = time.monotonic()
     network(page, offline=False)
+    online = time.monotonic()
     stage.site.until_heard(lambda heard: heard.status == 204)
     assert time.monotonic() - online < 1
     stage.judge()
