@@ -7,11 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.browser.devtools import CHROMIUM, need
+from tests.browser.framework_hosts import DjangoHost, FlaskHost
 from tests.browser.hosts import PlainHost
 from tests.browser.stage import Stage
 
 AT_ONCE = 5  # more would make two cores late
-HOSTS = {"plain": PlainHost}
+HOSTS = {"plain": PlainHost, "flask": FlaskHost, "django": DjangoHost}
 FIGURES = pytest.StashKey[list]()
 
 
