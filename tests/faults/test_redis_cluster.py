@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections import Counter
@@ -14,6 +15,7 @@ import pytest
 from caliper_readtime import PageView, Reader, RedisStateStore, StoreUnavailable
 from caliper_readtime.state import Key
 from caliper_readtime.stores.redis import link
+from tests.concurrency.children import child
 from tests.redis_scenes import GENEROUS, VERBS, names_of, tracker_on
 from tests.redis_topologies import Cluster, wait
 from tests.scenes import ANNA, OWLS, in_threads, running
@@ -168,6 +170,13 @@ def test_many_threads_in_a_cluster(cluster):
         assert tracker.state(ANNA, OWLS).cumulative_read_time_seconds == 320
         assert tracker.sweep(idle_seconds=0).seconds_sent == 640
         assert emitter.seconds(ANNA, OWLS) == 320
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_fork_while_another_thread_holds_the_drivers_locks(cluster):
+    """As on one server, though a cluster has more of them."""
+    with store_on(cluster), child("forked_while_locked", roles="redis_roles", url=cluster.url) as parent:
+        assert parent.result() == {"status": 0, "total": 30}
 
 
 # Masters that go
