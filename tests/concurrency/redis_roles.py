@@ -8,12 +8,12 @@ import random
 import sys
 import threading
 import time
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 
 from caliper_readtime import EmitError, PageView, ReadTimePolicy, StoreUnavailable
-from tests.concurrency.roles import ARTICLES, GENEROUS, READERS, Unreliable, hear, say
+from tests.concurrency.roles import ARTICLES, GENEROUS, READERS, Unreliable, forked, hear, say
 from tests.redis_scenes import Watched, tracker_on
-from tests.scenes import article
+from tests.scenes import ANNA, OWLS, WAIT_SECONDS, article, running
 
 POLICY = {**GENEROUS, "lock_seconds": 1.0}
 
@@ -95,6 +95,47 @@ def mortal(*, url, endpoint, notes, seed):
             worker.look()
     os.close(worker.notes)
     return "stopped"
+
+
+def forked_while_locked(*, url):
+    """Fork at a moment at which another thread holds the driver's locks; answers how the child ended, and the sum."""
+    store = Watched.from_url(url)
+    tracker, _ = tracker_on(store)
+    inside, forking = threading.Event(), threading.Event()
+    os.register_at_fork(before=forking.set)  # the last to be registered is the first to be called
+
+    def hold():
+        with ExitStack() as stack:
+            for lock in locks(store.client):
+                stack.enter_context(lock)
+            inside.set()
+            forking.wait(WAIT_SECONDS)
+
+    def in_child():
+        for what in (OWLS, article("bees")):
+            tracker.accumulate(ANNA, what, 10)
+        tracker.sweep(idle_seconds=0)
+        store.close()
+
+    with closing(store):
+        tracker.accumulate(ANNA, OWLS, 10)
+        with running(hold):
+            inside.wait(WAIT_SECONDS)
+            status = forked(in_child)
+        tracker.accumulate(ANNA, OWLS, 10)
+        return {"status": status, "total": tracker.state(ANNA, OWLS).cumulative_read_time_seconds}
+
+
+def locks(client):
+    """The locks that the driver takes for a command: a pool's, or those around what it knows of a cluster's slots.
+
+    Which of the latter there are differs by its version.
+    """
+    manager = getattr(client, "nodes_manager", None)
+    if manager is None:
+        return [client.connection_pool._lock]
+    own = [getattr(manager, name, None) for name in ("_initialization_lock", "_lock")]
+    return [lock for lock in own if lock is not None]
 
 
 if __name__ == "__main__":

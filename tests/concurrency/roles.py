@@ -166,7 +166,7 @@ def limited(*, path):
 # Forks
 
 
-def _forked(work, seconds=20.0):
+def forked(work, seconds=20.0):
     """Run ``work`` in a fork; return its exit status, or None where it hung."""
     pid = os.fork()
     if not pid:
@@ -197,10 +197,10 @@ def preloaded(*, path, endpoint):
         def in_child():
             tracker.accumulate(ANNA, OWLS, 20)
             assert tracker.partial(ANNA, OWLS).outcome is Outcome.SENT
-            assert _forked(lambda: tracker.accumulate(ANNA, OWLS, 40)) == 0
+            assert forked(lambda: tracker.accumulate(ANNA, OWLS, 40)) == 0
             store.close()
 
-        statuses = [_forked(in_child), _forked(in_child)]
+        statuses = [forked(in_child), forked(in_child)]
         tracker.accumulate(ANNA, OWLS, 5)
         tracker.partial(ANNA, OWLS)
         return {"statuses": statuses, "total": tracker.state(ANNA, OWLS).cumulative_read_time_seconds}
@@ -244,7 +244,7 @@ def busy_fork(*, path, forks):
 
     def forking():
         try:
-            statuses.extend(_forked(in_child) for _ in range(forks))
+            statuses.extend(forked(in_child) for _ in range(forks))
         finally:
             stop.set()
 
@@ -267,7 +267,7 @@ def held_fork(*, path):
 
     def fork(_):
         assert inside.wait(WAIT_SECONDS)
-        return _forked(lambda: tracker.accumulate(ANNA, OWLS, 1))
+        return forked(lambda: tracker.accumulate(ANNA, OWLS, 1))
 
     statuses = in_threads(2, lambda place: fork(place) if place else store.update(Key("anna", "owls"), stay)[0])
     store.close()
@@ -387,7 +387,7 @@ def swept_fork():
         found = {"child_before": before, "child_after": sweeper.running, "child_stopped": sweeper.stop(WAIT_SECONDS)}
         os.write(writing, json.dumps(found).encode())
 
-    assert _forked(in_child) == 0
+    assert forked(in_child) == 0
     answer = {**json.loads(os.read(reading, 1000)), "parent": sweeper.running}
     assert sweeper.stop(WAIT_SECONDS)
     return answer

@@ -127,3 +127,10 @@ def test_a_fork_in_the_middle_of_others_updates(node):
     assert answer["statuses"] == [0] * number
     assert answer["accepted"] > 0
     assert answer["total"] == answer["accepted"] + number * beats
+
+
+@forks
+def test_a_fork_while_another_thread_holds_the_drivers_locks(node):
+    """The driver does not renew its locks in a child, which would wait for good for a thread that it does not have."""
+    with child("forked_while_locked", roles="redis_roles", url=node.server.url) as parent:
+        assert parent.result() == {"status": 0, "total": 30}

@@ -123,8 +123,8 @@ class _Link(SurvivesFork):
         client: the driver's client.
         owned: nobody else uses the client or its connections.
 
-    A fork waits until no thread is inside one of the driver's pools: redis-py 8 takes a pool's lock when it first meets
-    it in a child, and a lock that a thread of the parent held would never be free there.
+    A fork waits until no thread is inside one of the driver's pools, or is learning where a cluster's slots are: the
+    driver does not renew its locks in a child, and one that a thread of the parent held would never be free there.
     """
 
     client: Any
@@ -134,20 +134,20 @@ class _Link(SurvivesFork):
         self._locked: list[Any] = []
         super().__init__()
 
-    def pools(self) -> list[Any]:
-        """Return the driver's connection pools."""
+    def guarded(self) -> list[tuple[Any, str]]:
+        """Return the driver's objects that have a lock, and the lock's name, in the order in which it takes them."""
         raise NotImplementedError
 
     def before_fork(self) -> None:
-        """Keep everybody out of the pools."""
+        """Keep everybody out."""
         super().before_fork()
-        self._locked = [pool._lock for pool in self.pools() if hasattr(pool, "_lock")]  # noqa: SLF001 - no other way
+        self._locked = [getattr(thing, name) for thing, name in self.guarded() if hasattr(thing, name)]
         for lock in self._locked:
             lock.acquire()
 
     def after_fork(self, *, child: bool) -> None:
         """Let everybody in again."""
-        for lock in self._locked:
+        for lock in reversed(self._locked):
             lock.release()
         self._locked = []
         super().after_fork(child=child)
@@ -201,9 +201,10 @@ class SingleLink(_Link):
         self.where = _address(self._pool)
         super().__init__()
 
-    def pools(self) -> list[Any]:
-        """Return the one pool."""
-        return [self._pool]
+    def guarded(self) -> list[tuple[Any, str]]:
+        """Return the pool, and those of the Sentinels that it asks for a master."""
+        sentinels = getattr(getattr(self._pool, "sentinel_manager", None), "sentinels", ())
+        return [(pool, "_lock") for pool in (self._pool, *(client.connection_pool for client in sentinels))]
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id.
@@ -264,8 +265,12 @@ class ClusterLink(_Link):
         self.where = ", ".join(sorted(nodes)) or "an unknown cluster"
         super().__init__()
 
-    def pools(self) -> list[Any]:
-        """Return each node's pool."""
+    def guarded(self) -> list[tuple[Any, str]]:
+        """Return who knows the slots, and each node's pool."""
+        manager = self.client.nodes_manager
+        return [(manager, "_initialization_lock"), (manager, "_lock"), *((pool, "_lock") for pool in self._pools())]
+
+    def _pools(self) -> list[Any]:
         connections = (node.redis_connection for node in self.client.get_nodes())
         return [connection.connection_pool for connection in connections if connection is not None]
 
@@ -316,7 +321,7 @@ class ClusterLink(_Link):
 
     def close(self) -> None:
         """Close the connections that nobody uses just now: another thread's would break under its hands."""
-        for pool in self.pools():
+        for pool in self._pools():
             pool.disconnect(inuse_connections=False)
 
 
