@@ -1,4 +1,4 @@
-"""How the site is built: Markdown pages, an API from docstrings, drawings by Graphviz; nothing comes from the network."""
+"""How the site is built: Markdown pages, an API from docstrings, drawings by Graphviz, nothing from a network."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ from caliper_readtime import __version__  # noqa: E402 - from the path above
 project = "caliper-readtime"
 author = "the caliper-readtime authors"
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "mermaid", "package_layers"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "long_names", "mermaid", "package_layers"]
 exclude_patterns = ["examples/**/README.md"]
 
 nitpicky = True
@@ -29,17 +29,22 @@ myst_heading_anchors = 4
 
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 autodoc_default_options = {"members": True, "inherited-members": False}
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
 html_theme = "furo"
+pygments_dark_style = "github-dark"
 html_title = f"caliper-readtime {__version__}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
+html_use_index = False  # the search finds more
+html_domain_indices = False
 html_copy_source = False
 html_show_sourcelink = False
+html_show_copyright = False
 html_show_sphinx = False
 
 

@@ -20,7 +20,9 @@ def log_lines() -> set[tuple[str, str]]:
                 case ast.Call(args=[level, (ast.Constant(value=str()) | ast.JoinedStr()) as message, *_]):
                     found |= {(name, _text(message)) for name in _levels(level, tree)}
                 case ast.Call(
-                    func=ast.Attribute(value=logger, attr=("debug" | "info" | "warning" | "error" | "exception") as name),
+                    func=ast.Attribute(
+                        value=logger, attr=("debug" | "info" | "warning" | "error" | "exception") as name
+                    ),
                     args=[ast.Constant(value=str(message)), *_],
                 ) if "logger" in ast.unparse(logger).lower():
                     found.add((name, message))

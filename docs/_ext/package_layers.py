@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 import tomllib
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,7 +33,27 @@ def modules(name: str) -> Iterator[tuple[str, str]]:
     top = PACKAGE / name
     for path in sorted(top.rglob("*.py")) if top.is_dir() else [top.with_suffix(".py")]:
         said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        yield ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"), said.partition("\n")[0]
+        yield (
+            ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"),
+            said.partition("\n")[0],
+        )
+
+
+def _item(name: str, said: str) -> str:
+    # Docstrings are reStructuredText; here their doubled backticks are all that matters.
+    words = re.sub(r"``(.+?)``", r"<code>\1</code>", escape(said, quote=False))
+    return f"<li><code>{name}</code> {words}</li>"
+
+
+def drawn(layer: list[str]) -> str:
+    """Return a layer as a box: what its modules and packages are for, and what is inside the packages to unfold."""
+    parts = []
+    for name in layer:
+        (first, *inner) = (_item(*module) for module in modules(name))
+        parts.append(f"<ul>{first}</ul>")
+        if inner:
+            parts.append(f"<details><summary>its {len(inner)} modules</summary><ul>{''.join(inner)}</ul></details>")
+    return f'<div class="layer">{"".join(parts)}</div>'
 
 
 class PackageLayers(SphinxDirective):
@@ -39,20 +61,7 @@ class PackageLayers(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Return the boxes."""
-        boxes: list[nodes.Node] = []
-        for layer in layers():
-            rows = nodes.definition_list()
-            for name, said in (row for part in layer for row in modules(part)):
-                # Docstrings are reStructuredText; here their doubled backticks are all that matters.
-                parts = [
-                    nodes.literal(text=text) if odd else nodes.Text(text)
-                    for odd, text in ((number % 2, text) for number, text in enumerate(said.split("``")))
-                    if text
-                ]
-                term = nodes.term("", "", nodes.literal(text=name))
-                rows += nodes.definition_list_item("", term, nodes.definition("", nodes.paragraph("", "", *parts)))
-            boxes.append(nodes.container("", rows, classes=["layer"]))
-        return boxes
+        return [nodes.raw("", "".join(map(drawn, layers())), format="html")]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

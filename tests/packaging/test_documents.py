@@ -129,7 +129,9 @@ def test_excerpts_are_the_examples():
     assert [line for line in shown if line not in there] == []
 
 
-@pytest.mark.parametrize(("page", "least"), [("explanation/promises", 30), ("explanation/browser", 15), ("security", 25)])
+@pytest.mark.parametrize(
+    ("page", "least"), [("explanation/promises", 30), ("explanation/browser", 15), ("security", 25)]
+)
 def test_what_is_claimed_is_shown(page, least):
     """Every test that the pages of promises and threats name exists."""
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")))

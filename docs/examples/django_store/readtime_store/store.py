@@ -46,7 +46,8 @@ class DjangoStateStore:
         self.using = using
         self.rows, self.facts = ReadTime.objects.using(using), Fact.objects.using(using)
         # No connection may be open in two processes. One that is in a transaction is its owner's affair.
-        os.register_at_fork(before=self._before_fork)
+        if hasattr(os, "register_at_fork"):  # Windows never forks
+            os.register_at_fork(before=self._before_fork)
 
     def update(self, key: Key, transition: Any, now: int | None = None, /) -> tuple[Any, ReadTimeState | None]:
         """Apply a transition in one transaction, with the row locked."""
@@ -108,7 +109,7 @@ class DjangoStateStore:
             rows = list(self.rows.filter(parked=True)[:limit])
         return tuple(_readable(rows, "parked"))
 
-    def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
+    def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:  # noqa: ARG002 - what is due never expires
         """Yield every state that has a due entry, page by page; what has one never expires."""
         last = 0
         while True:
@@ -124,7 +125,7 @@ class DjangoStateStore:
         with self._transaction():
             return self.rows.filter(reader=reader).delete()[0]
 
-    def now(self, key: Key | None = None) -> int:
+    def now(self, key: Key | None = None) -> int:  # noqa: ARG002 - one clock for every key
         """Return the database's clock."""
         connection = connections[self.using]
         with self._errors(), connection.cursor() as cursor:
@@ -135,7 +136,9 @@ class DjangoStateStore:
         """Record what this database is used for, or compare."""
         facts = {"schema": str(SCHEMA[0]), **expected}
         with self._transaction():
-            self.facts.bulk_create((Fact(name=name, value=value) for name, value in facts.items()), ignore_conflicts=True)
+            self.facts.bulk_create(
+                (Fact(name=name, value=value) for name, value in facts.items()), ignore_conflicts=True
+            )
             for name, value in self.facts.filter(name__in=facts).values_list("name", "value"):
                 if value != facts[name]:
                     raise ConfigurationError(f"this store is in use with {name}={value!r}, not with {facts[name]!r}")
@@ -165,7 +168,9 @@ class DjangoStateStore:
         except IntegrityError:
             raise
         except Error as error:
-            raise StoreUnavailable(f"database {self.using!r}: {type(error).__name__}; the outcome is unknown") from error
+            raise StoreUnavailable(
+                f"database {self.using!r}: {type(error).__name__}; the outcome is unknown"
+            ) from error
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
