@@ -160,7 +160,7 @@ class TimeSpentEvents:
         started_ms: int,
         ended_ms: int,
     ) -> dict[str, Any]:
-        """Return one finished TimeSpentEvent (WIRE section 2), ready for JSON; nothing in it is None.
+        """Return one finished TimeSpentEvent, ready for JSON; nothing in it is None.
 
         Args:
             reader: the actor.

@@ -259,7 +259,7 @@ class ReadTimeState:
     def due(self) -> Due | None:
         """When it wants attention: one pure function, so that no verb can forget it.
 
-        PROTOCOL: the first that applies: a claim: its lease's end, or its back-off; otherwise the earliest of a whole
+        The first that applies: a claim: its lease's end, or its back-off; otherwise the earliest of a whole
         unclaimed second while the parked list is not full (last sync; deferred: at once), and a parked event (at once
         when its context has changed or it was unparked, else its retry time).
         """

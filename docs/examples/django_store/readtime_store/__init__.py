@@ -1,0 +1,1 @@
+"""A Django app that keeps reading time in the project's own database."""
