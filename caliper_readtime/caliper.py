@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import SplitResult, quote, unquote, urlsplit
-from uuid import NAMESPACE_URL, uuid5
+from urllib.parse import quote
 
 import attrs
 
 from caliper_readtime import checks
 from caliper_readtime.errors import ConfigurationError, InvalidInput
+from caliper_readtime.identity import ROSTERING, reduced
 from caliper_readtime.model import App, Article, Reader
-from caliper_readtime.state import Key
 from caliper_readtime.units import to_caliper_time
 
 CONTEXT: Final = "http://purl.imsglobal.org/ctx/caliper/v1p2"
-ROSTERING: Final = "/ims/oneroster/rostering/v1p2"
 #: A TimeSpentEvent carries at most a day; a longer range is split.
 MAX_EVENT_MS: Final = 86_400_000
 
@@ -31,62 +27,6 @@ class ActivityIds(StrEnum):
 
     URI = "uri"
     PLAIN = "plain"
-
-
-@lru_cache(maxsize=4096)
-def key_of(oneroster_url: str | None, reader_id: str, resource_id: str) -> Key:
-    """Return the key of a state, its ids reduced where they are URLs under ``oneroster_url``.
-
-    Raises:
-        InvalidInput: an id is not acceptable.
-    """
-    return Key(reduced(reader_id, "reader", oneroster_url), reduced(resource_id, "article", oneroster_url))
-
-
-def reduced(given: str, field: str, oneroster_url: str | None) -> str:
-    """Return one part of a key.
-
-    PROTOCOL: ids that are URLs under oneroster_url are reduced to their last path segment.
-
-    Raises:
-        InvalidInput: the id is not acceptable.
-    """
-    checks.identifier(given, field)
-    if not checks.is_url(given):
-        return given
-    if oneroster_url is None:
-        if ROSTERING in given:
-            raise InvalidInput(field, "is a OneRoster URL, whose id only a tracker with events= can tell: pass them")
-    else:
-        base, url = urlsplit(oneroster_url), urlsplit(checks.to_uri(given))
-        same_host = _origin(base) == _origin(url)
-        prefix = base.path.rstrip("/") + "/"
-        if same_host and url.path.startswith(prefix):
-            try:
-                given = unquote(url.path.rstrip("/").rpartition("/")[2], errors="strict")
-            except UnicodeDecodeError:  # a replacement character would make one key of two ids
-                raise InvalidInput(field, "this URL's percent-encoding is not UTF-8") from None
-            if len(url.path.rstrip("/")) < len(prefix):
-                raise InvalidInput(field, "this URL names no id")
-    return checks.text(given, field, checks.MAX_ID)
-
-
-def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
-    return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
-
-
-def _derived_id(*parts: object) -> str:
-    return f"urn:uuid:{uuid5(NAMESPACE_URL, json.dumps(parts))}"
-
-
-def event_id(generation: str, key: Key, from_ms: int, to_ms: int) -> str:
-    """Return the event id of a range: the same on any host, after any crash."""
-    return _derived_id(generation, *key, from_ms, to_ms)
-
-
-def generated_id(generation: str, key: Key, from_ms: int, to_ms: int) -> str:
-    """Return the id of the event's metrics collection."""
-    return _derived_id(generation, *key, from_ms, to_ms, "generated")
 
 
 def _activity_ids(value: Any) -> ActivityIds:

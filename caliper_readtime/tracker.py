@@ -11,12 +11,12 @@ from uuid import uuid4
 import attrs
 
 from caliper_readtime import checks, config
-from caliper_readtime.caliper import key_of, reduced
 from caliper_readtime.clocks import StoreClock
 from caliper_readtime.courier import Courier
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.explaining import explained
 from caliper_readtime.flushing import Flush
+from caliper_readtime.identity import identified, reduced
 from caliper_readtime.inspecting import status_of
 from caliper_readtime.logs import logger, say, say_unreadable
 from caliper_readtime.model import Article, PageView, ParkedEvent, Reader
@@ -162,7 +162,7 @@ class ReadTimeTracker:
             StoreError: the store could not take it; sending the same heartbeat id again is safe.
         """
         nonce = os.urandom(16).hex()
-        key, known_reader, known_article = self._identify(reader, article)
+        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
         return self._signal(
             key,
             Signal(
@@ -209,7 +209,7 @@ class ReadTimeTracker:
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
         nonce = os.urandom(16).hex()
-        key, known_reader, known_article = self._identify(reader, article)
+        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
         return self._signal(
             key,
             Signal(
@@ -283,7 +283,7 @@ class ReadTimeTracker:
         return self._explicit(reader, article, finalize=True, defer=defer)
 
     def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
-        key, known_reader, known_article = self._identify(reader, article)
+        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
         self._compare()
         if not defer:
             return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
@@ -389,7 +389,7 @@ class ReadTimeTracker:
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
-        key, _, _ = self._identify(reader, article)
+        key, _, _ = identified(self._oneroster_url, reader, article)
         return self._seen(key)
 
     def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
@@ -430,7 +430,7 @@ class ReadTimeTracker:
             InvalidInput: a value is not acceptable.
             StoreError: the store could not be reached.
         """
-        key, _, _ = self._identify(reader, article)
+        key, _, _ = identified(self._oneroster_url, reader, article)
         state = self._seen(key)
         known = self._store.keys(key.reader_sourced_id, self._courier.now())
         return explained(
@@ -451,7 +451,7 @@ class ReadTimeTracker:
             EmitterUnavailable: not delivered; it stays due.
             StoreError: the store could not be reached.
         """
-        key, known_reader, known_article = self._identify(reader, article)
+        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
         self._compare()
         self._courier.require()
         self._courier.update(key, Unpark())
@@ -484,24 +484,6 @@ class ReadTimeTracker:
 
     def _reader_key(self, reader: Reader | str) -> str:
         return reduced(reader.sourced_id if isinstance(reader, Reader) else reader, "reader", self._oneroster_url)
-
-    def _identify(self, reader: Reader | str, article: Article | str) -> tuple[Key, Reader | None, Article | None]:
-        """Return the key, and the objects that were passed, with their ids reduced."""
-        known_reader = reader if isinstance(reader, Reader) else None
-        known_article = article if isinstance(article, Article) else None
-        reader_id = reader if known_reader is None else known_reader.sourced_id
-        resource_id = article if known_article is None else known_article.resource_id
-        try:
-            key = key_of(self._oneroster_url, reader_id, resource_id)
-        except TypeError:  # one of them is unhashable, so it is no text
-            checks.identifier(reader_id, "reader")
-            checks.identifier(resource_id, "article")
-            raise
-        if known_reader is not None and known_reader.sourced_id != key.reader_sourced_id:
-            known_reader = attrs.evolve(known_reader, sourced_id=key.reader_sourced_id)
-        if known_article is not None and known_article.resource_id != key.resource_id:
-            known_article = attrs.evolve(known_article, resource_id=key.resource_id)
-        return key, known_reader, known_article
 
     def _compare(self) -> None:
         """Make sure, once, that the store is not in use for another sensor or OneRoster service."""

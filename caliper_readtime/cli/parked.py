@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from caliper_readtime.caliper import generated_id
 from caliper_readtime.cli.arguments import count
 from caliper_readtime.cli.exits import FAILED, OK, USAGE, Problem
 from caliper_readtime.cli.output import clean
 from caliper_readtime.cli.session import add_json, unknown_article
 from caliper_readtime.errors import EmitterUnavailable, EventRejected
+from caliper_readtime.identity import generated_id
 from caliper_readtime.state import SECOND
 from caliper_readtime.units import to_epoch_ms
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from caliper_readtime.caliper import reduced
 from caliper_readtime.cli.exits import Problem
+from caliper_readtime.identity import reduced
 from caliper_readtime.units import to_epoch_ms
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from caliper_readtime.caliper import ROSTERING
+from caliper_readtime.identity import ROSTERING
 from caliper_readtime.model import Article, Reader
 from caliper_readtime.testing.banking import active_seconds
 from caliper_readtime.units import to_epoch_ms

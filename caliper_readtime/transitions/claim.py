@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from caliper_readtime.caliper import MAX_EVENT_MS, event_id, generated_id
+from caliper_readtime.caliper import MAX_EVENT_MS
+from caliper_readtime.identity import event_id, generated_id
 from caliper_readtime.state import MAX_PARKED, SECOND, Claim, Ledger, Parked, Phase, ReadTimeState, evolved
 from caliper_readtime.transitions.defer import deferred
 from caliper_readtime.transitions.steps import (

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from unittest import mock
 
-from caliper_readtime import caliper, state
+from caliper_readtime import identity, state
 from caliper_readtime.model import Article, Reader
 from caliper_readtime.policy import ReadTimePolicy
 from caliper_readtime.transitions import claim, outcome, signal
@@ -133,8 +133,8 @@ class Scenario(NamedTuple):
                 (outcome, "MAX_PARKED", self.max_parked),
                 (state, "MAX_PARKED", self.max_parked),
                 (signal, "MAX_VIEWS", self.max_views),
-                (claim, "event_id", lru_cache(maxsize=4096)(caliper.event_id)),
-                (claim, "generated_id", lru_cache(maxsize=4096)(caliper.generated_id)),
+                (claim, "event_id", lru_cache(maxsize=4096)(identity.event_id)),
+                (claim, "generated_id", lru_cache(maxsize=4096)(identity.generated_id)),
             ):
                 stack.enter_context(mock.patch.object(module, name, value))
             yield

@@ -20,7 +20,7 @@ from caliper_readtime import (
     ReadTimeTracker,
     TimeSpentEvents,
 )
-from caliper_readtime.caliper import event_id, generated_id, key_of
+from caliper_readtime.identity import event_id, generated_id, key_of
 from caliper_readtime.state import Key
 from tests.scenes import ANNA, OWLS, ROSTER, events
 from tests.unit.builders import Life, body

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import caliper_readtime
-from caliper_readtime import caliper, checks, model, policy, results, state, transitions, units
+from caliper_readtime import caliper, checks, identity, model, policy, results, state, transitions, units
 from caliper_readtime.state import Phase
 from caliper_readtime.transitions import TABLE, Caller, Signal, Verb
 from tests.scenes import ANNA, OWLS
@@ -19,7 +19,7 @@ from tests.unit.builders import NOW, POLICY, Life
 
 VERBS = {"signal", "take", "commit", "release", "renew", "refuse", "defer", "unpark"}
 ROOMS = sorted(Path(transitions.__file__).parent.glob("*.py"))
-PURE = [Path(module.__file__) for module in (caliper, checks, model, policy, results, state, units)] + ROOMS
+PURE = [Path(module.__file__) for module in (caliper, checks, identity, model, policy, results, state, units)] + ROOMS
 IMPURE = {
     "redis",
     "requests",
@@ -38,6 +38,7 @@ PURE_NAMES = {
     "checks",
     "errors",
     "html",
+    "identity",
     "logs",
     "model",
     "policy",
