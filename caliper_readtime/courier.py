@@ -19,9 +19,10 @@ from caliper_readtime.errors import (
     InvalidInput,
     StoreError,
 )
+from caliper_readtime.fitting import check_parts
 from caliper_readtime.logs import say
-from caliper_readtime.policy import ReadTimePolicy
-from caliper_readtime.protocols import LimitsBatch, NeedsSensor, ReadsBack, StatesDeadline, UpdatesMany
+from caliper_readtime.protocols import NeedsSensor, ReadsBack, UpdatesMany
+from caliper_readtime.reports import retry_at, waiting
 from caliper_readtime.results import Outcome, Report
 from caliper_readtime.transitions import (
     Accepted,
@@ -43,8 +44,9 @@ if TYPE_CHECKING:
 
     from caliper_readtime.caliper import TimeSpentEvents
     from caliper_readtime.model import Article, Reader
+    from caliper_readtime.policy import ReadTimePolicy
     from caliper_readtime.protocols import Emitter, StateStore, Transition
-    from caliper_readtime.state import Claim, Key, Parked, ReadTimeState
+    from caliper_readtime.state import Claim, Key, ReadTimeState
 
 R = TypeVar("R")
 
@@ -114,29 +116,7 @@ class Courier:
         self.monotonic = time.monotonic
         self._clock = clock
         self._on_report = on_report
-        for name, kind, part, fits in (
-            ("store", "a StateStore", store, _can(store, "due")),
-            ("emitter", "an Emitter or None", emitter, emitter is None or _can(emitter, "emit")),
-            ("events", "TimeSpentEvents or None", events, events is None or _can(events, "event")),
-            ("policy", "a ReadTimePolicy", policy, isinstance(policy, ReadTimePolicy)),
-            ("clock", "a function or None", clock, clock is None or callable(clock)),
-            ("on_report", "a function or None", on_report, on_report is None or callable(on_report)),
-        ):
-            if not fits:
-                raise ConfigurationError(f"{name}: must be {kind}, not {type(part).__name__}")
-        if emitter is not None and events is None:
-            raise ConfigurationError(
-                "an emitter needs TimeSpentEvents to build its events: pass events=TimeSpentEvents(…)"
-            )
-        self._deadline = _deadline_of(emitter)
-        if isinstance(emitter, LimitsBatch) and (not isinstance(emitter.max_batch, int) or emitter.max_batch < 1):
-            raise ConfigurationError("the emitter's max_batch must be a whole number of at least 1")
-        # PROTOCOL: the tracker refuses an emitter that states a deadline not below the lease.
-        if self._deadline >= policy.lock_seconds:
-            raise ConfigurationError(
-                f"the emitter's deadline ({self._deadline:g} s) must be below the policy's lock_seconds"
-                f" ({policy.lock_seconds:g} s), or two owners may send at once"
-            )
+        self._deadline = check_parts(store, emitter, events, policy, clock, on_report)
         if isinstance(emitter, NeedsSensor) and events is not None:
             emitter.bind_sensor(events.sensor)
 
@@ -419,10 +399,6 @@ def _say_doubtful(parcel: Parcel, verb: str) -> None:
     )
 
 
-def _can(part: object, verb: str) -> bool:
-    return callable(getattr(part, verb, None)) and not isinstance(part, type)
-
-
 class _Late(EmitterUnavailable):
     """Nothing was sent, because it could not have ended within the lease; no attempt is counted."""
 
@@ -438,26 +414,6 @@ def _failed(parcel: Parcel, error: EmitError, state: ReadTimeState | None, outco
     )
 
 
-def waiting(key: Key, parked: Parked, state: ReadTimeState | None) -> Report:
-    """Return the report of a parked event that must wait until somebody has mended it."""
-    error = EventRejected(
-        f"an event of reader {key.reader_sourced_id}, article {key.resource_id} is parked ({parked.reason}):"
-        " correct the Reader or Article, or unpark it",
-        event_ids=(parked.event_id,),
-        status=parked.status,
-    )
-    return Report(Outcome.PARKED, *key, event_ids=error.event_ids, state=state, error=error, retry_at=retry_at(state))
-
-
-def _deadline_of(emitter: object) -> float:
-    if not isinstance(emitter, StatesDeadline):
-        return 0.0
-    try:
-        return to_ms(emitter.deadline_seconds, "deadline_seconds") / 1000
-    except InvalidInput as error:
-        raise ConfigurationError(f"the emitter's {error}") from error
-
-
 def _reason(error: EmitError) -> str:
     """Return what a state may keep of an error: an emitter's own words, shortened."""
     return f"{type(error).__name__}: {error}"[:300]
@@ -467,9 +423,3 @@ def _status(error: EmitError) -> int | None:
     """Return the HTTP status that a state may keep: an emitter of somebody's own may say anything."""
     status: Any = error.status
     return int(status) if isinstance(status, int) and 100 <= status < 1000 else None  # noqa: PLR2004 - three digits
-
-
-def retry_at(state: ReadTimeState | None) -> datetime | None:
-    """Return when a state's claim, or what is due of it, is tried again."""
-    due = None if state is None else state.due
-    return None if due is None else to_datetime(due.at_ms)

@@ -8,10 +8,11 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from caliper_readtime.batches import Round, nothing_whole
-from caliper_readtime.courier import FLUSH, waiting
+from caliper_readtime.courier import FLUSH
 from caliper_readtime.errors import CorruptState, EmitterUnavailable
 from caliper_readtime.logs import say
 from caliper_readtime.protocols import ReadsBack
+from caliper_readtime.reports import merge, waiting
 from caliper_readtime.results import FlushReport, Outcome, Report
 from caliper_readtime.state import MAX_PARKED
 from caliper_readtime.transitions import Caller, Took
@@ -147,19 +148,3 @@ class Flush:
 
 def _steps_over(taken: Taken, state: ReadTimeState | None, _: Parcel | None) -> bool:
     return taken.took is Took.UNBUILDABLE and state is not None and len(state.ledger.parked) < MAX_PARKED
-
-
-def merge(first: Report, last: Report) -> Report:
-    """Return two reports of one state as one: what was sent adds up, the last word counts for the rest."""
-    sent = first.delta_seconds + last.delta_seconds
-    quiet = last.outcome in (Outcome.NOTHING_TO_SEND, Outcome.IN_FLIGHT, Outcome.DEFERRED)
-    return Report(
-        outcome=Outcome.SENT if sent and quiet else last.outcome,
-        reader_sourced_id=last.reader_sourced_id,
-        resource_id=last.resource_id,
-        delta_seconds=sent,
-        event_ids=tuple(dict.fromkeys((*first.event_ids, *last.event_ids))),
-        state=last.state,
-        error=last.error or first.error,
-        retry_at=last.retry_at,
-    )

@@ -5,27 +5,28 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import attrs
 
 from caliper_readtime import checks, config
 from caliper_readtime.clocks import StoreClock
+from caliper_readtime.counting import say_counted
 from caliper_readtime.courier import Courier
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.explaining import explained
 from caliper_readtime.flushing import Flush
 from caliper_readtime.identity import identified, reduced
 from caliper_readtime.inspecting import status_of
-from caliper_readtime.logs import logger, say, say_unreadable
+from caliper_readtime.logs import logger, say_unreadable
 from caliper_readtime.model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime.policy import Completion, ReadTimePolicy
 from caliper_readtime.reporting import Reporting
 from caliper_readtime.results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
 from caliper_readtime.sweeping import Sweep
-from caliper_readtime.transitions import Caller, Counted, Defer, Signal, Unpark
-from caliper_readtime.units import to_epoch_ms, to_ms, to_seconds
+from caliper_readtime.transitions import Caller, Defer, Signal, Unpark
+from caliper_readtime.units import to_epoch_ms, to_ms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,9 +35,6 @@ if TYPE_CHECKING:
     from caliper_readtime.caliper import TimeSpentEvents
     from caliper_readtime.protocols import Emitter, StateStore
     from caliper_readtime.state import Key, ReadTimeState
-
-#: Clamped time of one state from which its clamping is worth a warning: beyond a busy page with a few tabs.
-CLAMP_WARNING_SECONDS: Final = 300.0
 
 
 class ReadTimeTracker:
@@ -234,7 +232,7 @@ class ReadTimeTracker:
         counted, state = self._store.update(key, signal, self._courier.now())
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
-            self._say_counted(key, signal, counted, state)
+            say_counted(key, signal, counted, state)
         report = self._reporting.completed(key, state) if counted.completed else None
         if report is not None and report.state is not None:
             state = report.state
@@ -490,35 +488,3 @@ class ReadTimeTracker:
         if not self._compared:
             self._store.meta(self._facts)
             self._compared = True
-
-    def _say_counted(self, key: Key, signal: Signal, counted: Counted, state: ReadTimeState) -> None:
-        if counted.clamped_ms:
-            threshold = to_ms(CLAMP_WARNING_SECONDS, "threshold")
-            crossed = state.meter.clamped_ms - counted.clamped_ms < threshold <= state.meter.clamped_ms
-            # PROTOCOL: debug each; one warning per state when its clamped time passes a threshold.
-            for level in (logging.DEBUG, logging.WARNING) if crossed else (logging.DEBUG,):
-                self._say_signal(
-                    level,
-                    "article accumulate: clamp",
-                    key,
-                    clamped=to_seconds(counted.clamped_ms),
-                    clamped_in_all=state.clamped_seconds,
-                )
-        if counted.other_duration:
-            self._say_signal(
-                logging.WARNING,
-                "article accumulate: another duration, the first one stays",
-                key,
-                duration=to_seconds(signal.duration_ms or 0),
-                canonical=state.canonical_duration_seconds,
-            )
-        self._say_signal(
-            logging.DEBUG,
-            "article accumulate: delta",
-            key,
-            delta=counted.accepted_ms / 1000,
-            duplicate=counted.duplicate,
-        )
-
-    def _say_signal(self, level: int, message: str, key: Key, **fields: Any) -> None:
-        say(level, message, reader_sourced_id=key.reader_sourced_id, resource_id=key.resource_id, **fields)
