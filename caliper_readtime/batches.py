@@ -37,6 +37,7 @@ class Round:
     """One sweep's or flush's deliveries.
 
     Attributes:
+        batch: most events of one envelope.
         reports: one for each event that was handled.
         stopped_by: why it ended early: "budget", "told", "unavailable" or "refused"; None while it goes on.
         error: the error that ended it.
@@ -268,7 +269,7 @@ class Round:
 
 def nothing_whole(state: ReadTimeState | None) -> bool:
     """Return whether nothing of a whole second is unreported and nothing is in flight."""
-    return state is None or (not state.in_flight and state.meter.cumulative_ms - state.reported_ms < SECOND)
+    return state is None or (not state.in_flight and state.unreported_ms < SECOND)
 
 
 def _envelopes(parcels: Sequence[Parcel], most: int) -> Iterator[list[Parcel]]:

@@ -86,8 +86,7 @@ class Parcel:
         """What a log line says of it."""
         return {
             "delta": to_seconds(self.claim.to_ms - self.claim.from_ms),
-            "reader_sourced_id": self.key.reader_sourced_id,
-            "resource_id": self.key.resource_id,
+            **self.key._asdict(),
             "event_id": self.claim.event_id,
         }
 

@@ -83,7 +83,7 @@ def _unknown(key: Key, known: tuple[str, ...], policy: ReadTimePolicy) -> Iterat
 def _banked(state: ReadTimeState, events: TimeSpentEvents | None) -> Iterator[str]:
     """What would be paid, which is what was asked."""
     reported = state.reported_ms
-    waiting = max(0, state.meter.cumulative_ms - reported) // SECOND * SECOND
+    waiting = max(0, state.unreported_ms) // SECOND * SECOND
     yield (
         f"Reader {state.reader_sourced_id}, article {state.resource_id}: {minutes_rounded_up(reported / SECOND)} min"
         f" would be banked now, for the {_span(reported)} that the endpoint has accepted."

@@ -27,7 +27,7 @@ def status_of(unreported: Iterable[ReadTimeState], *, now: int, last_sweep: int 
     for state in unreported:
         ledger = state.ledger
         states += 1
-        total_ms += state.meter.cumulative_ms - state.reported_ms
+        total_ms += state.unreported_ms
         parked += len(ledger.parked)
         doubtful += ledger.claim is not None and ledger.claim.doubtful(now)
         began = _began_ms(state)

@@ -48,8 +48,7 @@ class Reporting:
             say(
                 logging.ERROR,
                 f"{FINALIZE}: failed",
-                reader_sourced_id=key.reader_sourced_id,
-                resource_id=key.resource_id,
+                **key._asdict(),
                 error=type(error).__name__,
                 then="the heartbeat was accepted, the sweeper will report it",
             )
@@ -104,7 +103,7 @@ class Reporting:
         """Return why there was no claim to send. ``raises``: parked events that must wait are an error."""
         match taken.took:
             case Took.IN_FLIGHT:
-                say(logging.DEBUG, f"{verb}: lock not acquired", reader_sourced_id=key[0], resource_id=key[1])
+                say(logging.DEBUG, f"{verb}: lock not acquired", **key._asdict())
                 return Report(Outcome.IN_FLIGHT, *key, state=state, retry_at=retry_at(state))
             case Took.DEFERRED | Took.WAITING:
                 return self.deferred(key, state)
@@ -125,7 +124,6 @@ class Reporting:
                 say(
                     logging.WARNING,
                     "time was left to the sweeper, but no sweep has run for ten minutes: run tracker.sweep() regularly",
-                    reader_sourced_id=key.reader_sourced_id,
-                    resource_id=key.resource_id,
+                    **key._asdict(),
                 )
         return Report(Outcome.DEFERRED, *key, state=state, retry_at=retry_at(state))

@@ -246,6 +246,11 @@ class ReadTimeState:
         return self.ledger.pointer_ms - sum(parked.to_ms - parked.from_ms for parked in self.ledger.parked)
 
     @property
+    def unreported_ms(self) -> int:
+        """Accepted and not yet reported: still to be claimed, in flight, or parked."""
+        return self.meter.cumulative_ms - self.reported_ms
+
+    @property
     def phase(self) -> Phase:
         """Where it stands; never ABSENT."""
         claim = self.ledger.claim
@@ -309,7 +314,7 @@ class ReadTimeState:
     @property
     def unreported_seconds(self) -> float:
         """Accepted and not yet reported: still to be claimed, in flight, or parked."""
-        return to_seconds(self.meter.cumulative_ms - self.reported_ms)
+        return to_seconds(self.unreported_ms)
 
     @property
     def clamped_seconds(self) -> float:

@@ -197,6 +197,5 @@ def named(error: CorruptState, key: Key) -> CorruptState:
     """Return the error with the reader and article that it is about, for whoever must look at the state."""
     return CorruptState(
         f"{error}; reader {key.reader_sourced_id}, article {key.resource_id}; it was left as it is",
-        reader_sourced_id=key.reader_sourced_id,
-        resource_id=key.resource_id,
+        **key._asdict(),
     )

@@ -31,7 +31,7 @@ class Defer(Verb[bool]):
 def defer(verb: Defer, state: ReadTimeState, now: int) -> tuple[ReadTimeState, bool]:
     """PROTOCOL: the state becomes due at once; NOTHING_TO_SEND when nothing whole is there."""
     state = refreshed(state, verb.reader, verb.article, finalize=verb.finalize)
-    if state.meter.cumulative_ms - state.reported_ms < SECOND:
+    if state.unreported_ms < SECOND:
         return settled(state, now), False
     # Time that is claimed or parked has its own hour; a mark left on it would outlive it and hurry later time.
     return deferred(state, now) if state.ledger.finalize_wanted or state.unclaimed_ms >= SECOND else state, True

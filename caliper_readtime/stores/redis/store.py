@@ -242,8 +242,7 @@ class RedisStateStore:
                     f" {self.claim_wait_seconds:g} s, so nothing was sent: reader {key.reader_sourced_id}, article"
                     f" {key.resource_id}; look at replication and persistence, or ask for less by claim_replicas and"
                     " claim_fsync",
-                    reader_sourced_id=key.reader_sourced_id,
-                    resource_id=key.resource_id,
+                    **key._asdict(),
                 )
         return True
 
@@ -264,8 +263,7 @@ class RedisStateStore:
             say(
                 logging.WARNING,
                 "a claim that is not durable could not be released: its lease ends by itself",
-                reader_sourced_id=key.reader_sourced_id,
-                resource_id=key.resource_id,
+                **key._asdict(),
             )
 
     def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
@@ -456,8 +454,7 @@ class RedisStateStore:
                 return CorruptState(
                     f"what is stored is no state (a {text_of(kind)}): reader {key.reader_sourced_id}, article"
                     f" {key.resource_id}; it was left as it is",
-                    reader_sourced_id=key.reader_sourced_id,
-                    resource_id=key.resource_id,
+                    **key._asdict(),
                 )
         return StoreUnavailable(
             f"Redis at {self._link.where}: an index key below {self._layout.namespace!r} holds something else: another"
