@@ -24,7 +24,7 @@ from caliper_readtime.results import Accumulation, Explanation, FlushReport, Out
 from caliper_readtime.state import ReadTimeState
 from caliper_readtime.stores.memory import InMemoryStateStore
 from caliper_readtime.stores.redis.store import RedisStateStore
-from caliper_readtime.stores.sqlite import SqliteStateStore
+from caliper_readtime.stores.sqlite.store import SqliteStateStore
 from caliper_readtime.sweeper import Sweeper
 from caliper_readtime.tracker import ReadTimeTracker
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 from caliper_readtime.stores.memory import InMemoryStateStore
 from caliper_readtime.stores.redis.store import RedisStateStore
-from caliper_readtime.stores.sqlite import SqliteStateStore
+from caliper_readtime.stores.sqlite.store import SqliteStateStore
 from caliper_readtime.testing.redis_server import RedisServer, find_server
 
 if TYPE_CHECKING:

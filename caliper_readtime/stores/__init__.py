@@ -1,1 +1,1 @@
-"""Where states live: in memory, or in an SQLite file."""
+"""Where states live: in memory, in an SQLite file, or in Redis."""

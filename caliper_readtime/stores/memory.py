@@ -7,7 +7,7 @@ from heapq import nsmallest
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from caliper_readtime.errors import ConfigurationError
+from caliper_readtime.stores.facts import compare_meta
 from caliper_readtime.stores.forking import SurvivesFork
 
 if TYPE_CHECKING:
@@ -153,17 +153,3 @@ class InMemoryStateStore(SurvivesFork):
 
     def close(self) -> None:
         """Keep the states: they live as long as this object."""
-
-
-def compare_meta(recorded: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Refuse a store that is used for something else.
-
-    Raises:
-        ConfigurationError: a recorded fact differs from an expected one.
-    """
-    for name, value in expected.items():
-        if recorded.get(name, value) != value:
-            raise ConfigurationError(
-                f"this store is in use with {name}={recorded[name]!r}, but this process is configured with {value!r}: "
-                "use another store or namespace, or correct the setting"
-            )

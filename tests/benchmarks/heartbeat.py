@@ -15,7 +15,7 @@ from pathlib import Path
 from caliper_readtime import Article, PageView, Reader, ReadTimePolicy, ReadTimeTracker
 from caliper_readtime.state import Key
 from caliper_readtime.stores.memory import InMemoryStateStore
-from caliper_readtime.stores.sqlite import SqliteStateStore
+from caliper_readtime.stores.sqlite.store import SqliteStateStore
 from caliper_readtime.transitions import Signal
 from tests.benchmarks.harness import medians, pin, show
 

@@ -63,7 +63,7 @@ def heartbeats(server: RedisServer, rounds: int, number: int) -> None:
     def script() -> None:
         nonce = os.urandom(16).hex()
         signal = Signal(POLICY, nonce, 1000, None, None, nonce[16:])
-        store._link.run(scripts.BEAT, names[:4], beat(names.member, signal, None))
+        store._redis.link.run(scripts.BEAT, names[:4], beat(names.member, signal, None))
 
     tracker.accumulate(READER, ARTICLE, 10.0)
     tracker.observe(READER, Article("nice_x2", "Volcanoes", "https://app.example.org/v"), PageView("v", 10.0))

@@ -10,7 +10,7 @@ import pytest
 
 from caliper_readtime import Article, Course, EmitterUnavailable, EventRejected, Reader
 from caliper_readtime.state import Key
-from caliper_readtime.stores.sqlite import SqliteStateStore
+from caliper_readtime.stores.sqlite.store import SqliteStateStore
 from caliper_readtime.testing import RecordingEmitter
 from tests.scenes import ANNA, BEES, BEN, OWLS, Scene, article
 

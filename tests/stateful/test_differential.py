@@ -109,7 +109,7 @@ class Differential(RuleBasedStateMachine):
     def __init__(self, make, seen):
         super().__init__()
         self.redis, self.pure, self.seen = make(), InMemoryStateStore(), seen
-        self.link = self.redis._link = Overhearing(self.redis._link)
+        self.link = self.redis._redis.link = Overhearing(self.redis._redis.link)
         self.now = to_epoch_ms(START, "now")
         self.steps = self.steadies = 0
         self.policy = ReadTimePolicy()

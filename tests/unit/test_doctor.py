@@ -286,6 +286,6 @@ def test_a_file_that_cannot_be_written(tmp_path, monkeypatch):
         return os.fspath(path) != str(tmp_path)
 
     with closing(SqliteStateStore(tmp_path / "x.db")) as store:
-        monkeypatch.setattr("caliper_readtime.stores.sqlite.os.access", access)
+        monkeypatch.setattr("caliper_readtime.stores.sqlite.store.os.access", access)
         assert next(iter(store.info().values()))["writable"] is False
     assert asked == [(str(tmp_path / "x.db"), os.W_OK), (str(tmp_path), os.W_OK)]

@@ -1,4 +1,4 @@
-"""PURE: what the store tells its scripts."""
+"""What the store tells its scripts: the arguments of a heartbeat, and of a write under a new nonce."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from caliper_readtime.stores.codec import SCHEMA
 GRACE_MS: Final = 3_600_000
 # Lua writes numbers from 10^14 on with an exponent, and adds at most two of these. What is beyond (the year 3237,
 # a total of 1,200 years) is left to Python.
-_LARGEST: Final = 4 * 10**13
+_LARGEST_IN_LUA: Final = 4 * 10**13
 
 # Lua has no imports here: what begins several scripts stands in one place all the same.
 _MOMENT: Final = """\
@@ -31,7 +31,7 @@ _VALUES: Final = {
     "SCHEMA": str(SCHEMA[0]),
     "SECOND": str(SECOND),
     "MAX_VIEWS": str(MAX_VIEWS),
-    "LARGEST": str(_LARGEST),
+    "LARGEST": str(_LARGEST_IN_LUA),
     "GRACE": str(GRACE_MS),
 }
 

@@ -12,7 +12,7 @@ from caliper_readtime.errors import ConfigurationError, ContentionError, Corrupt
 from caliper_readtime.logs import say, say_lost, say_unreadable
 from caliper_readtime.state import Key, ReadTimeState
 from caliper_readtime.stores.codec import SCHEMA
-from caliper_readtime.stores.memory import compare_meta
+from caliper_readtime.stores.facts import compare_meta
 from caliper_readtime.stores.redis import scripts
 from caliper_readtime.stores.redis.arguments import Write, beat
 from caliper_readtime.stores.redis.layout import Layout, Names, beaten, state_of, text_of
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from redis import Redis, RedisCluster
 
     from caliper_readtime.protocols import Transition
-    from caliper_readtime.stores.redis.link import Call
-    from caliper_readtime.stores.redis.scripts import Script
 
 R = TypeVar("R")
 
@@ -68,7 +66,7 @@ class RedisStateStore:
         claim_wait_seconds: float = 1.0,
         native_heartbeats: bool = True,
     ) -> None:
-        from caliper_readtime.stores.redis import link  # noqa: PLC0415 - the driver takes 0.2 s to load
+        from caliper_readtime.stores.redis.asking import Asking  # noqa: PLC0415 - the driver takes 0.2 s to load
 
         self._layout = Layout(namespace, shards)
         if isinstance(claim_replicas, bool) or not isinstance(claim_replicas, int) or claim_replicas < 0:
@@ -80,8 +78,7 @@ class RedisStateStore:
         self.claim_wait_seconds = claim_wait_seconds
         self.client = client
         self._native = native_heartbeats
-        self._driver = link
-        self._link = link.link(client)
+        self._redis = Asking(client, self._layout)
 
     @classmethod
     def from_url(
@@ -114,11 +111,11 @@ class RedisStateStore:
         except BaseException:
             client.close()
             raise
-        store._link.owned = True
+        store._redis.link.owned = True
         return store
 
     def __repr__(self) -> str:
-        return f"RedisStateStore({self._link.where!r}, namespace={self._layout.namespace!r})"
+        return f"RedisStateStore({self._redis.link.where!r}, namespace={self._layout.namespace!r})"
 
     # States
 
@@ -126,7 +123,7 @@ class RedisStateStore:
         """Apply a transition by compare-and-swap; a steady heartbeat by one script."""
         names = self._layout.names(key)
         if self._native and isinstance(transition, Signal):
-            answer = self._run(scripts.BEAT, names[:4], beat(names.member, transition, now), key)
+            answer = self._redis.run(scripts.BEAT, names[:4], beat(names.member, transition, now), key)
             if answer[0] >= 0:
                 state = beaten(key, answer[3:])
                 other = transition.duration_ms is not None and other_duration(transition, state.ledger)
@@ -155,12 +152,14 @@ class RedisStateStore:
     ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
         """Apply a transition to each of several keys, all different, in a few round trips."""
         names = [self._layout.names(key) for key, _ in changes]
-        reads = self._each([(scripts.READ, name[:4], (name.member,)) for name in names])
+        reads = self._redis.each([(scripts.READ, name[:4], (name.member,)) for name in names])
         answers: list[Any] = [None] * len(changes)
         writes: dict[int, tuple[Write, R]] = {}
         for place, ((key, transition), found) in enumerate(zip(changes, reads, strict=True)):
             try:
-                result, state, write = self._transition(key, names[place], transition, self._checked(found, key), now)
+                result, state, write = self._transition(
+                    key, names[place], transition, self._redis.checked(found, key), now
+                )
             except StoreError as error:
                 answers[place] = error
                 continue
@@ -170,11 +169,13 @@ class RedisStateStore:
                 answers[place] = self._alone(key, transition, now)
             else:
                 writes[place] = write, result
-        written = self._each([(scripts.WRITE, names[place][:5], write.args) for place, (write, _) in writes.items()])
+        written = self._redis.each(
+            [(scripts.WRITE, names[place][:5], write.args) for place, (write, _) in writes.items()]
+        )
         for (place, (write, result)), answer in zip(writes.items(), written, strict=True):
             key, transition = changes[place]
             try:
-                faster = not self._checked(answer, key)
+                faster = not self._redis.checked(answer, key)
             except StoreError as error:
                 answers[place] = error
                 continue
@@ -191,7 +192,7 @@ class RedisStateStore:
             return error
 
     def _read(self, key: Key, names: Names) -> Sequence[Any]:
-        found: Sequence[Any] = self._run(scripts.READ, names[:4], (names.member,), key)
+        found: Sequence[Any] = self._redis.run(scripts.READ, names[:4], (names.member,), key)
         return found
 
     def _transition(
@@ -212,7 +213,7 @@ class RedisStateStore:
         new, result = transition(old, moment)
         if new is old or new is None:
             if stale:
-                self._run(scripts.KEYS, _reader_keys(names, names.state), ("", names.resource, names.member), key)
+                self._redis.run(scripts.KEYS, _reader_keys(names, names.state), ("", names.resource, names.member), key)
             return result, new, None
         return result, new, Write(names, new, old, fields[0], moment)
 
@@ -220,13 +221,9 @@ class RedisStateStore:
         """Write; return False where somebody else was faster."""
         waits = self._waits() if write.claims else ()
         if not waits:
-            return bool(self._run(scripts.WRITE, names[:5], write.args, key) == 1)
-        try:
-            answers = self._link.durably(scripts.WRITE, names[:5], write.args, waits)
-        except self._driver.DRIVER_ERRORS as error:
-            raise self._mapped(error, key) from error
-        written, *acknowledged = answers
-        if not self._checked(written, key):
+            return bool(self._redis.run(scripts.WRITE, names[:5], write.args, key) == 1)
+        written, *acknowledged = self._redis.durably(scripts.WRITE, names[:5], write.args, waits, key)
+        if not written:
             return False
         for (command, wanted, *_), got in zip(waits, acknowledged, strict=True):
             have = 0 if isinstance(got, Exception) else got if isinstance(got, int) else got[0]
@@ -238,7 +235,7 @@ class RedisStateStore:
                     else "replicas"
                 )
                 raise StoreUnavailable(
-                    f"Redis at {self._link.where}: {have} of {wanted} {whose} had the claim within"
+                    f"Redis at {self._redis.link.where}: {have} of {wanted} {whose} had the claim within"
                     f" {self.claim_wait_seconds:g} s, so nothing was sent: reader {key.reader_sourced_id}, article"
                     f" {key.resource_id}; look at replication and persistence, or ask for less by claim_replicas and"
                     " claim_fsync",
@@ -279,13 +276,13 @@ class RedisStateStore:
         listed = self._listed(reader)
         if not listed:
             return ()
-        left = self._run(scripts.KEYS, *_reader_call(listed, "" if now is None else now))
+        left = self._redis.run(scripts.KEYS, *_reader_call(listed, "" if now is None else now))
         there = set(map(text_of, left))
         return tuple(key for key, names in listed if names.resource in there)
 
     def _listed(self, reader: str) -> list[tuple[Key, Names]]:
         index = self._layout.names(Key(reader, "-")).reader
-        members = self._command("ZRANGE", index, 0, -1)
+        members = self._redis.command("ZRANGE", index, 0, -1)
         keys = [self._layout.resource_key(reader, text_of(member)) for member in members]
         return [(key, self._layout.names(key)) for key in keys]
 
@@ -293,10 +290,10 @@ class RedisStateStore:
         """Return at most ``limit`` keys whose due entry has come: of each shard oldest first, one from each in turn."""
         args = ("" if now is None else now, idle_ms, limit)
         calls = [(scripts.DUE, self._layout.index(shard)[:2], args) for shard in self._layout.shards]
-        answers = self._each(calls)
+        answers = self._redis.each(calls)
         failed = [answer for answer in answers if isinstance(answer, Exception)]
         if failed:
-            error = self._mapped(failed[0], None)
+            error = self._redis.mapped(failed[0], None)
             if len(failed) == len(answers):
                 raise error from failed[0]
             # The readers of the other shards need not wait for the node that is down.
@@ -324,7 +321,7 @@ class RedisStateStore:
         for index in indexes:
             cursor: Any = 0
             while True:
-                cursor, found = self._command(command, index, cursor, "COUNT", _PAGE)
+                cursor, found = self._redis.command(command, index, cursor, "COUNT", _PAGE)
                 # The driver makes pairs of a sorted set's members and scores.
                 yield [text_of(one[0] if isinstance(one, tuple) else one) for one in found]
                 if int(cursor) == 0:
@@ -334,9 +331,9 @@ class RedisStateStore:
         for members in pages:
             keys = [self._layout.key(member) for member in members]
             calls = [(scripts.READ, names[:4], (names.member,)) for names in map(self._layout.names, keys)]
-            for key, answer in zip(keys, self._each(calls), strict=True):
+            for key, answer in zip(keys, self._redis.each(calls), strict=True):
                 try:
-                    _, clock, *fields = self._checked(answer, key)
+                    _, clock, *fields = self._redis.checked(answer, key)
                     state = state_of(key, fields)
                 except CorruptState as error:
                     say_unreadable(error, doing)
@@ -356,7 +353,7 @@ class RedisStateStore:
                 raise ContentionError(
                     f"states are born faster than they are removed: end the sessions of {reader} first"
                 )
-            more, left = self._run(scripts.DELETE, *_reader_call(listed))
+            more, left = self._redis.run(scripts.DELETE, *_reader_call(listed))
             removed += more
         return removed
 
@@ -364,13 +361,7 @@ class RedisStateStore:
 
     def now(self, key: Key | None = None) -> int:
         """Return the clock of the server (of the shard that holds ``key``), in milliseconds since the epoch."""
-        try:
-            seconds, microseconds = self._link.clock(
-                self._layout.meta if key is None else self._layout.names(key).state
-            )
-        except self._driver.DRIVER_ERRORS as error:
-            raise self._mapped(error, key) from error
-        return int(seconds) * 1000 + int(microseconds) // 1000
+        return self._redis.clock(self._layout.meta if key is None else self._layout.names(key).state, key)
 
     def meta(self, expected: Mapping[str, str]) -> None:
         """Record what this namespace is used for, or compare.
@@ -379,87 +370,34 @@ class RedisStateStore:
             ConfigurationError: a recorded fact differs, such as the number of shards.
         """
         facts = {"schema": str(SCHEMA[0]), "shards": str(len(self._layout.shards)), **expected}
-        recorded = self._run(scripts.META, (self._layout.meta,), [part for fact in facts.items() for part in fact])
+        recorded = self._redis.run(
+            scripts.META, (self._layout.meta,), [part for fact in facts.items() for part in fact]
+        )
         texts = list(map(text_of, recorded))
         compare_meta(dict(zip(texts[::2], texts[1::2], strict=True)), facts)
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run. What has expired is removed by Redis."""
-        self._command("HSET", self._layout.meta, "last_sweep", self.now() if now is None else now)
+        self._redis.command("HSET", self._layout.meta, "last_sweep", self.now() if now is None else now)
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""
-        found = self._command("HGET", self._layout.meta, "last_sweep")
+        found = self._redis.command("HGET", self._layout.meta, "last_sweep")
         return None if found is None else int(found)
 
     def info(self) -> dict[str, dict[str, Any]]:
         """Return what each server tells of itself, and what this store asks of it; for ``doctor``."""
-        from caliper_readtime.stores.redis.describing import describe  # noqa: PLC0415 - the driver is loaded late
-
-        try:
-            servers = describe(self.client, self._link.where)
-        except self._driver.DRIVER_ERRORS as error:
-            raise self._mapped(error, None) from error
         asked = {
             "claim_replicas": self.claim_replicas,
             "claim_fsync": self.claim_fsync,
             "claim_wait_seconds": self.claim_wait_seconds,
         }
-        return {name: {**facts, **asked} for name, facts in servers.items()}
+        return {name: {**facts, **asked} for name, facts in self._redis.description().items()}
 
     def close(self) -> None:
         """Close the connections that ``from_url`` has made, but for those in use; the next call opens others."""
-        if self._link.owned:
-            self._link.close()
-
-    # The driver
-
-    def _run(self, script: Script, keys: Sequence[str], args: Sequence[Any], key: Key | None = None) -> Any:
-        try:
-            return self._link.run(script, keys, args)
-        except self._driver.DRIVER_ERRORS as error:
-            raise self._mapped(error, key) from error
-
-    def _each(self, calls: Sequence[Call]) -> list[Any]:
-        try:
-            return self._link.each(calls)
-        except self._driver.DRIVER_ERRORS as error:
-            raise self._mapped(error, None) from error
-
-    def _command(self, *words: Any) -> Any:
-        try:
-            return self._link.command(*words)
-        except self._driver.DRIVER_ERRORS as error:
-            raise self._mapped(error, None) from error
-
-    def _checked(self, answer: Any, key: Key | None = None) -> Any:
-        """Return an answer out of many, or raise the error that stands in its place."""
-        if isinstance(answer, Exception):
-            raise self._mapped(answer, key) from answer
-        return answer
-
-    def _mapped(self, error: Exception, key: Key | None) -> StoreError:
-        """Return what hosts are told of the driver's error."""
-        if isinstance(error, UnicodeDecodeError):
-            # It quotes what it could not read, which may be an address, and it is chained.
-            error.object, error.args = b"", ("what is stored is no text",)
-        if isinstance(error, UnicodeDecodeError) or "WRONGTYPE" in str(error):
-            return self._wrong(error, key)
-        return self._driver.unavailable(error, self._link.where)
-
-    def _wrong(self, error: Exception, key: Key | None) -> StoreError:
-        if key is not None:
-            kind = self._command("TYPE", self._layout.names(key).state)
-            if isinstance(error, UnicodeDecodeError) or text_of(kind) not in ("hash", "none"):
-                return CorruptState(
-                    f"what is stored is no state (a {text_of(kind)}): reader {key.reader_sourced_id}, article"
-                    f" {key.resource_id}; it was left as it is",
-                    **key._asdict(),
-                )
-        return StoreUnavailable(
-            f"Redis at {self._link.where}: an index key below {self._layout.namespace!r} holds something else: another"
-            " application writes there, choose a namespace of your own; nothing was written"
-        )
+        if self._redis.link.owned:
+            self._redis.link.close()
 
 
 def _reader_keys(names: Names, *states: str) -> tuple[str, ...]:

@@ -1,0 +1,1 @@
+"""States in one SQLite file that the processes of one machine share."""
