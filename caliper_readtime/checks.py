@@ -1,4 +1,4 @@
-"""What text is acceptable: ids, titles, URLs and e-mail addresses, checked before anything is stored."""
+"""PURE: what hosts may pass in: ids, titles, URLs, e-mail addresses, counts; checked before anything is stored."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _AUTHORITY = re.compile(r"[^:]+://[^/?#]*")
 _URI_SAFE: Final = "%/:=&?~+!$,;'@()*"
 # The pattern that browsers apply to <input type=email> (WHATWG HTML, "valid e-mail address").
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_LABEL}(?:\.{_LABEL})*")
 # From the beginning of a word alone, or long words without an "@" would take quadratic time.
 _MENTION = re.compile(r"(?<![^\s@])[^\s@]+@\S+")
-_EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_LABEL}(?:\.{_LABEL})*")
 
 
 def text(value: object, field: str, longest: int) -> str:

@@ -10,9 +10,15 @@ from urllib.parse import unquote, urlsplit
 import attrs
 
 from caliper_readtime.caliper import TimeSpentEvents
+from caliper_readtime.emitters.http import DEADLINE_SECONDS, HttpCaliperEmitter
+from caliper_readtime.emitters.jsonl import JsonLinesEmitter
+from caliper_readtime.emitters.oauth2 import ClientCredentials
 from caliper_readtime.errors import ConfigurationError, InvalidInput
 from caliper_readtime.model import App
 from caliper_readtime.policy import ReadTimePolicy
+from caliper_readtime.stores.memory import InMemoryStateStore
+from caliper_readtime.stores.redis.store import RedisStateStore
+from caliper_readtime.stores.sqlite.store import SqliteStateStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,6 +82,11 @@ class Parts:
     created: tuple[StateStore | Emitter, ...]
 
 
+def variable(name: str) -> str:
+    """Return what a setting is called in the environment, and in errors."""
+    return f"{PREFIX}{name.upper()}"
+
+
 def prefixed(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings whose names carry the prefix, without it."""
     ours = ((str(name), value) for name, value in mapping.items() if str(name).upper().startswith(PREFIX))
@@ -135,8 +146,8 @@ def _check_names(settings: Mapping[str, Any]) -> None:
     for name in settings:
         if name not in _KNOWN:
             close = get_close_matches(name, _KNOWN, 1)
-            hint = f": did you mean {PREFIX}{close[0].upper()}?" if close else ""
-            raise ConfigurationError(f"unknown setting {PREFIX}{name.upper()}{hint}")
+            hint = f": did you mean {variable(close[0])}?" if close else ""
+            raise ConfigurationError(f"unknown setting {variable(name)}{hint}")
 
 
 def _check_missing(settings: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -147,7 +158,7 @@ def _check_missing(settings: Mapping[str, Any], given: Mapping[str, Any]) -> Non
         del needed["endpoint"]
     if "events" in given:
         needed = {name: hint for name, hint in needed.items() if name in ("store_url", "endpoint")}
-    missing = [f"{PREFIX}{name.upper()} ({hint})" for name, hint in needed.items() if settings.get(name) is None]
+    missing = [f"{variable(name)} ({hint})" for name, hint in needed.items() if settings.get(name) is None]
     if missing:
         raise ConfigurationError(f"missing settings: {', '.join(missing)}")
 
@@ -165,7 +176,7 @@ def _number(name: str, value: str) -> float:
     try:
         return float(value)
     except ValueError:
-        raise ConfigurationError(f"{PREFIX}{name.upper()} must be a number, not {value!r}") from None
+        raise ConfigurationError(f"{variable(name)}: must be a number, not {value!r}") from None
 
 
 def _app(settings: Mapping[str, Any]) -> App:
@@ -178,7 +189,7 @@ def _app(settings: Mapping[str, Any]) -> App:
 def _url(settings: Mapping[str, Any], name: str) -> str:
     value = settings[name]
     if not isinstance(value, str):
-        raise ConfigurationError(f"{PREFIX}{name.upper()} must be a URL as text")
+        raise ConfigurationError(f"{variable(name)}: must be a URL as text")
     return value
 
 
@@ -186,7 +197,7 @@ def _file(url: str, name: str) -> Path:
     path = unquote(urlsplit(url).path)
     if urlsplit(url).netloc or len(path) < 2:  # noqa: PLR2004 - "/" alone names no file
         raise ConfigurationError(
-            f"{PREFIX}{name.upper()} needs three slashes and a path, such as {url.split(':', maxsplit=1)[0]}:///var/lib/x"
+            f"{variable(name)}: needs three slashes and a path, such as {url.split(':', maxsplit=1)[0]}:///var/lib/x"
         )
     return Path(path)
 
@@ -204,18 +215,12 @@ def store(url: str, **redis_options: Any) -> StateStore:
     """
     scheme = url.partition(":")[0]
     if scheme.partition("+")[0] in ("redis", "rediss", "unix"):
-        from caliper_readtime.stores.redis.store import RedisStateStore  # noqa: PLC0415 - only what is used is loaded
-
         return RedisStateStore.from_url(url, **redis_options)
     if redis_options:
-        raise ConfigurationError(f"{PREFIX}{min(redis_options).upper()} is for Redis only: leave it out")
+        raise ConfigurationError(f"{variable(min(redis_options))} is for Redis only: leave it out")
     if url == "memory://":
-        from caliper_readtime.stores.memory import InMemoryStateStore  # noqa: PLC0415
-
         return InMemoryStateStore()
     if scheme == "sqlite":
-        from caliper_readtime.stores.sqlite import SqliteStateStore  # noqa: PLC0415
-
         return SqliteStateStore(_file(url, "store_url"))
     # The URL may hold a password, so only its scheme is quoted.
     raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {REQUIRED['store_url']}")
@@ -240,22 +245,18 @@ def _whole(settings: Mapping[str, Any], name: str) -> int:
     try:
         return value if isinstance(value, int) else int(str(value), 10)
     except ValueError:
-        raise ConfigurationError(f"{PREFIX}{name.upper()} must be a whole number, not {value!r}") from None
+        raise ConfigurationError(f"{variable(name)}: must be a whole number, not {value!r}") from None
 
 
 def _emitter(settings: Mapping[str, Any], policy: ReadTimePolicy) -> Emitter:
     url = _url(settings, "endpoint")
     if url.startswith("jsonl:"):
-        from caliper_readtime.emitters.jsonl import JsonLinesEmitter  # noqa: PLC0415
-
         return JsonLinesEmitter(_file(url, "endpoint"))
-    from caliper_readtime.emitters.http import HttpCaliperEmitter  # noqa: PLC0415
-
     # Half of the lease leaves room for reading back first, and a shorter lock needs no second setting.
     return HttpCaliperEmitter(
         url,
         auth=_auth(settings),
-        deadline_seconds=min(20.0, policy.lock_seconds / 2),
+        deadline_seconds=min(DEADLINE_SECONDS, policy.lock_seconds / 2),
         read_back=_flag(settings, "read_back"),
     )
 
@@ -264,7 +265,7 @@ def _flag(settings: Mapping[str, Any], name: str) -> bool:
     value = settings.get(name, False)
     flag = value if isinstance(value, bool) else _BOOLEANS.get(str(value).lower())
     if flag is None:
-        raise ConfigurationError(f"{PREFIX}{name.upper()} must be true or false, not {value!r}")
+        raise ConfigurationError(f"{variable(name)}: must be true or false, not {value!r}")
     return flag
 
 
@@ -278,15 +279,12 @@ def _auth(settings: Mapping[str, Any]) -> Any:
     if secret is None and file is None:
         missing.append("client_secret")
     if missing:
-        named = ", ".join(f"{PREFIX}{name.upper()}" for name in missing)
-        raise ConfigurationError(f"missing settings for OAuth2: {named}")
+        raise ConfigurationError(f"missing settings for OAuth2: {', '.join(map(variable, missing))}")
     if secret is not None and file is not None:
         raise ConfigurationError(f"set {PREFIX}CLIENT_SECRET or {PREFIX}CLIENT_SECRET_FILE, not both")
     if file is not None:
         try:
             secret = Path(file).read_text(encoding="utf-8").strip()
         except OSError as error:
-            raise ConfigurationError(f"{PREFIX}CLIENT_SECRET_FILE cannot be read: {error.strerror}") from error
-    from caliper_readtime.emitters.oauth2 import ClientCredentials  # noqa: PLC0415
-
+            raise ConfigurationError(f"{PREFIX}CLIENT_SECRET_FILE: cannot be read: {error.strerror}") from error
     return ClientCredentials(settings["token_url"], settings["client_id"], secret, scope=settings.get("scope"))

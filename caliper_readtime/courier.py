@@ -21,7 +21,7 @@ from caliper_readtime.errors import (
 )
 from caliper_readtime.fitting import check_parts
 from caliper_readtime.logs import say
-from caliper_readtime.protocols import NeedsSensor, ReadsBack, UpdatesMany
+from caliper_readtime.protocols import NeedsSensor, UpdatesMany, reading_back
 from caliper_readtime.reports import retry_at, waiting
 from caliper_readtime.results import Outcome, Report
 from caliper_readtime.transitions import (
@@ -36,7 +36,7 @@ from caliper_readtime.transitions import (
     Taken,
     Took,
 )
-from caliper_readtime.units import to_datetime, to_epoch_ms, to_ms, to_seconds
+from caliper_readtime.units import to_caliper_time, to_epoch_ms, to_ms, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -232,10 +232,11 @@ class Courier:
 
     def _held(self, again: Sequence[Parcel]) -> frozenset[str] | None:
         """Return which ids the endpoint is known to hold (PROTOCOL: read-back); None where it was not asked."""
-        if not again or not isinstance(self.emitter, ReadsBack) or not getattr(self.emitter, "read_back", True):
+        emitter = reading_back(self.emitter)
+        if not again or emitter is None:
             return None
         try:
-            held = frozenset(self.emitter.held([parcel.claim.event_id for parcel in again]))
+            held = frozenset(emitter.held([parcel.claim.event_id for parcel in again]))
         except Exception as error:  # noqa: BLE001 - not knowing is no reason not to send the same event again
             say(logging.WARNING, "read-back failed, sending again", error=type(error).__name__, events=len(again))
             return None
@@ -368,7 +369,7 @@ class Courier:
             **parcel.fields,
             error=type(error).__name__,
             status=error.status if error is not None else None,
-            retry_at=None if report.retry_at is None else report.retry_at.isoformat(),
+            retry_at=None if report.retry_at is None else to_caliper_time(to_epoch_ms(report.retry_at, "retry_at")),
             then=then,
         )
 
@@ -394,7 +395,7 @@ def _say_doubtful(parcel: Parcel, verb: str) -> None:
         f"{verb}: sent again more than a day after its first claim, without asking whether it has arrived: an endpoint"
         " that has forgotten its id would count it twice; look for it there, and use an emitter with read_back",
         **parcel.fields,
-        claimed_at=to_datetime(parcel.claim.claimed_ms).isoformat(),
+        claimed_at=to_caliper_time(parcel.claim.claimed_ms),
     )
 
 

@@ -1,8 +1,8 @@
-"""PURE: what an operator is told of all states together."""
+"""PURE: what an operator is told of all states together, and from when no sweep is a worry."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from caliper_readtime.results import Status
 from caliper_readtime.state import SECOND
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from caliper_readtime.state import ReadTimeState
+
+#: A sweep should have run within this many seconds; beyond it the log and ``doctor`` warn.
+SWEEP_SECONDS: Final = 600.0
 
 
 def status_of(unreported: Iterable[ReadTimeState], *, now: int, last_sweep: int | None) -> Status:

@@ -22,7 +22,7 @@ class Completion(StrEnum):
 def _completion(value: Any) -> Completion:
     completion = checks.member(Completion, value)
     if completion is None:
-        raise ConfigurationError('ReadTimePolicy.completion must be "send" or "defer"')
+        raise ConfigurationError('ReadTimePolicy.completion: must be "send" or "defer"')
     return completion
 
 
@@ -35,7 +35,7 @@ def _seconds(*, zero: bool = True, optional: bool = False) -> Any:
         except InvalidInput as error:
             raise ConfigurationError(f"ReadTimePolicy.{error}") from error
         if ms == 0 and not zero:
-            raise ConfigurationError(f"ReadTimePolicy.{attribute.name} must be at least 0.001 seconds")
+            raise ConfigurationError(f"ReadTimePolicy.{attribute.name}: must be at least 0.001 seconds")
 
     return validate
 
@@ -97,12 +97,12 @@ class ReadTimePolicy:
     @completion_ratio.validator
     def _ratio(self, _: attrs.Attribute[float], value: Any) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-            raise ConfigurationError("ReadTimePolicy.completion_ratio must be above 0 and at most 1")
+            raise ConfigurationError("ReadTimePolicy.completion_ratio: must be above 0 and at most 1")
 
     @max_retry_backoff_seconds.validator
     def _backoffs(self, _: attrs.Attribute[float], value: float) -> None:
         if value < self.retry_backoff_seconds:
-            raise ConfigurationError("ReadTimePolicy.max_retry_backoff_seconds must not be below retry_backoff_seconds")
+            raise ConfigurationError("ReadTimePolicy.max_retry_backoff_seconds: must be at least retry_backoff_seconds")
 
     def __attrs_post_init__(self) -> None:
         for name in (attribute.name for attribute in attrs.fields(ReadTimePolicy)):

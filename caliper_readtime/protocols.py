@@ -197,7 +197,11 @@ class LimitsBatch(Protocol):
 
 @runtime_checkable
 class ReadsBack(Protocol):
-    """An emitter that can ask the endpoint which events it holds."""
+    """An emitter that can ask the endpoint which events it holds.
+
+    One with a ``read_back`` that is False is not asked before an event is sent again; ``flush_reader(confirm=True)``
+    asks it all the same.
+    """
 
     def held(self, event_ids: Collection[str], /) -> frozenset[str]:
         """Return those of the ids that the endpoint is known to hold. Absence proves nothing.
@@ -205,6 +209,11 @@ class ReadsBack(Protocol):
         Raises:
             EmitterUnavailable: the endpoint could not be asked.
         """
+
+
+def reading_back(emitter: object) -> ReadsBack | None:
+    """Return the emitter if it is to be asked before an event is sent again."""
+    return emitter if isinstance(emitter, ReadsBack) and getattr(emitter, "read_back", True) else None
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 from caliper_readtime.courier import FINALIZE, PARTIAL
 from caliper_readtime.errors import EmitterUnavailable, EventRejected, StoreError
+from caliper_readtime.inspecting import SWEEP_SECONDS
 from caliper_readtime.logs import say
 from caliper_readtime.reports import merge, retry_at, waiting
 from caliper_readtime.results import Outcome, Report
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
 #: A finalize goes on for this many rounds after its first, so that time that arrives meanwhile is sent as well.
 FINALIZE_ROUNDS: Final = 3
-#: Without a sweep for this long, deferring is worth a warning, at most once in the same time.
-SWEEP_WARNING_SECONDS: Final = 600.0
 
 
 class Reporting:
@@ -117,10 +116,10 @@ class Reporting:
     def deferred(self, key: Key, state: ReadTimeState | None) -> Report:
         """Return the report of time that is left to the sweeper; warn where no sweeper seems to run."""
         now = time.monotonic()
-        if now - self._sweep_warning_at >= SWEEP_WARNING_SECONDS:
+        if now - self._sweep_warning_at >= SWEEP_SECONDS:
             self._sweep_warning_at = now
             last = self._courier.store.last_sweep()
-            if last is None or self._courier.moment() - last > SWEEP_WARNING_SECONDS * 1000:
+            if last is None or self._courier.moment() - last > SWEEP_SECONDS * 1000:
                 say(
                     logging.WARNING,
                     "time was left to the sweeper, but no sweep has run for ten minutes: run tracker.sweep() regularly",

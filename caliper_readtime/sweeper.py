@@ -15,6 +15,7 @@ import attrs
 from caliper_readtime import checks
 from caliper_readtime.errors import ConfigurationError, EmitError, InvalidInput, ReadTimeError, StoreError
 from caliper_readtime.logs import say
+from caliper_readtime.sweeping import IDLE_SECONDS, LIMIT
 from caliper_readtime.units import to_ms
 
 if TYPE_CHECKING:
@@ -82,8 +83,8 @@ class Sweeper:
         tracker: ReadTimeTracker,
         *,
         interval_seconds: float = 60.0,
-        idle_seconds: float = 60.0,
-        limit: int = 1000,
+        idle_seconds: float = IDLE_SECONDS,
+        limit: int = LIMIT,
         budget_seconds: float | None = None,
         jitter: float = 0.1,
         max_backoff_seconds: float = 300.0,

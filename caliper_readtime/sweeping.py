@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from caliper_readtime.batches import Round, nothing_whole
 from caliper_readtime.courier import SWEEP
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from caliper_readtime.courier import Courier, Parcel
     from caliper_readtime.results import Report
     from caliper_readtime.state import Key
+
+#: Readers who were active within this time are left alone, unless told otherwise.
+IDLE_SECONDS: Final = 60.0
+#: Most events of one sweep, unless told otherwise.
+LIMIT: Final = 1000
 
 
 class Sweep:

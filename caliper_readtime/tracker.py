@@ -24,7 +24,7 @@ from caliper_readtime.model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime.policy import Completion, ReadTimePolicy
 from caliper_readtime.reporting import Reporting
 from caliper_readtime.results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
-from caliper_readtime.sweeping import Sweep
+from caliper_readtime.sweeping import IDLE_SECONDS, LIMIT, Sweep
 from caliper_readtime.transitions import Caller, Defer, Signal, Unpark
 from caliper_readtime.units import to_epoch_ms, to_ms
 
@@ -327,7 +327,7 @@ class ReadTimeTracker:
         return flush.run(confirm=confirm)
 
     def sweep(
-        self, *, idle_seconds: float = 60.0, limit: int = 1000, budget_seconds: float | None = None
+        self, *, idle_seconds: float = IDLE_SECONDS, limit: int = LIMIT, budget_seconds: float | None = None
     ) -> SweepReport:
         """Report what browsers and workers left behind. Safe on many hosts at once; they share the work.
 
@@ -347,8 +347,8 @@ class ReadTimeTracker:
         self,
         go_on: Callable[[Sequence[Report]], bool] | None,
         *,
-        idle_seconds: float = 60.0,
-        limit: int = 1000,
+        idle_seconds: float = IDLE_SECONDS,
+        limit: int = LIMIT,
         budget_seconds: float | None = None,
     ) -> SweepReport:
         """Do what ``sweep`` does for as long as the caller wants; see there.

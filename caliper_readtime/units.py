@@ -1,4 +1,4 @@
-"""The border between the public units (UTC datetimes, float seconds) and the inner one (whole milliseconds)."""
+"""The border between public units (UTC datetimes, float seconds) and whole milliseconds; how both are written."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def to_datetime(ms: int) -> datetime:
 
 
 def to_clock_time(moment: datetime) -> str:
-    """Return an aware datetime as people read it in a log: UTC, whole seconds, ``YYYY-MM-DD HH:MM:SSZ``."""
+    """Return an aware datetime as people read it: UTC, whole seconds, ``YYYY-MM-DD HH:MM:SSZ``."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(" ", timespec="seconds") + "Z"
 
 

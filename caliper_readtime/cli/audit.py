@@ -8,7 +8,7 @@ from caliper_readtime.cli.accounts import account, missing
 from caliper_readtime.cli.exits import OK, UNWELL
 from caliper_readtime.cli.output import clean
 from caliper_readtime.cli.session import add_json, add_reader, known_states
-from caliper_readtime.protocols import ReadsBack
+from caliper_readtime.protocols import reading_back
 
 if TYPE_CHECKING:
     import argparse
@@ -65,8 +65,8 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
 
 def _held(tracker: ReadTimeTracker, accounts: list[Account]) -> frozenset[str] | None:
     """Return those of the sent events that the endpoint shows; None where it cannot be asked."""
-    emitter = tracker.emitter
-    if not isinstance(emitter, ReadsBack) or not getattr(emitter, "read_back", True):
+    emitter = reading_back(tracker.emitter)
+    if emitter is None:
         return None
     ids = [entry.event_id for one in accounts for entry in one.sent if entry.event_id is not None]
     found: frozenset[str] = frozenset()

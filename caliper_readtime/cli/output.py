@@ -6,13 +6,13 @@ import json
 import re
 import sys
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import attrs
 
-from caliper_readtime.units import to_caliper_time, to_epoch_ms
+from caliper_readtime.units import to_caliper_time, to_clock_time, to_epoch_ms, to_plain_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,22 +25,17 @@ _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 
 
 def clean(value: object) -> str:
-    """Return a value as one line of text that a terminal only shows."""
+    """Return a value as one line of text that a terminal only shows; a float counts as seconds."""
     match value:
         case None:
             return "-"
         case bool():
             return "yes" if value else "no"
         case float():
-            return f"{value:.3f}".rstrip("0").rstrip(".")
+            return to_plain_seconds(round(value * 1000))
         case datetime():
-            return stamp(value)
+            return to_clock_time(value)
     return _CONTROL.sub(" ", str(value))
-
-
-def stamp(moment: datetime) -> str:
-    """Return a time in UTC, to the second."""
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def jsonable(value: Any) -> Any:

@@ -14,6 +14,7 @@ from caliper_readtime.cli.parser import own_parser
 from caliper_readtime.cli.session import Session
 from caliper_readtime.cli.settings import tracker_of
 from caliper_readtime.errors import InvalidInput, ReadTimeError
+from caliper_readtime.logs import say
 
 if TYPE_CHECKING:
     import argparse
@@ -111,4 +112,4 @@ def _silence(stream: TextIO) -> None:
         os.dup2(null, stream.fileno())
         os.close(null)
     except (OSError, ValueError):
-        logging.getLogger("caliper_readtime").debug("the output's pipe is closed")
+        say(logging.DEBUG, "the output's pipe is closed")

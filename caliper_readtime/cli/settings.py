@@ -65,7 +65,7 @@ def _check_no_secret(name: str, value: str) -> None:
     if secret:
         raise Problem(
             f"--{name.replace('_', '-')} holds a secret, which others on this machine could read: set"
-            f" {config.PREFIX}{name.upper()} in the environment instead",
+            f" {config.variable(name)} in the environment instead",
             USAGE,
         )
 

@@ -12,6 +12,7 @@ from caliper_readtime.cli.exits import FAILED, OK
 from caliper_readtime.cli.signals import Signals
 from caliper_readtime.errors import ReadTimeError
 from caliper_readtime.sweeper import Sweeper, first_error
+from caliper_readtime.sweeping import IDLE_SECONDS, LIMIT
 from caliper_readtime.units import to_epoch_ms, to_ms
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from caliper_readtime.cli.session import Add, Session
     from caliper_readtime.results import Report, SweepReport
 
-#: Most events of one round.
-ROUND: Final = 1000
 _DONE: Final = ("drained", "limit", "budget", "told")
 
 
@@ -37,7 +36,11 @@ def add(add_command: Add) -> None:
         help="go on, with so much time between rounds; SIGTERM ends it",
     )
     parser.add_argument(
-        "--idle", type=seconds, default=60.0, metavar="SECONDS", help="leave readers alone who were active since (60)"
+        "--idle",
+        type=seconds,
+        default=IDLE_SECONDS,
+        metavar="SECONDS",
+        help=f"leave readers alone who were active since ({IDLE_SECONDS:g})",
     )
     parser.add_argument(
         "--budget", type=seconds, metavar="SECONDS", help="start no further envelope after so much time (of a round)"
@@ -62,7 +65,7 @@ class _Rounds:
         self._idle = idle
 
     def sweeper(self, budget: float | None, **more: Any) -> Sweeper:
-        return Sweeper(self._session.tracker, idle_seconds=self._idle, budget_seconds=budget, limit=ROUND, **more)
+        return Sweeper(self._session.tracker, idle_seconds=self._idle, budget_seconds=budget, limit=LIMIT, **more)
 
     def until_drained(self, budget: float | None, stop: Signals) -> int:
         """Sweep round by round until nothing more is due."""
@@ -86,7 +89,7 @@ class _Rounds:
             return 0
         tracker = self._session.tracker
         now = to_epoch_ms(tracker.now(), "now")
-        return len(tracker.store.due(ROUND, now, to_ms(self._idle, "idle")))
+        return len(tracker.store.due(LIMIT, now, to_ms(self._idle, "idle")))
 
     def tell(self, outcome: SweepReport | Exception) -> None:
         """Tell what came of a round."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from caliper_readtime.doctor.findings import Finding, error, ok, warn
 from caliper_readtime.errors import EndpointRefused, EventRejected
+from caliper_readtime.inspecting import SWEEP_SECONDS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
 SKEW_SECONDS: Final = 2.0
 #: Part of the lease that should be left when an emission has used its whole deadline.
 SPARE: Final = 0.1
-#: A sweep should have run within this many seconds; without one for longer than the second, time piles up.
-SWEEP_SECONDS: Final = 600.0
+#: Without a sweep for this many seconds time piles up.
 SWEEP_LONG_SECONDS: Final = 3600.0
 
 # Answers of an endpoint that is there, and takes these credentials as far as it looked, but cannot validate.

@@ -63,6 +63,11 @@ class Answer:
     body: bytes = attrs.field(default=b"", repr=False)
     retry_after_seconds: float | None = None
 
+    @classmethod
+    def of(cls, response: Any, now: datetime) -> Answer:
+        """Return the answer that ``requests`` has received at ``now`` (its ``Response``)."""
+        return cls(response.status_code, response.content, retry_after(response.headers.get("Retry-After"), now))
+
     @property
     def verdict(self) -> Verdict:
         """What the answer says about the events that were sent."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import requests
 from tenacity import Retrying, retry_if_exception, wait_random_exponential
 
-from caliper_readtime.emitters.answers import Answer, Verdict, retry_after
+from caliper_readtime.emitters.answers import Answer, Verdict
 from caliper_readtime.emitters.deadline import cut, left
 from caliper_readtime.errors import EmitError, EmitterUnavailable, EndpointRefused
 
@@ -112,8 +112,7 @@ class Exchange:
             )
         if response.status_code < HTTPStatus.OK:
             self._session.close()  # the real answer is still to come, and is not the next request's
-        asked = retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
-        return Answer(response.status_code, response.content, asked)
+        return Answer.of(response, datetime.now(UTC))
 
     def _silent(self, error: Exception, event_ids: Sequence[str]) -> EmitterUnavailable:
         return EmitterUnavailable(

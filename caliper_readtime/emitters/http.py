@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: Most events in one envelope.
 MAX_BATCH: Final = 100
+#: Longest duration of one ``emit``, unless told otherwise, in seconds.
+DEADLINE_SECONDS: Final = 20.0
 #: Longest time to read events back, in seconds: a claim's lease must still be long enough to send in.
 READ_BACK_SECONDS: Final = 5.0
 
@@ -72,7 +74,7 @@ class HttpCaliperEmitter:
         auth: Any = None,
         timeout: float | tuple[float, float] = 5.0,
         attempts: int = 4,
-        deadline_seconds: float = 20.0,
+        deadline_seconds: float = DEADLINE_SECONDS,
         read_back: bool = False,
         sensor: str | None = None,
         verify: bool | str | os.PathLike[str] = True,

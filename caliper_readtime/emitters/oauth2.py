@@ -14,7 +14,7 @@ import attrs
 
 from caliper_readtime.emitters import arguments
 from caliper_readtime.emitters.address import Address
-from caliper_readtime.emitters.answers import Answer, Verdict, retry_after
+from caliper_readtime.emitters.answers import Answer, Verdict
 from caliper_readtime.emitters.deadline import cut, left, within
 from caliper_readtime.errors import ConfigurationError, EmitError, EmitterUnavailable, EndpointRefused
 
@@ -169,11 +169,7 @@ class ClientCredentials:
 
     def _judged(self, response: Response) -> Response:
         """Return an answer that may hold a token."""
-        answer = Answer(
-            response.status_code,
-            response.content,
-            retry_after(response.headers.get("Retry-After"), datetime.now(UTC)),
-        )
+        answer = Answer.of(response, datetime.now(UTC))
         where = self._address.where
         if answer.verdict is Verdict.UNAVAILABLE:
             raise EmitterUnavailable(
