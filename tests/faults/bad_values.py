@@ -151,7 +151,7 @@ GOOD_IDS = (
     "a b",
     "a'b\"c",
     "a\\b",
-    "a@example.org",
+    "a@school.test",
     "0",
     "None",
     "*",
