@@ -3,7 +3,6 @@
 import http.client
 import json
 import socket
-import time
 from contextlib import closing
 from urllib.parse import quote, urlsplit
 from uuid import NAMESPACE_URL, uuid5
@@ -11,6 +10,7 @@ from uuid import NAMESPACE_URL, uuid5
 import attrs
 
 from caliper_readtime.testing.wire import CALIPER_VERSION
+from tests.scenes import WAIT_SECONDS
 
 JSON = {"Content-Type": "application/json"}
 GONE = (ConnectionError, http.client.RemoteDisconnected)
@@ -60,7 +60,7 @@ class Got:
         return json.loads(self.body)
 
 
-def ask(url, method="GET", body=None, headers=None, timeout=5):
+def ask(url, method="GET", body=None, headers=None, timeout=WAIT_SECONDS):
     parts = urlsplit(url)
     with closing(http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout)) as connection:
         connection.request(method, f"{parts.path}?{parts.query}" if parts.query else parts.path, body, headers or {})
@@ -68,7 +68,7 @@ def ask(url, method="GET", body=None, headers=None, timeout=5):
         return Got(response.status, response.headers, response.read())
 
 
-def post(endpoint, *events, suffix="", headers=None, timeout=5):
+def post(endpoint, *events, suffix="", headers=None, timeout=WAIT_SECONDS):
     return ask(endpoint.url + suffix, "POST", json.dumps(envelope(*events)), {**JSON, **(headers or {})}, timeout)
 
 
@@ -77,16 +77,9 @@ def read(endpoint, event_id):
 
 
 def connected(endpoint):
-    return socket.create_connection(("127.0.0.1", urlsplit(endpoint.url).port), timeout=5)
+    return socket.create_connection(("127.0.0.1", urlsplit(endpoint.url).port), timeout=WAIT_SECONDS)
 
 
 def head(*fields):
     lines = ("POST /caliper/event HTTP/1.1", "Host: x", "Content-Type: application/json", *fields, "", "")
     return "\r\n".join(lines).encode()
-
-
-def until(condition):
-    deadline = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)

@@ -23,7 +23,7 @@ ROSTER = "https://roster.example.org"
 SENSOR = "https://reader.example.org"
 ANNA = Reader("anna", "anna@example.org")
 BEN = Reader("ben", "ben@example.org")
-WAIT_SECONDS = 20.0  # for what other threads do at once; only a hang ever waits so long
+WAIT_SECONDS = 60.0  # for what others do at once; only a hang ever waits so long
 
 
 def article(name="owls", **more):

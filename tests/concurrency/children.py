@@ -12,8 +12,9 @@ import threading
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from tests.scenes import WAIT_SECONDS
+
 ROOT = Path(__file__).parents[2]
-WAIT_SECONDS = 60.0  # only a hang ever waits so long
 
 
 class Child:

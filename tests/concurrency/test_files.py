@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from caliper_readtime import ReadTimePolicy, ReadTimeTracker, SqliteStateStore, StoreUnavailable
-from tests.concurrency.children import WAIT_SECONDS, child
+from tests.concurrency.children import child
 from tests.concurrency.roles import GENEROUS, tracker_on
-from tests.scenes import ANNA, BEN, OWLS, article
+from tests.scenes import ANNA, BEN, OWLS, WAIT_SECONDS, article
 
 
 def _big(number):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 import signal
 import time
 from contextlib import closing
@@ -11,12 +10,12 @@ import pytest
 
 from caliper_readtime import JsonLinesEmitter, Outcome
 from tests.concurrency.arrivals import distinct, lines_of
-from tests.concurrency.children import Child, child
+from tests.concurrency.children import child
 from tests.concurrency.judging import judged
+from tests.concurrency.mortals import Mortals
 from tests.concurrency.roles import tracker_on
 from tests.scenes import ANNA, OWLS, until
 
-WORKERS = 4
 LEASE_SECONDS = 0.5
 
 
@@ -31,35 +30,13 @@ def test_no_second_is_lost_or_doubled_by_kills(tmp_path, kill_seconds):
 
     The endpoint fails before and after accepting, meanwhile, and others take over what the dead have claimed.
     """
-    path, endpoint, dice = tmp_path / "readtime.db", tmp_path / "events.jsonl", random.Random()
-    notes, alive, kills = [], [], 0
-
-    def start():
-        notes.append(tmp_path / f"notes{len(notes)}")
-        alive.append(Child("mortal", path=path, endpoint=endpoint, notes=notes[-1], seed=len(notes)))
-
-    try:
-        for _ in range(WORKERS):
-            start()
-        end = time.monotonic() + kill_seconds
-        while time.monotonic() < end:
-            victim = alive.pop(0)  # the oldest: it has had time to get to work
-            victim.expect("ready")
-            time.sleep(dice.uniform(0.02, 0.4))  # the moment of death is what is random here
-            victim.kill()
-            victim.end()
-            kills += 1
-            start()
-        for worker in alive:
-            worker.expect("ready")
-            assert worker.result() == "stopped"
-    finally:
-        for worker in alive:
-            worker.end()
-
+    path, endpoint = tmp_path / "readtime.db", tmp_path / "events.jsonl"
+    workers = Mortals(tmp_path, path=path, endpoint=endpoint)
+    end = time.monotonic() + kill_seconds
+    workers.die(lambda: time.monotonic() < end)
     tracker, store = tracker_on(path, JsonLinesEmitter(endpoint))
     with closing(store):
-        print(f"kills {kills}, {judged(tracker, endpoint, notes, kills)}")
+        print(f"kills {workers.kills}, {judged(tracker, endpoint, workers.notes, workers.kills)}")
 
 
 @pytest.mark.parametrize("where", ["claimed", "sending", "sent"])

@@ -12,15 +12,14 @@ import pytest
 from caliper_readtime import JsonLinesEmitter
 from caliper_readtime.testing.redis_server import RedisServer
 from tests.concurrency.arrivals import repeats
-from tests.concurrency.children import Child
 from tests.concurrency.judging import judged
+from tests.concurrency.mortals import Mortals
 from tests.concurrency.roles import tracker_on
 from tests.redis_scenes import reloaded
 from tests.redis_topologies import Node, program
 
 pytestmark = pytest.mark.redis
 
-WORKERS = 4
 SOMETIMES = ("taken-over", "lost-race", "unavailable")
 AOF = {"appendonly": "yes", "appendfsync": "always"}
 
@@ -37,48 +36,26 @@ def test_no_second_is_lost_or_doubled_by_kills_of_workers_and_redis(tmp_path, re
     A worker's death leaves at most its last heartbeat in doubt, that of Redis none: all else is reported exactly once.
     What happens only sometimes has happened: events sent again, claims taken over, races lost, scripts sent again.
     """
-    endpoint, dice = tmp_path / "events.jsonl", random.Random()
-    notes, alive, kills, restarts, sometimes = [], [], 0, 0, Counter()
+    endpoint, dice, sometimes = tmp_path / "events.jsonl", random.Random(), Counter()
     with Node(RedisServer(AOF, program=program())) as node:
-
-        def start():
-            notes.append(tmp_path / f"notes{len(notes)}")
-            more = {"url": node.server.url, "endpoint": endpoint, "notes": notes[-1], "seed": len(notes)}
-            alive.append(Child("mortal", "redis_roles", **more))
+        workers = Mortals(tmp_path, "redis_roles", url=node.server.url, endpoint=endpoint)
 
         def restart():
-            sometimes["reloaded"] += reloaded(node.admin)
-            node.server.kill()
-            node.server.start()
-            node.admin.connection_pool.disconnect()
+            if workers.kills % 5 == 2:
+                sometimes["reloaded"] += reloaded(node.admin)
+                node.server.kill()
+                node.server.start()
+                node.admin.connection_pool.disconnect()
+                sometimes["restarted"] += 1
+                time.sleep(dice.uniform(0, 0.2))
 
-        try:
-            for _ in range(WORKERS):
-                start()
-            end = time.monotonic() + request.config.getoption("kill_seconds")
-            while time.monotonic() < end or restarts < 2:
-                victim = alive.pop(0)  # the oldest: it has had time to get to work
-                victim.expect("ready")
-                time.sleep(dice.uniform(0.02, 0.4))  # the moment of death is what is random here
-                if kills % 5 == 2:
-                    restart()
-                    restarts += 1
-                    time.sleep(dice.uniform(0, 0.2))
-                victim.kill()
-                victim.end()
-                kills += 1
-                start()
-            for worker in alive:
-                worker.expect("ready")
-                assert worker.result() == "stopped"
-        finally:
-            for worker in alive:
-                worker.end()
+        end = time.monotonic() + request.config.getoption("kill_seconds")
+        workers.die(lambda: time.monotonic() < end or sometimes["restarted"] < 2, restart)
         tracker, store = tracker_on(node.server.url, JsonLinesEmitter(endpoint))
         with closing(store):
-            figures = judged(tracker, endpoint, notes, kills)
+            figures = judged(tracker, endpoint, workers.notes, workers.kills)
         sometimes["reloaded"] += reloaded(node.admin)
-    sometimes += seen_by(notes)
+    sometimes += seen_by(workers.notes)
     sometimes["sent-again"] = repeats(endpoint)
     assert all(sometimes[what] for what in (*SOMETIMES, "reloaded", "sent-again")), sometimes
-    print(f"kills {kills}, Redis restarted {restarts} times, {figures}; {dict(sometimes)}")
+    print(f"kills {workers.kills}, {figures}; {dict(sometimes)}")

@@ -1,4 +1,4 @@
-"""Servers of a test's own."""
+"""Servers and endpoints of a test's own."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import pytest
 
 from caliper_readtime import RedisStateStore
 from caliper_readtime.testing.redis_server import RedisServer
+from tests.faults.emitting import endpoint_and_emitter
 from tests.redis_topologies import Node, program
 from tests.scenes import Scene
+
+
+@pytest.fixture
+def pair():
+    """A well-behaved endpoint, and an emitter for it."""
+    with endpoint_and_emitter() as both:
+        yield both
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What tests of the HTTP emitter share: short deadlines, and one call with its error and duration."""
+"""What tests of the HTTP emitter share: events, short deadlines, and one call with its error and duration."""
 
 import time
 from contextlib import contextmanager
@@ -8,10 +8,14 @@ import attrs
 from caliper_readtime import HttpCaliperEmitter
 from caliper_readtime.errors import EmitError
 from caliper_readtime.testing.endpoint import CaliperEndpoint
+from tests.endpoint_client import event
 
 DEADLINE = 3.0  # roomy, so that a slow machine changes nothing
 SHORT = 0.5  # where only the deadline ends a call
 OVERSHOOT = 0.5
+EVENT = event("alone")
+MANY = [event(f"e{number}") for number in range(8)]
+IDS = tuple(entry["id"] for entry in MANY)
 
 
 @contextmanager

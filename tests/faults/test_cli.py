@@ -21,10 +21,9 @@ from caliper_readtime.doctor import examine
 from caliper_readtime.testing import CaliperEndpoint
 from caliper_readtime.testing.endpoint import Answer, Hang, Reject
 from tests.commands import Ran, complained
-from tests.scenes import ANNA, BEES, BEN, OWLS, ROSTER, SENSOR, events, of_reader
+from tests.scenes import ANNA, BEES, BEN, OWLS, ROSTER, SENSOR, WAIT_SECONDS, events, of_reader
 
 ROOT = Path(__file__).parents[2]
-WAIT_SECONDS = 60.0  # only a hang ever waits so long
 
 
 class Site:

@@ -13,7 +13,8 @@ import pytest
 
 from caliper_readtime.testing.behaviours import AcceptThen, Answer, Conflict, Drop, Hang, Reject, Trickle
 from caliper_readtime.testing.endpoint import CaliperEndpoint
-from tests.endpoint_client import GONE, JSON, connected, envelope, event, head, post, read, until
+from tests.endpoint_client import GONE, JSON, connected, envelope, event, head, post, read
+from tests.scenes import WAIT_SECONDS, until
 
 
 @pytest.fixture
@@ -227,7 +228,9 @@ def test_an_outage_can_be_played():
 
 def test_connections_are_kept_alive(endpoint):
     """Several requests, a refused one among them, go over one connection."""
-    with closing(http.client.HTTPConnection("127.0.0.1", urlsplit(endpoint.url).port, timeout=5)) as connection:
+    with closing(
+        http.client.HTTPConnection("127.0.0.1", urlsplit(endpoint.url).port, timeout=WAIT_SECONDS)
+    ) as connection:
         for body, status in ((json.dumps(envelope(event())), 200), ("{", 400), (json.dumps(envelope(event())), 200)):
             connection.request("POST", "/caliper/event", body, JSON)
             response = connection.getresponse()

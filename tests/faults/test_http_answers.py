@@ -17,18 +17,7 @@ from caliper_readtime.errors import (
     EventRejected,
 )
 from caliper_readtime.testing.behaviours import Answer, Conflict, Drop, EmptyBody, Reject, Reply202JobId
-from tests.endpoint_client import event
-from tests.faults.emitting import SHORT, emitter_for, endpoint_and_emitter, timed
-
-EVENT = event("alone")
-MANY = [event(f"e{number}") for number in range(8)]
-IDS = tuple(entry["id"] for entry in MANY)
-
-
-@pytest.fixture
-def pair():
-    with endpoint_and_emitter() as both:
-        yield both
+from tests.faults.emitting import EVENT, IDS, MANY, SHORT, emitter_for, endpoint_and_emitter, timed
 
 
 class Token(requests.auth.AuthBase):

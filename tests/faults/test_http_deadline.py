@@ -10,9 +10,10 @@ import pytest
 import requests
 
 from caliper_readtime.errors import EmitterUnavailable, EndpointRefused, EventRejected
-from tests.endpoint_client import event, until
+from tests.endpoint_client import event
 from tests.faults.emitting import DEADLINE, OVERSHOOT, SHORT, emitter_for, timed
 from tests.faults.raw_server import RawServer, reply
+from tests.scenes import until
 
 EVENT = event()
 LONG = 30.0  # a time-out that never comes to anything, so that only the deadline can end a call

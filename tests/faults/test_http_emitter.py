@@ -23,19 +23,9 @@ from caliper_readtime.errors import (
 )
 from caliper_readtime.protocols import LimitsBatch, NeedsSensor, ReadsBack, StatesDeadline
 from caliper_readtime.testing.behaviours import AcceptThen, Answer, Drop
-from tests.endpoint_client import event, until
-from tests.faults.emitting import DEADLINE, emitter_for, endpoint_and_emitter, timed
-
-EVENT = event("alone")
-MANY = [event(f"e{number}") for number in range(8)]
-IDS = tuple(entry["id"] for entry in MANY)
-
-
-@pytest.fixture
-def pair():
-    with endpoint_and_emitter() as both:
-        yield both
-
+from tests.endpoint_client import event
+from tests.faults.emitting import DEADLINE, EVENT, IDS, MANY, emitter_for, endpoint_and_emitter, timed
+from tests.scenes import until
 
 # --- the request
 

@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from caliper_readtime.errors import EmitterUnavailable
 from caliper_readtime.testing.endpoint import CaliperEndpoint
-from tests.endpoint_client import event, until
+from tests.endpoint_client import event
 from tests.faults.emitting import SHORT, emitter_for, endpoint_and_emitter, timed
 from tests.faults.raw_server import RawServer
+from tests.scenes import until
 
 
 def in_thread(call, *args):

@@ -16,13 +16,12 @@ from caliper_readtime import (
     StoreUnavailable,
 )
 from caliper_readtime.state import Phase
-from tests.scenes import article
+from tests.scenes import WAIT_SECONDS, article
 from tests.stateful.world import Crash, World, failure, seeded
 
 READERS = ("anna", "ben", "cleo", "dora")
 ARTICLES = ("owls", "bees", "ants")
 EXPECTED = (StoreUnavailable, EmitError, MissingField, Crash)
-WAIT_SECONDS = 60.0  # only a hang ever waits so long
 
 
 class Task:

@@ -136,6 +136,11 @@ class Life:
         return [self.park(seconds) for _ in range(8)]
 
 
+def span(claim):
+    """A claim's range in seconds."""
+    return claim.from_ms / 1000, claim.to_ms / 1000
+
+
 def body(claim):
     """A claim's finished event."""
     return json.loads(claim.event)

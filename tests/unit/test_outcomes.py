@@ -8,15 +8,10 @@ import pytest
 from caliper_readtime import Reader
 from caliper_readtime.state import Phase
 from caliper_readtime.transitions import Accepted, Caller, Refused, Took
-from tests.unit.builders import DAY, Life, ms
+from tests.unit.builders import DAY, Life, ms, span
 
 MENDED = Reader("anna", "mended@example.org")
 EXPLICIT, HEARTBEAT, SWEEP = Caller
-
-
-def span(claim):
-    """A claim's range in seconds."""
-    return claim.from_ms / 1000, claim.to_ms / 1000
 
 
 # Commit

@@ -7,15 +7,10 @@ import pytest
 from caliper_readtime import Reader
 from caliper_readtime.state import MAX_PARKED, Phase
 from caliper_readtime.transitions import Caller, Refused, Took
-from tests.unit.builders import DAY, Broken, Life, body, item, ms
+from tests.unit.builders import DAY, Broken, Life, body, item, ms, span
 
 MENDED = Reader("anna", "mended@example.org")
 EXPLICIT, HEARTBEAT, SWEEP = Caller
-
-
-def span(claim):
-    """A claim's range in seconds."""
-    return claim.from_ms / 1000, claim.to_ms / 1000
 
 
 def test_a_refused_event_is_set_aside():
