@@ -12,7 +12,7 @@ from caliper_readtime.errors import ConfigurationError, ContentionError, Corrupt
 from caliper_readtime.logs import say, say_lost, say_unreadable
 from caliper_readtime.state import Key, ReadTimeState
 from caliper_readtime.stores.codec import SCHEMA
-from caliper_readtime.stores.facts import compare_meta
+from caliper_readtime.stores.meta import compare_meta
 from caliper_readtime.stores.redis import scripts
 from caliper_readtime.stores.redis.arguments import Write, beat
 from caliper_readtime.stores.redis.layout import Layout, Names, beaten, state_of, text_of

@@ -12,7 +12,7 @@ from caliper_readtime.errors import CorruptState, StoreError
 from caliper_readtime.logs import say_unreadable
 from caliper_readtime.state import Key, ReadTimeState
 from caliper_readtime.stores.codec import SCHEMA
-from caliper_readtime.stores.facts import compare_meta
+from caliper_readtime.stores.meta import compare_meta
 from caliper_readtime.stores.sqlite.file import SqliteFile
 from caliper_readtime.stores.sqlite.rows import TABLES, found, state_of, updated
 from caliper_readtime.transitions import Signal

@@ -23,6 +23,7 @@ from caliper_readtime.stores.codec import (
     load_views,
     named,
 )
+from caliper_readtime.stores.meta import compare_meta
 from readtime_store.models import Fact, ReadTime
 
 if TYPE_CHECKING:
@@ -139,9 +140,7 @@ class DjangoStateStore:
             self.facts.bulk_create(
                 (Fact(name=name, value=value) for name, value in facts.items()), ignore_conflicts=True
             )
-            for name, value in self.facts.filter(name__in=facts).values_list("name", "value"):
-                if value != facts[name]:
-                    raise ConfigurationError(f"this store is in use with {name}={value!r}, not with {facts[name]!r}")
+            compare_meta(dict(self.facts.filter(name__in=facts).values_list("name", "value")), facts)
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run, and remove what has expired."""
