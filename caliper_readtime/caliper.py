@@ -115,7 +115,7 @@ class TimeSpentEvents:
             InvalidInput: ``seconds`` is out of range.
         """
         if not 0 < seconds <= MAX_EVENT_MS // 1000:
-            raise InvalidInput("seconds", "must be more than 0 and at most 86400")
+            raise InvalidInput("seconds", f"must be more than 0 and at most {MAX_EVENT_MS // 1000}")
         target: dict[str, Any] = {
             "id": checks.to_uri(article.url),
             "type": "TimebackActivityContext",

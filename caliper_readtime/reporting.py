@@ -9,11 +9,11 @@ from uuid import uuid4
 
 from caliper_readtime.courier import FINALIZE, PARTIAL
 from caliper_readtime.errors import EmitterUnavailable, EventRejected, StoreError
-from caliper_readtime.inspecting import SWEEP_SECONDS
 from caliper_readtime.logs import say
 from caliper_readtime.reports import merge, retry_at, waiting
 from caliper_readtime.results import Outcome, Report
 from caliper_readtime.state import MAX_PARKED
+from caliper_readtime.status import SWEEP_SECONDS
 from caliper_readtime.transitions import Caller, Took
 
 if TYPE_CHECKING:

@@ -7,15 +7,15 @@ import os
 import random
 import threading
 import time
-import traceback
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self
 
 import attrs
 
 from caliper_readtime import checks
-from caliper_readtime.errors import ConfigurationError, EmitError, InvalidInput, ReadTimeError, StoreError
+from caliper_readtime.errors import ConfigurationError, InvalidInput
 from caliper_readtime.logs import say
 from caliper_readtime.sweeping import IDLE_SECONDS, LIMIT
+from caliper_readtime.trouble import Trouble, trouble_of
 from caliper_readtime.units import to_ms
 
 if TYPE_CHECKING:
@@ -24,15 +24,9 @@ if TYPE_CHECKING:
     from caliper_readtime.results import Report, SweepReport
     from caliper_readtime.tracker import ReadTimeTracker
 
-#: An unchanged trouble is logged again after this many seconds.
-REMIND_SECONDS: Final = 600.0
 # Hosts and forked workers must not draw the same numbers.
 _RANDOM: Final = random.SystemRandom()
 _MOST_DOUBLINGS: Final = 16
-_ENDPOINT: Final = {
-    "unavailable": "the endpoint does not answer",
-    "refused": "the endpoint refuses us: correct its URL, the credentials or the data",
-}
 
 
 class Stop(Protocol):
@@ -144,7 +138,7 @@ class Sweeper:
 
     def run(self, stop: Stop) -> None:
         """Sweep in the calling thread, at once and then at intervals, until ``stop`` is set."""
-        health = _Health(self.monotonic)
+        trouble = Trouble(self.monotonic)
         while not stop.is_set():
             outcome: SweepReport | Exception
             try:
@@ -153,14 +147,14 @@ class Sweeper:
                 outcome = error
             self._tell(self._on_round, outcome)
             if not stop.is_set():
-                wait = self._wait_after(outcome, health)
-                health.note(outcome, wait)
+                wait = self._wait_after(outcome, trouble)
+                trouble.note(outcome, wait)
                 if wait > 0:
                     stop.wait(wait)
 
-    def _wait_after(self, outcome: SweepReport | Exception, health: _Health) -> float:
-        if _trouble(outcome) is not None:
-            wait = min(self._longest, self._interval * 2 ** min(health.failures, _MOST_DOUBLINGS))
+    def _wait_after(self, outcome: SweepReport | Exception, trouble: Trouble) -> float:
+        if trouble_of(outcome) is not None:
+            wait = min(self._longest, self._interval * 2 ** min(trouble.failures, _MOST_DOUBLINGS))
         elif not isinstance(outcome, Exception) and outcome.stopped_by == "limit" and outcome.more:
             return 0.0
         else:
@@ -227,70 +221,3 @@ class Sweeper:
     def _here(self) -> _Process:
         pid = os.getpid()
         return self._processes.get(pid) or self._processes.setdefault(pid, _Process())
-
-
-class _Health:
-    """Logs trouble when it changes, now and then while it lasts, and when it is over."""
-
-    def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._trouble: str | None = None
-        self._since = 0.0
-        self._said_at = 0.0
-        self.failures = 0
-
-    def note(self, outcome: SweepReport | Exception, wait: float) -> None:
-        """Take note of a round; ``wait`` is how long until the next."""
-        now, trouble = self._monotonic(), _trouble(outcome)
-        if trouble is None:
-            # A round with nothing to send, because what failed waits for its back-off, knows nothing of the endpoint.
-            heard = not isinstance(outcome, Exception) and outcome.events_sent + outcome.parked > 0
-            if self._trouble is not None and (heard or self._trouble not in _ENDPOINT.values()):
-                say(
-                    logging.WARNING, "sweeper: works again", before=self._trouble, began=f"{now - self._since:.0f}s ago"
-                )
-                self._trouble = None
-            self.failures = 0
-            return
-        self.failures += 1
-        if self._trouble is None:
-            self._since = now
-        if trouble != self._trouble or now - self._said_at >= REMIND_SECONDS:
-            self._trouble, self._said_at = trouble, now
-            say(
-                logging.ERROR,
-                f"sweeper: {trouble}",
-                detail=_detail(outcome),
-                lasts=f"{now - self._since:.0f}s",
-                next_in=f"{wait:.0f}s",
-                then="nothing is lost, it goes on by itself",
-            )
-
-
-def _trouble(outcome: SweepReport | Exception) -> str | None:
-    """Return what is wrong, in words that stay the same while it stays the same; None where all is well."""
-    match outcome:
-        case StoreError():
-            return "the store cannot be used"
-        case ConfigurationError():
-            return "the configuration is wrong"
-        case EmitError():
-            return _ENDPOINT["unavailable"]
-        case Exception():
-            return "a round failed"
-    return _ENDPOINT.get(outcome.stopped_by)
-
-
-def _detail(outcome: SweepReport | Exception) -> str:
-    if not isinstance(outcome, Exception):
-        return first_error(outcome) or outcome.stopped_by
-    if isinstance(outcome, ReadTimeError):
-        return str(outcome)
-    # What somebody else's exception says may hold an address; where it came from does not.
-    place = traceback.extract_tb(outcome.__traceback__)[-1:]
-    return " ".join([type(outcome).__name__, *(f"at {frame.filename}:{frame.lineno}" for frame in place)])
-
-
-def first_error(report: SweepReport) -> str | None:
-    """Return what the first event that was not delivered ran into."""
-    return next((str(one.error) for one in report.reports if one.error is not None), None)

@@ -18,12 +18,12 @@ from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.explaining import explained
 from caliper_readtime.flushing import Flush
 from caliper_readtime.identity import identified, reduced
-from caliper_readtime.inspecting import status_of
 from caliper_readtime.logs import logger, say_unreadable
 from caliper_readtime.model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime.policy import Completion, ReadTimePolicy
 from caliper_readtime.reporting import Reporting
 from caliper_readtime.results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
+from caliper_readtime.status import status_of
 from caliper_readtime.sweeping import IDLE_SECONDS, LIMIT, Sweep
 from caliper_readtime.transitions import Caller, Defer, Signal, Unpark
 from caliper_readtime.units import to_epoch_ms, to_ms

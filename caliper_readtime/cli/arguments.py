@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from caliper_readtime import checks
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.units import to_ms
 
@@ -35,7 +36,7 @@ def whole(text: str) -> int:
 
 def count(text: str) -> int:
     """Return a whole number, from 1, that a store can take."""
-    value = whole(text)
-    if not 1 <= value < 2**31:
-        raise argparse.ArgumentTypeError("must be at least 1 and below 2**31")
-    return value
+    try:
+        return checks.count(whole(text), "count")
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(error.problem) from None

@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime import __version__
-from caliper_readtime.cli import audit, checkup, health, looking, parked, readers, sweep
+from caliper_readtime.cli import audit, doctor, looking, parked, readers, status, sweep
 from caliper_readtime.cli.settings import add_flags
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def add_commands(
         more: each adds further commands.
     """
     tree = _Tree(parser, settings=settings)
-    for module in (sweep, health, looking, parked, readers, audit, checkup):
+    for module in (sweep, status, looking, parked, readers, audit, doctor):
         module.add(tree.add)
     for add in more:
         add(tree.add)

@@ -11,8 +11,9 @@ from caliper_readtime.cli.arguments import positive_seconds, seconds
 from caliper_readtime.cli.exits import FAILED, OK
 from caliper_readtime.cli.signals import Signals
 from caliper_readtime.errors import ReadTimeError
-from caliper_readtime.sweeper import Sweeper, first_error
+from caliper_readtime.sweeper import Sweeper
 from caliper_readtime.sweeping import IDLE_SECONDS, LIMIT
+from caliper_readtime.trouble import first_error
 from caliper_readtime.units import to_epoch_ms, to_ms
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from caliper_readtime.doctor.findings import Finding, error, ok, warn
 from caliper_readtime.errors import EndpointRefused, EventRejected
-from caliper_readtime.inspecting import SWEEP_SECONDS
+from caliper_readtime.status import SWEEP_SECONDS
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -17,10 +17,14 @@ def seconds(value: object, name: str, *, zero: bool = False) -> float:
     Raises:
         ConfigurationError: it is anything else.
     """
-    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value) or value < 0:
-        raise ConfigurationError(f"{name}: must be a finite number of seconds")
-    if value == 0 and not zero:
-        raise ConfigurationError(f"{name}: must be more than 0 seconds")
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, Real)
+        or not isfinite(value)
+        or value < 0
+        or (value == 0 and not zero)
+    ):
+        raise ConfigurationError(f"{name}: must be a finite number of seconds, {'from' if zero else 'above'} 0")
     return float(value)
 
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from caliper_readtime.errors import CorruptState, StoreError, StoreUnavailable
 from caliper_readtime.stores.redis.describing import describe
+from caliper_readtime.stores.redis.driver_errors import DRIVER_ERRORS, unavailable
 from caliper_readtime.stores.redis.layout import Layout, text_of
-from caliper_readtime.stores.redis.link import Call, Waits, link
-from caliper_readtime.stores.redis.troubles import DRIVER_ERRORS, unavailable
+from caliper_readtime.stores.redis.link import Call, ClusterLink, SingleLink, Waits, link
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +28,7 @@ class Asking:
     """
 
     def __init__(self, client: Redis | RedisCluster, layout: Layout) -> None:
-        self.link = link(client)
+        self.link: SingleLink | ClusterLink = link(client)
         self._layout = layout
 
     def run(self, script: Script, keys: Sequence[str], args: Sequence[Any], key: Key | None = None) -> Any:

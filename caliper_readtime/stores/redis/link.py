@@ -22,7 +22,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from caliper_readtime.stores.forking import SurvivesFork
-from caliper_readtime.stores.redis.troubles import DRIVER_ERRORS
+from caliper_readtime.stores.redis.driver_errors import DRIVER_ERRORS
 
 try:
     # The driver uses it, too, where it is installed. A name that type checkers need not know.

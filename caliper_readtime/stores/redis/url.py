@@ -14,7 +14,7 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from caliper_readtime.errors import ConfigurationError
-from caliper_readtime.stores.redis.troubles import DRIVER_ERRORS, unavailable
+from caliper_readtime.stores.redis.driver_errors import DRIVER_ERRORS, unavailable
 
 #: What a URL may begin with.
 SCHEMES: Final = (
