@@ -331,7 +331,7 @@ def declines(signal, state, counted):
         "another reader": signal.reader not in (None, ledger.context.reader),
         "another article": signal.article not in (None, ledger.context.article),
         "first duration": bool(signal.duration_ms) and ledger.duration_ms is None,
-        "large numbers": meter.clamped_ms >= scripts._LARGEST,
+        "large numbers": meter.clamped_ms >= scripts.LARGEST_IN_LUA,
         "nothing whole": state.unclaimed_ms < SECOND and (state.due is None or state.due.soft),
         "read for long enough": counted.completed and long,
         "read to the end": counted.completed,

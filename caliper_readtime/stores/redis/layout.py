@@ -102,6 +102,11 @@ class Layout:
         return Key(reader, unquote(resource))
 
 
+def reader_keys(names: Names, *states: str) -> tuple[str, ...]:
+    """Return the keys of a script that goes through these states of a reader: the index keys come first."""
+    return names.reader, names.due, names.idle, names.parked, *states
+
+
 def meter_text(meter: Meter, nonce: str) -> str:
     """Return a meter's numbers as text, with a nonce that no other write has: who finds it there knows of no other."""
     return _METER.format(*meter[:5], "" if meter.position_ms is None else meter.position_ms, nonce)

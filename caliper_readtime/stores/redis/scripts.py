@@ -14,9 +14,9 @@ from caliper_readtime.stores.codec import SCHEMA
 
 #: How long Redis keeps what nobody sees any more: a clock that a test moves must not race with the server's.
 GRACE_MS: Final = 3_600_000
-# Lua writes numbers from 10^14 on with an exponent, and adds at most two of these. What is beyond (the year 3237,
-# a total of 1,200 years) is left to Python.
-_LARGEST_IN_LUA: Final = 4 * 10**13
+#: Lua writes numbers from 10^14 on with an exponent, and adds at most two of these. What is beyond (the year 3237,
+#: a total of 1,200 years) is left to Python.
+LARGEST_IN_LUA: Final = 4 * 10**13
 
 # Lua has no imports here: what begins several scripts stands in one place all the same.
 _MOMENT: Final = """\
@@ -31,7 +31,7 @@ _VALUES: Final = {
     "SCHEMA": str(SCHEMA[0]),
     "SECOND": str(SECOND),
     "MAX_VIEWS": str(MAX_VIEWS),
-    "LARGEST": str(_LARGEST_IN_LUA),
+    "LARGEST": str(LARGEST_IN_LUA),
     "GRACE": str(GRACE_MS),
 }
 

@@ -5,17 +5,16 @@ from __future__ import annotations
 import logging
 import random
 import time
-from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from caliper_readtime.errors import ConfigurationError, ContentionError, CorruptState, StoreError, StoreUnavailable
-from caliper_readtime.logs import say, say_lost, say_unreadable
-from caliper_readtime.state import Key, ReadTimeState
+from caliper_readtime.errors import ConfigurationError, ContentionError, StoreError, StoreUnavailable
+from caliper_readtime.logs import say, say_lost
 from caliper_readtime.stores.codec import SCHEMA
 from caliper_readtime.stores.meta import compare_meta
 from caliper_readtime.stores.redis import scripts
 from caliper_readtime.stores.redis.arguments import Write, beat
-from caliper_readtime.stores.redis.layout import Layout, Names, beaten, state_of, text_of
+from caliper_readtime.stores.redis.indexes import CONTENTION_SECONDS, Indexes
+from caliper_readtime.stores.redis.layout import Layout, Names, beaten, reader_keys, state_of, text_of
 from caliper_readtime.transitions import Counted, Release, Signal, Take, other_duration
 
 if TYPE_CHECKING:
@@ -24,14 +23,11 @@ if TYPE_CHECKING:
     from redis import Redis, RedisCluster
 
     from caliper_readtime.protocols import Transition
+    from caliper_readtime.state import Key, ReadTimeState
 
 R = TypeVar("R")
 
-#: How long writers of one state compete before ``ContentionError``.
-CONTENTION_SECONDS: Final = 5.0
 _LONGEST_PAUSE: Final = 0.01
-#: States that ``unreported`` reads at a time.
-_PAGE: Final = 500
 
 
 class RedisStateStore:
@@ -79,6 +75,7 @@ class RedisStateStore:
         self.client = client
         self._native = native_heartbeats
         self._redis = Asking(client, self._layout)
+        self._indexes = Indexes(self._redis, self._layout)
 
     @classmethod
     def from_url(
@@ -213,7 +210,7 @@ class RedisStateStore:
         new, result = transition(old, moment)
         if new is old or new is None:
             if stale:
-                self._redis.run(scripts.KEYS, _reader_keys(names, names.state), ("", names.resource, names.member), key)
+                self._redis.run(scripts.KEYS, reader_keys(names, names.state), ("", names.resource, names.member), key)
             return result, new, None
         return result, new, Write(names, new, old, fields[0], moment)
 
@@ -273,89 +270,23 @@ class RedisStateStore:
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader; members whose state is gone are removed on the way."""
-        listed = self._listed(reader)
-        if not listed:
-            return ()
-        left = self._redis.run(scripts.KEYS, *_reader_call(listed, "" if now is None else now))
-        there = set(map(text_of, left))
-        return tuple(key for key, names in listed if names.resource in there)
-
-    def _listed(self, reader: str) -> list[tuple[Key, Names]]:
-        index = self._layout.names(Key(reader, "-")).reader
-        members = self._redis.command("ZRANGE", index, 0, -1)
-        keys = [self._layout.resource_key(reader, text_of(member)) for member in members]
-        return [(key, self._layout.names(key)) for key in keys]
+        return self._indexes.keys(reader, now)
 
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come: of each shard oldest first, one from each in turn."""
-        args = ("" if now is None else now, idle_ms, limit)
-        calls = [(scripts.DUE, self._layout.index(shard)[:2], args) for shard in self._layout.shards]
-        answers = self._redis.each(calls)
-        failed = [answer for answer in answers if isinstance(answer, Exception)]
-        if failed:
-            error = self._redis.mapped(failed[0], None)
-            if len(failed) == len(answers):
-                raise error from failed[0]
-            # The readers of the other shards need not wait for the node that is down.
-            say(logging.ERROR, "due: shards without an answer, their time waits", shards=len(failed), error=str(error))
-        shards = [_oldest_first(answer) for answer in answers if not isinstance(answer, Exception)]
-        in_turn = (member for row in zip_longest(*shards) for member in row if member is not None)
-        return tuple(self._layout.key(member) for _, member in zip(range(limit), in_turn, strict=False))
+        return self._indexes.due(limit, now, idle_ms)
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events; one that cannot be read is logged and left out."""
-        indexes = (self._layout.index(shard)[2] for shard in self._layout.shards)
-        states = self._states(self._scanned("SSCAN", indexes), None, "parked")
-        return tuple(state for _, state in zip(range(limit), (s for s in states if s.ledger.parked), strict=False))
+        return self._indexes.parked(limit)
 
     def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
         """Yield every state that has a due entry, shard by shard."""
-        for shard in self._layout.shards:
-            due, idle, _ = self._layout.index(shard)
-            # Once more, so that nobody is missed who moves from one set to the other meanwhile; nobody comes twice.
-            pages = _once(self._scanned("ZSCAN", (idle, due, idle)))
-            yield from self._states(pages, now, "unreported")
-
-    def _scanned(self, command: str, indexes: Any) -> Iterator[list[str]]:
-        """Yield the members of index sets, page by page."""
-        for index in indexes:
-            cursor: Any = 0
-            while True:
-                cursor, found = self._redis.command(command, index, cursor, "COUNT", _PAGE)
-                # The driver makes pairs of a sorted set's members and scores.
-                yield [text_of(one[0] if isinstance(one, tuple) else one) for one in found]
-                if int(cursor) == 0:
-                    break
-
-    def _states(self, pages: Iterator[list[str]], now: int | None, doing: str) -> Iterator[ReadTimeState]:
-        for members in pages:
-            keys = [self._layout.key(member) for member in members]
-            calls = [(scripts.READ, names[:4], (names.member,)) for names in map(self._layout.names, keys)]
-            for key, answer in zip(keys, self._redis.each(calls), strict=True):
-                try:
-                    _, clock, *fields = self._redis.checked(answer, key)
-                    state = state_of(key, fields)
-                except CorruptState as error:
-                    say_unreadable(error, doing)
-                    continue
-                if state is not None and not state.expired(clock if now is None else now):
-                    yield state
+        return self._indexes.unreported(now)
 
     def delete(self, reader: str) -> int:
         """Remove everything of a reader, in one atomic step; a state born meanwhile is removed by another one."""
-        removed, left = 0, 1
-        until = time.monotonic() + CONTENTION_SECONDS
-        while left:
-            listed = self._listed(reader)
-            if not listed:
-                break
-            if time.monotonic() >= until:
-                raise ContentionError(
-                    f"states are born faster than they are removed: end the sessions of {reader} first"
-                )
-            more, left = self._redis.run(scripts.DELETE, *_reader_call(listed))
-            removed += more
-        return removed
+        return self._indexes.delete(reader)
 
     # The store itself
 
@@ -398,27 +329,3 @@ class RedisStateStore:
         """Close the connections that ``from_url`` has made, but for those in use; the next call opens others."""
         if self._redis.link.owned:
             self._redis.link.close()
-
-
-def _reader_keys(names: Names, *states: str) -> tuple[str, ...]:
-    return names.reader, names.due, names.idle, names.parked, *states
-
-
-def _reader_call(listed: Sequence[tuple[Key, Names]], *first: Any) -> tuple[tuple[str, ...], list[Any]]:
-    """Return the keys and arguments of a script that goes through a reader's states."""
-    keys = _reader_keys(listed[0][1], *(names.state for _, names in listed))
-    return keys, [*first, *(part for _, names in listed for part in (names.resource, names.member))]
-
-
-def _once(pages: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Yield the pages without what an earlier one had."""
-    seen: set[str] = set()
-    for members in pages:
-        new = [member for member in dict.fromkeys(members) if member not in seen]
-        seen.update(new)
-        yield new
-
-
-def _oldest_first(answer: Sequence[Any]) -> Iterator[str]:
-    pairs = [(float(score), text_of(member)) for member, score in zip(answer[::2], answer[1::2], strict=True)]
-    return (member for _, member in sorted(pairs, key=lambda pair: pair[0]))
