@@ -1,4 +1,4 @@
-"""Servers and endpoints of a test's own."""
+"""Servers and endpoints of a test's own, and an ear for the log."""
 
 from __future__ import annotations
 
@@ -6,9 +6,17 @@ import pytest
 
 from caliper_readtime import RedisStateStore
 from caliper_readtime.testing.redis_server import RedisServer
+from tests.canaries import hearing
 from tests.faults.emitting import endpoint_and_emitter
 from tests.redis_topologies import Node, program
 from tests.scenes import Scene
+
+
+@pytest.fixture
+def heard():
+    """All that is logged at DEBUG, by the package and by whatever it calls."""
+    with hearing() as said:
+        yield said
 
 
 @pytest.fixture

@@ -13,17 +13,7 @@ from caliper_readtime.state import Key
 from caliper_readtime.stores.redis import link
 from caliper_readtime.stores.redis.layout import Layout
 from caliper_readtime.testing import FlakyEmitter, ManualClock
-from tests.faults.test_redaction import (  # the fixture is used by its name
-    ARTICLE,
-    EVENTS,
-    MAIL,
-    READER,
-    SECRET,
-    drive,
-    heard,  # noqa: F401
-    silent,
-    texts,
-)
+from tests.canaries import ARTICLE, EVENTS, MAIL, READER, SECRET, drive, silent, texts
 from tests.redis_topologies import Cluster
 from tests.tcp_proxy import TcpProxy
 

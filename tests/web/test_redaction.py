@@ -10,7 +10,7 @@ import pytest
 from caliper_readtime import EmitterUnavailable, InMemoryStateStore, Reader, StoreUnavailable
 from caliper_readtime.web.refusals import Refused
 from caliper_readtime.web.signals import parse
-from tests.faults.test_redaction import Everything, chain
+from tests.canaries import Everything, chain
 
 MAIL, SECRET, BODY = (f"canary-{name}-5e1d" for name in ("mail", "secret-of-ours", "body"))
 SECRETS = (SECRET, f"{SECRET}-older")
