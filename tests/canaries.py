@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import attrs
 
 from caliper_readtime import App, Article, PageView, Reader, ReadTimeError, TimeSpentEvents
+from caliper_readtime.logs import logger
 
 MAIL, TOKEN, SECRET, BODY, BUG = (f"canary-{name}-7f3a" for name in ("mail", "token", "secret", "body", "bug"))
 CANARIES = (MAIL, TOKEN, SECRET, BODY, BUG)
@@ -33,14 +34,16 @@ class Everything(logging.Handler):
 def hearing():
     """All that is logged at DEBUG, by the package and by whatever it calls."""
     handler, root = Everything(), logging.getLogger()
-    before = root.level
+    levels = {one: one.level for one in (root, logger)}
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
+    logger.setLevel(logging.NOTSET)  # whatever another test has left
     try:
         yield handler.said
     finally:
         root.removeHandler(handler)
-        root.setLevel(before)
+        for one, level in levels.items():
+            one.setLevel(level)
 
 
 def chain(error):
