@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.contrib.auth.decorators import login_not_required
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
@@ -34,6 +35,7 @@ class _Headers:
         return value
 
 
+@login_not_required  # nor does a session: a leave that follows a logout counts all the same
 @csrf_exempt  # no cookie carries authority here, the ticket does
 @non_atomic_requests  # no heartbeat opens a transaction of a database that it does not use
 @require_POST
@@ -43,6 +45,7 @@ def signals(request: HttpRequest) -> HttpResponse:
     return _response(current_host().receive(_Headers(request), request.read(MAX_BODY + 1)))
 
 
+@login_not_required
 @require_GET
 def script_file(request: HttpRequest, name: str) -> HttpResponse:
     """Serve a file of the script."""
@@ -52,6 +55,7 @@ def script_file(request: HttpRequest, name: str) -> HttpResponse:
     return get_conditional_response(request, etag=headers["ETag"], response=response) or response
 
 
+@login_not_required
 @non_atomic_requests
 @require_GET
 def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django passes it
