@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
+
 from tests.web.sites import HOST, django_site
+from tests.web.test_pages import attributes
 
 BASE = "http://" + HOST
 TAG = "{% load readtime %}{% readtime_script reader resource_id='owls' title='Owls' url='https://a.example.org/o' %}"
@@ -41,3 +44,49 @@ def test_djangos_login_wall():
         assert site.read(site.ticket(), 10, l=True).status_code == 204
         assert site.seconds() == 10
         assert [site.get(f"/readtime/{name}").status_code for name in ("readtime.js", "health")] == [200, 200]
+
+
+# A content policy
+
+
+@pytest.mark.parametrize("template", ["django", "jinja2"])
+def test_djangos_own_policy(template):
+    """The nonce that Django's own policy allows is the tag's."""
+    policy = pytest.importorskip("django.middleware.csp", reason="Django has a policy of its own since 6.0")
+    from django.http import HttpResponse  # noqa: PLC0415
+    from django.template import engines  # noqa: PLC0415
+    from django.test import RequestFactory  # noqa: PLC0415
+    from django.utils.csp import CSP  # noqa: PLC0415
+
+    jinja = "{{ readtime_script(reader, resource_id='owls', title='Owls', url='https://a.example.org/o') }}"
+    source = {"django": TAG, "jinja2": jinja}[template]
+
+    def page(request):
+        return HttpResponse(engines[template].from_string(source).render({"reader": "anna"}, request))
+
+    with django_site(overrides={"SECURE_CSP": {"script-src": [CSP.NONCE]}}):
+        answer = policy.ContentSecurityPolicyMiddleware(page)(RequestFactory().get("/"))
+    nonce = attributes(answer.text)["nonce"]
+    assert answer["Content-Security-Policy"] == f"script-src 'nonce-{nonce}'"
+
+
+# Caches
+
+
+@pytest.mark.parametrize("source", [TAG, "{% include page with reader=reader only %}"])
+def test_pages_are_private_without_the_context_processor(source):
+    """A project without the context processor ``request``, and an include that passes nothing on, are private too."""
+    from django.template import Context, Engine, RequestContext  # noqa: PLC0415
+    from django.test import RequestFactory  # noqa: PLC0415
+
+    from caliper_readtime.web.django.pages import MARK  # noqa: PLC0415
+
+    with django_site():
+        engine = Engine(libraries={"readtime": "caliper_readtime.web.django.templatetags.readtime"})
+        request = RequestFactory().get("/")
+        request.csp_nonce = "n3"
+        values = {"reader": "anna", "page": engine.from_string(TAG)}
+        page = engine.from_string(source).render(RequestContext(request, values))
+        assert attributes(page)["nonce"] == "n3"
+        assert hasattr(request, MARK)
+        assert "data-ticket" in attributes(engine.from_string(source).render(Context(values)))

@@ -9,6 +9,14 @@ from django.utils.safestring import SafeString, mark_safe
 
 from caliper_readtime.web.django import current_host
 
+try:
+    from django.middleware.csp import get_nonce
+except ImportError:  # before Django 6, which has no policy of its own
+
+    def get_nonce(request: Any) -> Any:  # noqa: ARG001 - Django passes it
+        """Return None."""
+
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -29,11 +37,13 @@ def readtime_script(
         article: what she reads; or name its fields.
         options: as for ``Host.script_tag``.
     """
-    request = context.get("request")
+    # Django's own context has it without the context processor too, and in an ``include … only``.
+    request = getattr(context, "request", None) or context.get("request")
     if request is not None:
         setattr(request, MARK, True)
-        # Django's own policy and django-csp call it the same.
+        # django-csp's, or that of Django's own policy. A nonce that nobody has read yet is false.
         nonce = getattr(request, "csp_nonce", None)
+        nonce = get_nonce(request) if nonce is None else nonce
         options.setdefault("nonce", None if nonce is None else str(nonce))
     urls = reverse("caliper_readtime:script", args=["readtime.js"]), reverse("caliper_readtime:signals")
     return mark_safe(current_host().script_tag(urls, reader, article, **options))  # noqa: S308 - escaped there
