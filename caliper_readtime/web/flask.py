@@ -132,7 +132,8 @@ def _blueprint() -> Blueprint:
     @blueprint.get("/<any('readtime.js', 'readtime.mjs'):name>")
     def script_file(name: str) -> Any:
         file = script.file(name)
-        response = Response(file.body, mimetype="text/javascript", headers={"Cache-Control": script.CACHE_CONTROL})
+        headers = {"Cache-Control": file.cache_control(request.args.get("v"))}
+        response = Response(file.body, mimetype="text/javascript", headers=headers)
         response.set_etag(file.version)
         return response.make_conditional(request)
 

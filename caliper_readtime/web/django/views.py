@@ -50,7 +50,7 @@ def signals(request: HttpRequest) -> HttpResponse:
 def script_file(request: HttpRequest, name: str) -> HttpResponse:
     """Serve a file of the script."""
     file = script.file(name)
-    headers = {"Cache-Control": script.CACHE_CONTROL, "ETag": quote_etag(file.version)}
+    headers = {"Cache-Control": file.cache_control(request.GET.get("v")), "ETag": quote_etag(file.version)}
     response = HttpResponse(file.body, content_type="text/javascript", headers=headers)
     return get_conditional_response(request, etag=headers["ETag"], response=response) or response
 
