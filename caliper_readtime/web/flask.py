@@ -133,7 +133,7 @@ def _blueprint() -> Blueprint:
     def script_file(name: str) -> Any:
         file = script.file(name)
         headers = {"Cache-Control": file.cache_control(request.args.get("v"))}
-        response = Response(file.body, mimetype="text/javascript", headers=headers)
+        response = _WithoutCookies(file.body, mimetype="text/javascript", headers=headers)
         response.set_etag(file.version)
         return response.make_conditional(request)
 
@@ -144,5 +144,12 @@ def _blueprint() -> Blueprint:
     return blueprint
 
 
+class _WithoutCookies(Response):
+    """Renews no session: a leave's answer may overtake the logout's, and caches keep the script."""
+
+    def set_cookie(self, *_: Any, **__: Any) -> None:
+        """Set none."""
+
+
 def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, answer.headers)
+    return _WithoutCookies(answer.body, answer.status, answer.headers)

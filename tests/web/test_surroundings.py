@@ -5,11 +5,13 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from flask import Flask, session
 
-from tests.web.sites import HOST, django_site
+from caliper_readtime import InMemoryStateStore, ReadTimeTracker
+from caliper_readtime.web import flask as flask_adapter
+from tests.web.sites import READERS, SECRETS, Site, django_site
 from tests.web.test_pages import attributes
 
-BASE = "http://" + HOST
 TAG = "{% load readtime %}{% readtime_script reader resource_id='owls' title='Owls' url='https://a.example.org/o' %}"
 
 
@@ -90,3 +92,37 @@ def test_pages_are_private_without_the_context_processor(source):
         assert attributes(page)["nonce"] == "n3"
         assert hasattr(request, MARK)
         assert "data-ticket" in attributes(engine.from_string(source).render(Context(values)))
+
+
+# Sessions
+
+
+@pytest.fixture(params=["flask", "django"])
+def refreshing(request):
+    """A site whose framework renews the session's cookie with every answer, and its client, logged in."""
+    if request.param == "flask":
+        app = Flask("sessions")
+        app.config.update(SECRET_KEY=SECRETS[0])
+        host = flask_adapter.init_app(app, tracker=ReadTimeTracker(InMemoryStateStore()), reader=READERS.get)
+
+        @app.get("/login/u1")
+        def login():
+            session.permanent = True
+            session["student"] = "u1"
+            return ""
+
+        app.add_url_rule("/", "front", lambda: "front")
+        yield Site(app.wsgi_app, host)
+    else:
+        with django_site(overrides={"SESSION_SAVE_EVERY_REQUEST": True}) as site:
+            yield site
+
+
+@pytest.mark.parametrize("name", ["signals", "readtime.js", "health"])
+def test_answers_set_no_cookie(refreshing, name):
+    """A leave's answer that comes after the logout's does not bring the session back, nor is one cached."""
+    assert refreshing.get("/login/u1").headers.getlist("Set-Cookie")
+    assert refreshing.get("/").headers.getlist("Set-Cookie"), "the framework does renew it"
+    answer = refreshing.read(refreshing.ticket()) if name == "signals" else refreshing.get(f"/readtime/{name}")
+    assert answer.status_code in (200, 204)
+    assert answer.headers.getlist("Set-Cookie") == []

@@ -13,7 +13,7 @@ try:
     from django.middleware.csp import get_nonce
 except ImportError:  # before Django 6, which has no policy of its own
 
-    def get_nonce(request: Any) -> Any:  # noqa: ARG001 - Django passes it
+    def get_nonce(request: Any) -> Any:
         """Return None."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.db.transaction import non_atomic_requests
@@ -52,7 +52,7 @@ def script_file(request: HttpRequest, name: str) -> HttpResponse:
     file = script.file(name)
     headers = {"Cache-Control": file.cache_control(request.GET.get("v")), "ETag": quote_etag(file.version)}
     response = HttpResponse(file.body, content_type="text/javascript", headers=headers)
-    return get_conditional_response(request, etag=headers["ETag"], response=response) or response
+    return _without_cookies(get_conditional_response(request, etag=headers["ETag"], response=response) or response)
 
 
 @login_not_required
@@ -67,4 +67,11 @@ def _response(answer: Answer) -> HttpResponse:
     response = HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
     # Refusals are counted and logged already: Django must not log, or mail, each one of a flood or of an outage.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
-    return response
+    return _without_cookies(response)
+
+
+def _without_cookies(response: Any) -> HttpResponse:
+    """Let no middleware renew the session: a leave's answer may overtake the logout's, and caches keep the script."""
+    response.set_cookie = lambda *_, **__: None
+    answer: HttpResponse = response
+    return answer
