@@ -126,8 +126,9 @@ def _blueprint() -> Blueprint:
 
     @blueprint.post("/signals")
     def signals() -> Response:
-        # One byte more than is taken tells a longer body, which is not read.
-        return _response(current_host().receive(request.headers, request.stream.read(MAX_BODY + 1)))
+        # One byte more than is taken tells a longer body, which is not read; unless a hook of the host's has read it.
+        body = request.stream.read(MAX_BODY + 1) or request.get_data()
+        return _response(current_host().receive(request.headers, body))
 
     @blueprint.get("/<any('readtime.js', 'readtime.mjs'):name>")
     def script_file(name: str) -> Any:

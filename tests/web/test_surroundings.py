@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from flask import Flask, session
+from flask import Flask, request, session
 
 from caliper_readtime import InMemoryStateStore, ReadTimeTracker
 from caliper_readtime.web import flask as flask_adapter
@@ -126,3 +126,41 @@ def test_answers_set_no_cookie(refreshing, name):
     answer = refreshing.read(refreshing.ticket()) if name == "signals" else refreshing.get(f"/readtime/{name}")
     assert answer.status_code in (200, 204)
     assert answer.headers.getlist("Set-Cookie") == []
+
+
+# Hooks
+
+
+def test_flask_hooks_that_read_the_body():
+    """What a host's hook has read before is taken from there: an empty signal would end the view for good."""
+    app = Flask("hooks")
+    app.config.update(SECRET_KEY=SECRETS[0])
+    host = flask_adapter.init_app(app, tracker=ReadTimeTracker(InMemoryStateStore()), reader=READERS.get)
+    heard = []
+    app.before_request(lambda: heard.append(request.get_data()))
+    site = Site(app.wsgi_app, host)
+    assert site.read(site.ticket(), 10).status_code == 204
+    assert (len(heard), site.seconds()) == (1, 10)
+    assert site.post(b"x" * 10_000).json == {"error": "too_large"}
+    assert site.post(b"").json == {"error": "empty"}
+
+
+def test_django_middleware_that_reads_the_body():
+    """Nor does Django's."""
+    with django_site() as site:
+        from django.conf import settings  # noqa: PLC0415
+
+        listed = [*settings.MIDDLEWARE, "tests.web.test_surroundings.curious"]
+    with django_site(overrides={"MIDDLEWARE": listed}) as site:
+        assert site.read(site.ticket(), 10).status_code == 204
+        assert site.seconds() == 10
+
+
+def curious(get_response):
+    """Middleware that looks into every body."""
+
+    def look(request):
+        assert isinstance(request.body, bytes)
+        return get_response(request)
+
+    return look
