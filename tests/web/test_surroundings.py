@@ -94,6 +94,35 @@ def test_pages_are_private_without_the_context_processor(source):
         assert "data-ticket" in attributes(engine.from_string(source).render(Context(values)))
 
 
+def test_djangos_cache_page_keeps_no_ticket():
+    """A view under ``cache_page`` gives each reader a ticket of her own; without the tag its page is kept."""
+    from django.core.cache import cache  # noqa: PLC0415
+    from django.http import HttpResponse  # noqa: PLC0415
+    from django.template import engines  # noqa: PLC0415
+    from django.test import RequestFactory  # noqa: PLC0415
+    from django.views.decorators.cache import cache_page  # noqa: PLC0415
+
+    cache.clear()
+    rendered = []
+
+    @cache_page(60)
+    def view(request):
+        reader = request.headers["Reader"]
+        rendered.append(reader)
+        return HttpResponse(
+            engines["django"].from_string(TAG if "tag" in request.path else "page").render({"reader": reader}, request)
+        )
+
+    with django_site() as site:
+        for path, readers in (("/tag", ["anna", "ben"]), ("/plain", ["anna"])):
+            rendered.clear()
+            pages = [view(RequestFactory().get(path, headers={"Reader": name})).text for name in ("anna", "ben")]
+            assert rendered == readers
+            if path == "/tag":
+                tickets = [site.host.tickets.verify(attributes(page)["data-ticket"], site.clock()) for page in pages]
+                assert [ticket.reader_sourced_id for ticket in tickets] == readers
+
+
 # Sessions
 
 

@@ -9,14 +9,6 @@ from django.utils.safestring import SafeString, mark_safe
 
 from caliper_readtime.web.django import current_host
 
-try:
-    from django.middleware.csp import get_nonce
-except ImportError:  # before Django 6, which has no policy of its own
-
-    def get_nonce(request: Any) -> Any:
-        """Return None."""
-
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -41,9 +33,10 @@ def readtime_script(
     request = getattr(context, "request", None) or context.get("request")
     if request is not None:
         setattr(request, MARK, True)
-        # django-csp's, or that of Django's own policy. A nonce that nobody has read yet is false.
-        nonce = getattr(request, "csp_nonce", None)
-        nonce = get_nonce(request) if nonce is None else nonce
+        # ``cache_page`` keeps a view's page before a middleware can mark it; this is how Django tells it not to.
+        request._cache_update_cache = False  # noqa: SLF001
+        # django-csp's, or that of Django's own policy (since 6.0). A nonce that nobody has read yet is false.
+        nonce = getattr(request, "csp_nonce", getattr(request, "_csp_nonce", None))
         options.setdefault("nonce", None if nonce is None else str(nonce))
     urls = reverse("caliper_readtime:script", args=["readtime.js"]), reverse("caliper_readtime:signals")
     return mark_safe(current_host().script_tag(urls, reader, article, **options))  # noqa: S308 - escaped there
