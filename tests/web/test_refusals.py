@@ -239,7 +239,11 @@ def test_trusted_origins(make_site, origin, taken, site_says):
     trusted = ["https://reader.example.com", "https://*.school.example.com"]
     site = make_site(settings={"TRUSTED_ORIGINS": trusted})
     headers = {"Origin": origin} | ({} if site_says is None else {"Sec_Fetch_Site": site_says})
-    assert site.post(message(site.ticket()), **headers).status_code == (204 if taken else 403)
+    answers = [site.post(body, **headers) for body in (message(site.ticket()), message("forged"))]
+    assert [answer.status_code for answer in answers] == [204 if taken else 403, 403]
+    # Their pages' scripts must see the answers, or no signal is ever acknowledged there; nobody else's may.
+    shown = {(answer.headers.get("Access-Control-Allow-Origin"), answer.headers.get("Vary")) for answer in answers}
+    assert shown == {(origin, "Origin") if taken else (None, None)}
 
 
 # Abuse of a ticket that is good
