@@ -187,12 +187,14 @@ class Chromium:
         return [process["id"] for process in processes if process["type"] == "renderer"]
 
     def signal(self, number):
-        """Send a signal to every renderer."""
+        """Send a signal to every renderer; until they are found, which may take its time, reading goes on."""
+        begun = time.monotonic()
         pids = self._stopped or self.renderers()
         self._stopped = pids if number == signal.SIGSTOP else []
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+        self.between += time.monotonic() - begun
 
     def complaints(self):
         """What pages threw, and what their security policies refused."""
@@ -272,6 +274,11 @@ class Page:
     def until_shown(self, shown):
         wanted = "visible" if shown else "hidden"
         self.between(lambda: self.until(f"document.visibilityState == '{wanted}'", "visibilitychange"))
+
+    def crash(self):
+        """Let the page crash, and wait until it has."""
+        crashing = lambda: self.browser.connection.send("Page.crash", {}, self.session)  # noqa: E731
+        self.between(lambda: (crashing(), self.event("Inspector.targetCrashed")))
 
     def close(self):
         """Close the tab, and wait until it has gone."""
