@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -193,3 +195,33 @@ def curious(get_response):
         return get_response(request)
 
     return look
+
+
+# Threads
+
+
+def test_djangos_host_is_made_once(monkeypatch):
+    """However many first requests come at once: two would be two memories, and count refusals twice."""
+    together, made = threading.Barrier(8), []
+    with django_site():
+        from django.test import override_settings  # noqa: PLC0415
+
+        from caliper_readtime.web.django import apps, current_host  # noqa: PLC0415
+
+        read, second = apps.table_of_settings, threading.Event()
+
+        def slow():
+            made.append(1)
+            second.wait(0.2 if len(made) == 1 else 0)  # for a second one, if there can be any
+            second.set()
+            return read()
+
+        monkeypatch.setattr(apps, "table_of_settings", slow)
+
+        def first():
+            together.wait()
+            return current_host()
+
+        with override_settings(CALIPER_READTIME={}), ThreadPoolExecutor(8) as pool:
+            found = {id(future.result()) for future in [pool.submit(first) for _ in range(8)]}
+    assert (len(found), len(made)) == (1, 1)
