@@ -36,7 +36,9 @@ def foreign(headers: Headers, trusted: Collection[str] = ()) -> bool:
     if is_trusted(origin, trusted):
         return False
     # The scheme may be another one behind a proxy that ends TLS; "null" has no host.
-    return site is not None or _netloc(origin) != (headers.get("Host") or "").lower()
+    host = (headers.get("Host") or "").lower()
+    # Proxies may name the port; browsers leave a scheme's own out.
+    return site is not None or _netloc(origin) not in (host, host.removesuffix(":80"), host.removesuffix(":443"))
 
 
 def _netloc(origin: str) -> str | None:

@@ -221,6 +221,23 @@ def test_origins(site, headers, taken):
     assert site.seconds() == (10 if taken else 0)
 
 
+@pytest.mark.parametrize(
+    ("port", "origin", "taken"),
+    [
+        ("80", OWN, True),
+        ("443", f"https://{HOST}", True),
+        ("8000", OWN, False),
+        ("8000", f"{OWN}:8000", True),
+        ("80", "null", False),
+        ("80", "https://evil.example", False),
+    ],
+)
+def test_a_proxy_that_names_the_port(site, port, origin, taken):
+    """Of a host with a scheme's own port is a page whose Origin leaves that out, as browsers do."""
+    answer = site.post(message(site.ticket()), Origin=origin, Host=f"{HOST}:{port}")
+    assert answer.status_code == (204 if taken else 403)
+
+
 @pytest.mark.parametrize("site_says", [None, "same-site", "cross-site"])
 @pytest.mark.parametrize(
     ("origin", "taken"),
