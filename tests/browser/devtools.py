@@ -195,6 +195,9 @@ class Chromium:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
         self.between += time.monotonic() - begun
+        # A new tab must not be given to a spare renderer of which the browser does not know yet that it is dead.
+        while number == signal.SIGKILL and set(pids) & set(self.renderers()):
+            assert time.monotonic() < begun + WAIT_SECONDS, "the browser takes killed renderers for living ones"
 
     def complaints(self):
         """What pages threw, and what their security policies refused."""
