@@ -126,13 +126,15 @@ def _blueprint() -> Blueprint:
 
     @blueprint.post("/signals")
     def signals() -> Response:
-        # One byte more than is taken tells a longer body, which is not read.
-        return _response(current_host().receive(request.headers, request.stream.read(MAX_BODY + 1)))
+        # One byte more than is taken tells a longer body, which is not read; unless a hook of the host's has read it.
+        body = request.stream.read(MAX_BODY + 1) or request.get_data()
+        return _response(current_host().receive(request.headers, body))
 
     @blueprint.get("/<any('readtime.js', 'readtime.mjs'):name>")
     def script_file(name: str) -> Any:
         file = script.file(name)
-        response = Response(file.body, mimetype="text/javascript", headers={"Cache-Control": script.CACHE_CONTROL})
+        headers = {"Cache-Control": file.cache_control(request.args.get("v"))}
+        response = _WithoutCookies(file.body, mimetype="text/javascript", headers=headers)
         response.set_etag(file.version)
         return response.make_conditional(request)
 
@@ -143,5 +145,12 @@ def _blueprint() -> Blueprint:
     return blueprint
 
 
+class _WithoutCookies(Response):
+    """Renews no session: a leave's answer may overtake the logout's, and caches keep the script."""
+
+    def set_cookie(self, *_: Any, **__: Any) -> None:
+        """Set none."""
+
+
 def _response(answer: Answer) -> Response:
-    return Response(answer.body, answer.status, answer.headers)
+    return _WithoutCookies(answer.body, answer.status, answer.headers)

@@ -13,7 +13,7 @@ from caliper_readtime.errors import ConfigurationError, InvalidInput, StoreError
 from caliper_readtime.logs import say
 from caliper_readtime.model import Article
 from caliper_readtime.web import script, signals
-from caliper_readtime.web.origins import foreign
+from caliper_readtime.web.origins import foreign, is_trusted
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.settings import Leave, WebSettings
 from caliper_readtime.web.tickets import Tickets
@@ -119,8 +119,15 @@ class Host:
             fresh = self._take(headers, body)
         except Refused as refused:
             self.refusals.count(refused)
-            return _answer(refused.reason.status, {"error": refused.reason.value})
-        return _ACCEPTED if fresh is None else _answer(200, {"k": fresh})
+            answer = _answer(refused.reason.status, {"error": refused.reason.value})
+        else:
+            answer = _ACCEPTED if fresh is None else _answer(200, {"k": fresh})
+        origin = headers.get("Origin")
+        if origin is None or not is_trusted(origin, self.settings.trusted_origins):
+            return answer
+        # The browser shows another origin's page no answer without this: its script would take each for a failure.
+        told = ("Access-Control-Allow-Origin", origin), ("Vary", "Origin")
+        return answer._replace(headers=(*answer.headers, *told))
 
     def _take(self, headers: Headers, body: bytes) -> str | None:
         if foreign(headers, self.settings.trusted_origins):

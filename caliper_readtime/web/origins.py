@@ -33,10 +33,12 @@ def foreign(headers: Headers, trusted: Collection[str] = ()) -> bool:
     if origin is None:
         # An old browser on a page of the same origin, or no browser at all.
         return site is not None
-    if _trusted(origin, trusted):
+    if is_trusted(origin, trusted):
         return False
     # The scheme may be another one behind a proxy that ends TLS; "null" has no host.
-    return site is not None or _netloc(origin) != (headers.get("Host") or "").lower()
+    host = (headers.get("Host") or "").lower()
+    # Proxies may name the port; browsers leave a scheme's own out.
+    return site is not None or _netloc(origin) not in (host, host.removesuffix(":80"), host.removesuffix(":443"))
 
 
 def _netloc(origin: str) -> str | None:
@@ -46,7 +48,8 @@ def _netloc(origin: str) -> str | None:
         return None
 
 
-def _trusted(origin: str, trusted: Collection[str]) -> bool:
+def is_trusted(origin: str, trusted: Collection[str]) -> bool:
+    """Return whether an origin is one of these (as for ``foreign``)."""
     lowered = origin.lower()
     for pattern in map(str.lower, trusted):
         scheme, star, domain = pattern.partition("://*.")

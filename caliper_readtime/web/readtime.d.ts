@@ -1,6 +1,6 @@
 /** How a page is measured; the classic script reads the same names from data attributes of its own tag. */
 export interface Options {
-  /** Where signals go: a path or URL of this origin. */
+  /** Where signals go: a path or URL; another origin must trust this page's. */
   url: string;
   /** The signed ticket that the page was rendered with. */
   ticket: string;

@@ -45,11 +45,10 @@ var readtime = readtime || (() => {
     for (const key of storage(Object.keys) || []) {
       if (!key.startsWith(PREFIX) || key == LEASE || (current && key == current.key)) continue;
       const text = storage((items) => items.getItem(key));
-      let record = [];
+      let url, body, date; // of what is no record none, and it goes
       try {
-        record = JSON.parse(text);
+        [url, body, date] = JSON.parse(text);
       } catch {}
-      const [url, body, date] = record || [];
       if (Date.now() - date < KEEP && (await post(url, body)) == undefined) return;
       storage((items) => items.getItem(key) == text && items.removeItem(key));
     }

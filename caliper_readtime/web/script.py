@@ -12,8 +12,10 @@ import attrs
 
 #: URL names of the files, and where each is in the package.
 FILES: Final = {"readtime.js": "readtime.min.js", "readtime.mjs": "readtime.mjs"}
-#: A file's URL carries its version, so that browsers may keep it for a year.
+#: Of a file that is asked for under its version: browsers may keep it for a year.
 CACHE_CONTROL: Final = "public, max-age=31536000, immutable"
+#: Of one that is asked for without a version, or under that of another release: the next release must get through.
+REVALIDATE: Final = "no-cache"
 
 
 @attrs.frozen
@@ -27,6 +29,10 @@ class ScriptFile:
 
     body: bytes = attrs.field(repr=False)
     version: str
+
+    def cache_control(self, asked: str | None) -> str:
+        """Return how long it may be kept, by the version that the request's ``v`` asks for."""
+        return CACHE_CONTROL if asked == self.version else REVALIDATE
 
 
 @cache

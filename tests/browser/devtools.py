@@ -187,12 +187,17 @@ class Chromium:
         return [process["id"] for process in processes if process["type"] == "renderer"]
 
     def signal(self, number):
-        """Send a signal to every renderer."""
+        """Send a signal to every renderer; until they are found, which may take its time, reading goes on."""
+        begun = time.monotonic()
         pids = self._stopped or self.renderers()
         self._stopped = pids if number == signal.SIGSTOP else []
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
+        self.between += time.monotonic() - begun
+        # A new tab must not be given to a spare renderer of which the browser does not know yet that it is dead.
+        while number == signal.SIGKILL and set(pids) & set(self.renderers()):
+            assert time.monotonic() < begun + WAIT_SECONDS, "the browser takes killed renderers for living ones"
 
     def complaints(self):
         """What pages threw, and what their security policies refused."""
@@ -272,6 +277,11 @@ class Page:
     def until_shown(self, shown):
         wanted = "visible" if shown else "hidden"
         self.between(lambda: self.until(f"document.visibilityState == '{wanted}'", "visibilitychange"))
+
+    def crash(self):
+        """Let the page crash, and wait until it has."""
+        crashing = lambda: self.browser.connection.send("Page.crash", {}, self.session)  # noqa: E731
+        self.between(lambda: (crashing(), self.event("Inspector.targetCrashed")))
 
     def close(self):
         """Close the tab, and wait until it has gone."""

@@ -58,7 +58,7 @@ def test_crash(stage):
     browser = stage.browser()
     page = browser.page(stage.article())
     stage.read(3.5)
-    page.browser.connection.send("Page.crash", {}, page.session)
+    page.crash()
     stage.site.until_left()
     browser.quit()
     stage.judge(less=TICK + JITTER)
@@ -70,8 +70,7 @@ def test_crash_without_fetch_later(stage):
     browser = stage.browser()
     page = browser.page(stage.article(), before=NO_FETCH_LATER)
     stage.read(3.5)
-    page.browser.connection.send("Page.crash", {}, page.session)
-    page.event("Inspector.targetCrashed")
+    page.crash()
     assert stage.site.heard == []
     browser.page(stage.article("volcanoes"), before=NO_FETCH_LATER)
     stage.site.until_left()

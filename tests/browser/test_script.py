@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.browser.stage import JITTER, TICK, scene_of_the_script
+from tests.browser.stage import scene_of_the_script
 
 
 @scene_of_the_script
@@ -168,7 +168,7 @@ def test_dwell(stage):
     """Reading as long as it takes completes the article at once."""
     page = stage.browser().page(stage.article(dwell=2, heartbeat=60))
     stage.site.until_heard(lambda heard: heard.message.get("c") and heard.status == 204)
-    assert 2000 <= stage.site.heard[0].message["t"] <= (2 + TICK + JITTER) * 1000
+    assert 2000 <= stage.site.heard[0].message["t"] < 20_000  # a busy page is late, but no beat is due for a minute
     page.close()
 
 

@@ -156,6 +156,8 @@ def test_asgi_example(wrap):
         assert page.headers["Cache-Control"] == "private"
         found = attributes(page.text)
         assert send("GET", found["src"]).headers["Content-Type"].startswith("text/javascript")
+        assert "immutable" in send("GET", found["src"]).headers["Cache-Control"]
+        assert send("GET", "/readtime/readtime.js").headers["Cache-Control"] == "no-cache"
         clock.advance(10)
         said = {"s": 1, "k": found["data-ticket"], "v": "v", "t": 10_000, "l": True}
         own = {"Sec-Fetch-Site": "same-origin"}

@@ -361,12 +361,15 @@ def test_settings_as_text():
 
 @pytest.mark.parametrize("name", ["readtime.js", "readtime.mjs"])
 def test_the_scripts_files(site, name):
-    """They are served for a year under their version, and revalidated for nothing."""
-    answer = site.get(f"/readtime/{name}")
+    """They are kept for a year under their own version alone, and revalidated for nothing."""
+    answer = site.get(f"/readtime/{name}?v={script.file(name).version}")
     assert answer.status_code == 200
     assert answer.mimetype == "text/javascript"
     assert answer.data == script.file(name).body
     assert answer.headers["Cache-Control"] == script.CACHE_CONTROL
+    # Or a module's import would never change, nor a page that a newer server has rendered in a rolling deployment.
+    for other in ("", "?v=", "?v=0123456789ab"):
+        assert site.get(f"/readtime/{name}{other}").headers["Cache-Control"] == script.REVALIDATE
     again = site.get(f"/readtime/{name}", If_None_Match=answer.headers["ETag"])
     assert (again.status_code, again.data) == (304, b"")
     assert site.get("/readtime/readtime.min.js").status_code == 404

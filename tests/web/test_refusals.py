@@ -221,6 +221,23 @@ def test_origins(site, headers, taken):
     assert site.seconds() == (10 if taken else 0)
 
 
+@pytest.mark.parametrize(
+    ("port", "origin", "taken"),
+    [
+        ("80", OWN, True),
+        ("443", f"https://{HOST}", True),
+        ("8000", OWN, False),
+        ("8000", f"{OWN}:8000", True),
+        ("80", "null", False),
+        ("80", "https://evil.example", False),
+    ],
+)
+def test_a_proxy_that_names_the_port(site, port, origin, taken):
+    """Of a host with a scheme's own port is a page whose Origin leaves that out, as browsers do."""
+    answer = site.post(message(site.ticket()), Origin=origin, Host=f"{HOST}:{port}")
+    assert answer.status_code == (204 if taken else 403)
+
+
 @pytest.mark.parametrize("site_says", [None, "same-site", "cross-site"])
 @pytest.mark.parametrize(
     ("origin", "taken"),
@@ -239,7 +256,11 @@ def test_trusted_origins(make_site, origin, taken, site_says):
     trusted = ["https://reader.example.com", "https://*.school.example.com"]
     site = make_site(settings={"TRUSTED_ORIGINS": trusted})
     headers = {"Origin": origin} | ({} if site_says is None else {"Sec_Fetch_Site": site_says})
-    assert site.post(message(site.ticket()), **headers).status_code == (204 if taken else 403)
+    answers = [site.post(body, **headers) for body in (message(site.ticket()), message("forged"))]
+    assert [answer.status_code for answer in answers] == [204 if taken else 403, 403]
+    # Their pages' scripts must see the answers, or no signal is ever acknowledged there; nobody else's may.
+    shown = {(answer.headers.get("Access-Control-Allow-Origin"), answer.headers.get("Vary")) for answer in answers}
+    assert shown == {(origin, "Origin") if taken else (None, None)}
 
 
 # Abuse of a ticket that is good

@@ -146,6 +146,17 @@ def test_forged_tickets(tickets):
     assert tickets.verify(text, START).reader_sourced_id == "anna"
 
 
+def test_a_ticket_has_one_spelling(tickets):
+    """Base64 that decodes to the right signature but is written otherwise is refused, and not remembered."""
+    text = tickets.issue(ANNA, OWLS, START)
+    tickets.verify(text, START)
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    others = [text[:-1] + letter for letter in letters if letter != text[-1]]
+    others += [text + more for more in ("=", "====", "!", "=A", " ", "\n")] + [text[:-5] + "~" + text[-5:]]
+    assert {refused(tickets, other) for other in others} == {Refusal.TICKET_FORGED}
+    assert tickets._opened.cache_info().currsize == 1
+
+
 def test_other_signatures_of_the_same_secret_are_no_tickets(make_signer):
     """Own salt: what the host's framework signs with the same secret (sessions, mails) is no ticket."""
     tickets = Tickets(make_signer([NEW]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import cached_property
+from threading import Lock
 from typing import Any, Final
 
 from django.apps import AppConfig
@@ -29,6 +29,8 @@ class ReadTimeConfig(AppConfig):
     name = "caliper_readtime.web.django"
     label = "caliper_readtime"
     verbose_name = "Reading time"
+    _host: Host | None = None
+    _lock = Lock()
 
     def ready(self) -> None:
         """Register the checks. Nothing is built or connected before a page or a signal needs it."""
@@ -39,21 +41,25 @@ class ReadTimeConfig(AppConfig):
         register(check_installation, "caliper_readtime", deploy=True)
         setting_changed.connect(self._changed, dispatch_uid="caliper_readtime")
 
-    @cached_property
+    @property
     def host(self) -> Host:
-        """What counts this project's pages.
+        """What counts this project's pages; one, however many first requests come at once.
 
         Raises:
             ConfigurationError: settings are wrong.
         """
-        table = table_of_settings()
-        web = WebSettings.of({"trusted_origins": settings.CSRF_TRUSTED_ORIGINS, **table})
-        return Host(lambda: ReadTimeTracker.from_settings(table), DjangoSigner(web.secrets), web)
+        if self._host is None:
+            with self._lock:
+                if self._host is None:
+                    table = table_of_settings()
+                    web = WebSettings.of({"trusted_origins": settings.CSRF_TRUSTED_ORIGINS, **table})
+                    self._host = Host(lambda: ReadTimeTracker.from_settings(table), DjangoSigner(web.secrets), web)
+        return self._host
 
     def _changed(self, *, setting: str, **_: Any) -> None:
         # Tests override settings; a server never sees this.
         if setting in _READ:
-            self.__dict__.pop("host", None)
+            self._host = None
 
 
 def table_of_settings() -> dict[str, Any]:

@@ -29,11 +29,14 @@ def readtime_script(
         article: what she reads; or name its fields.
         options: as for ``Host.script_tag``.
     """
-    request = context.get("request")
+    # Django's own context has it without the context processor too, and in an ``include … only``.
+    request = getattr(context, "request", None) or context.get("request")
     if request is not None:
         setattr(request, MARK, True)
-        # Django's own policy and django-csp call it the same.
-        nonce = getattr(request, "csp_nonce", None)
+        # ``cache_page`` keeps a view's page before a middleware can mark it; this is how Django tells it not to.
+        request._cache_update_cache = False  # noqa: SLF001
+        # django-csp's, or that of Django's own policy (since 6.0). A nonce that nobody has read yet is false.
+        nonce = getattr(request, "csp_nonce", getattr(request, "_csp_nonce", None))
         options.setdefault("nonce", None if nonce is None else str(nonce))
     urls = reverse("caliper_readtime:script", args=["readtime.js"]), reverse("caliper_readtime:signals")
     return mark_safe(current_host().script_tag(urls, reader, article, **options))  # noqa: S308 - escaped there

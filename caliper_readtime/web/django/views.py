@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
@@ -34,6 +35,7 @@ class _Headers:
         return value
 
 
+@login_not_required  # nor does a session: a leave that follows a logout counts all the same
 @csrf_exempt  # no cookie carries authority here, the ticket does
 @non_atomic_requests  # no heartbeat opens a transaction of a database that it does not use
 @require_POST
@@ -43,15 +45,17 @@ def signals(request: HttpRequest) -> HttpResponse:
     return _response(current_host().receive(_Headers(request), request.read(MAX_BODY + 1)))
 
 
+@login_not_required
 @require_GET
 def script_file(request: HttpRequest, name: str) -> HttpResponse:
     """Serve a file of the script."""
     file = script.file(name)
-    headers = {"Cache-Control": script.CACHE_CONTROL, "ETag": quote_etag(file.version)}
+    headers = {"Cache-Control": file.cache_control(request.GET.get("v")), "ETag": quote_etag(file.version)}
     response = HttpResponse(file.body, content_type="text/javascript", headers=headers)
-    return get_conditional_response(request, etag=headers["ETag"], response=response) or response
+    return _without_cookies(get_conditional_response(request, etag=headers["ETag"], response=response) or response)
 
 
+@login_not_required
 @non_atomic_requests
 @require_GET
 def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django passes it
@@ -63,4 +67,11 @@ def _response(answer: Answer) -> HttpResponse:
     response = HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
     # Refusals are counted and logged already: Django must not log, or mail, each one of a flood or of an outage.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001
-    return response
+    return _without_cookies(response)
+
+
+def _without_cookies(response: Any) -> HttpResponse:
+    """Let no middleware renew the session: a leave's answer may overtake the logout's, and caches keep the script."""
+    response.set_cookie = lambda *_, **__: None
+    answer: HttpResponse = response
+    return answer

@@ -44,7 +44,7 @@ def readtime_routes(host: Host) -> list[Route]:
 
     async def script_file(request: Request) -> Response:
         file = script.file("readtime.js")
-        headers = {"Cache-Control": script.CACHE_CONTROL, "ETag": f'"{file.version}"'}
+        headers = {"Cache-Control": file.cache_control(request.query_params.get("v")), "ETag": f'"{file.version}"'}
         return Response(file.body, media_type="text/javascript", headers=headers)
 
     async def health(request: Request) -> Response:
