@@ -111,7 +111,7 @@ class Courier:
         self.emitter = emitter
         self.events = events
         self.policy = policy
-        self.monotonic = time.monotonic
+        self.monotonic: Callable[[], float] = time.monotonic
         self._clock = clock
         self._on_report = on_report
         for name, kind, part, fits in (

@@ -82,8 +82,10 @@ class _Connection:
     """An open file, and how durable a commit on it is."""
 
     def __init__(self, path: str, busy_seconds: float) -> None:
-        self.synchronous = ""
-        self.sqlite = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
+        self.synchronous: str = ""
+        self.sqlite: sqlite3.Connection = sqlite3.connect(
+            path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+        )
         try:
             self._switch_to_wal(time.monotonic() + busy_seconds)
             self.sqlite.executescript(_TABLES)

@@ -28,7 +28,7 @@ class ReadTimeConfig(AppConfig):
 
     name = "caliper_readtime.web.django"
     label = "caliper_readtime"
-    verbose_name = "Reading time"
+    verbose_name: str = "Reading time"
 
     def ready(self) -> None:
         """Register the checks. Nothing is built or connected before a page or a signal needs it."""
