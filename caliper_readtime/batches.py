@@ -63,7 +63,7 @@ class Round:
         self._accepted = False  # anything, in this round
         self._accepts = False  # in the envelope at hand, or since the first suspect
         emitter = courier.emitter
-        self.batch = min(MAX_EVENTS, emitter.max_batch) if isinstance(emitter, LimitsBatch) else MAX_EVENTS
+        self.batch: int = min(MAX_EVENTS, emitter.max_batch) if isinstance(emitter, LimitsBatch) else MAX_EVENTS
 
     def over(self) -> bool:
         """Return whether the round has to end; notes it where the time budget is used up, or the caller says so."""

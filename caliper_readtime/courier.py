@@ -112,7 +112,7 @@ class Courier:
         self.emitter = emitter
         self.events = events
         self.policy = policy
-        self.monotonic = time.monotonic
+        self.monotonic: Callable[[], float] = time.monotonic
         self._clock = clock
         self._on_report = on_report
         self._deadline = check_parts(store, emitter, events, policy, clock, on_report)

@@ -105,7 +105,7 @@ class EmitError(ReadTimeError):
 
     def __init__(self, message: str, *, event_ids: Iterable[str] = (), status: int | None = None) -> None:
         super().__init__(message)
-        self.event_ids = tuple(event_ids)
+        self.event_ids: tuple[str, ...] = tuple(event_ids)
         self.status = status
 
 

@@ -105,8 +105,8 @@ class Sweeper:
         self._on_round = on_round
         self._on_progress = on_progress
         self._processes: dict[int, _Process] = {}
-        self.monotonic = time.monotonic
-        self.random = _RANDOM.random
+        self.monotonic: Callable[[], float] = time.monotonic
+        self.random: Callable[[], float] = _RANDOM.random
 
     def __enter__(self) -> Self:
         self.start()

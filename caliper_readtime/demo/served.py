@@ -67,12 +67,12 @@ class Served:
                 f"--port: {port} is no port; take one from 1 to {_MAX_PORT}, or 0 for any free one"
             )
         with ExitStack() as stack:
-            self.endpoint = stack.enter_context(CaliperEndpoint())
-            self.world = World(parts.store(store, stack), self.endpoint)
+            self.endpoint: CaliperEndpoint = stack.enter_context(CaliperEndpoint())
+            self.world: World = World(parts.store(store, stack), self.endpoint)
             stack.callback(self.world.close)
             server = _server(create_app(self.world), port)
             stack.callback(server.server_close)
-            self.url = f"http://127.0.0.1:{server.port}/"
+            self.url: str = f"http://127.0.0.1:{server.port}/"
             thread = Thread(target=server.serve_forever, args=(0.05,), name="readtime-demo", daemon=True)
             thread.start()
             stack.callback(thread.join)

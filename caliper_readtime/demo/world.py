@@ -74,7 +74,7 @@ class World:
         self._wire = Wire(endpoint.url, self._events.sensor)
         self._store = store
         self._clock = clock
-        self.tracker = self._worker(self._wire)
+        self.tracker: ReadTimeTracker = self._worker(self._wire)
         self.tracker.forget(READER)  # a store that is kept may know her from an earlier run
         self._mood = Mood.WORKS
         self._opened: int | None = None

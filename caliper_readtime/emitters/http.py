@@ -82,7 +82,7 @@ class HttpCaliperEmitter:
         self._address = Address.checked(endpoint, "endpoint")
         checked_auth, both_timeouts = arguments.auth(auth), arguments.timeouts(timeout)
         self._attempts = arguments.count(attempts, "attempts")
-        self.deadline_seconds = arguments.seconds(deadline_seconds, "deadline_seconds")
+        self.deadline_seconds: float = arguments.seconds(deadline_seconds, "deadline_seconds")
         if not isinstance(read_back, bool):
             raise ConfigurationError("read_back: must be True or False")
         self.read_back = read_back

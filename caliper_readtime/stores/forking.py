@@ -16,7 +16,7 @@ class SurvivesFork:
     """
 
     def __init__(self) -> None:
-        self.lock = threading.Lock()
+        self.lock: threading.Lock = threading.Lock()
         _forks.watch(self)
 
     def let_go(self) -> None:

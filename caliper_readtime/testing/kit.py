@@ -98,7 +98,7 @@ class FlakyEmitter:
     """
 
     def __init__(self, inner: Any = None) -> None:
-        self.inner = RecordingEmitter() if inner is None else inner
+        self.inner: Any = RecordingEmitter() if inner is None else inner
         self._faults: deque[tuple[BaseException, bool]] = deque()
 
     def fail(self, *errors: BaseException, delivered: bool = False) -> None:

@@ -105,11 +105,11 @@ class LoopbackServer(ThreadingHTTPServer):
         closing: set by ``stop``; whatever waits must watch it.
     """
 
-    request_queue_size = 128
+    request_queue_size: int = 128
 
     def __init__(self, port: int, respond: Respond) -> None:
         self.respond = respond
-        self.closing = Event()
+        self.closing: Event = Event()
         self._connections: dict[Thread, socket.socket] = {}
         super().__init__(("127.0.0.1", port), _Handler)
         self._accepting = Thread(target=self.serve_forever, args=(_POLL_SECONDS,), name="CaliperEndpoint", daemon=True)
@@ -118,7 +118,8 @@ class LoopbackServer(ThreadingHTTPServer):
     def server_bind(self) -> None:
         """Bind without the look-up of the host's name, which can take seconds."""
         TCPServer.server_bind(self)
-        self.server_name, self.server_port = "127.0.0.1", self.socket.getsockname()[1]
+        self.server_name: str = "127.0.0.1"
+        self.server_port: int = self.socket.getsockname()[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection on a daemon thread that ``stop`` can find and join."""

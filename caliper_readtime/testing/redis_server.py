@@ -105,8 +105,8 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
         self.host = _HOST
-        self.port = port
-        self.directory = Path(tempfile.mkdtemp(prefix="readtime-redis-"))
+        self.port: int = port
+        self.directory: Path = Path(tempfile.mkdtemp(prefix="readtime-redis-"))
         try:
             if port:
                 self.start()

@@ -125,9 +125,11 @@ class Hand:
     """
 
     def __init__(self, store: StateStore, key: Key = KEY, now: int = NOW) -> None:
-        self.store, self.key, self.now = store, key, now
-        self.reader = Reader(key.reader_sourced_id, "reader@example.org")
-        self.article = Article(key.resource_id, "Title", "https://app.example.org/article")
+        self.store = store
+        self.key = key
+        self.now: int = now
+        self.reader: Reader = Reader(key.reader_sourced_id, "reader@example.org")
+        self.article: Article = Article(key.resource_id, "Title", "https://app.example.org/article")
 
     def do(self, verb: Transition[R]) -> R:
         """Apply a verb."""

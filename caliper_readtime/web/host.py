@@ -81,9 +81,9 @@ class Host:
         *,
         on_refusal: Callable[[Refusal], object] | None = None,
     ) -> None:
-        self.settings = WebSettings() if settings is None else settings
-        self.refusals = Refusals(on_refusal)
-        self.tickets = Tickets(
+        self.settings: WebSettings = WebSettings() if settings is None else settings
+        self.refusals: Refusals = Refusals(on_refusal)
+        self.tickets: Tickets = Tickets(
             signer,
             ticket_seconds=self.settings.ticket_seconds,
             grace_seconds=self.settings.ticket_grace_seconds,

@@ -22,15 +22,15 @@ class Write:
         due = new.due
         expires = new.expires_at_ms
         ledger, before = new.ledger, None if old is None else old.ledger
-        self.state = new
-        self.moment = moment
+        self.state: ReadTimeState = new
+        self.moment: int = moment
         #: Somebody is about to send what this claims.
-        self.claims = (
+        self.claims: bool = (
             ledger.claim is not None
             and ledger.claim.owner is not None
             and (before is None or before.claim != ledger.claim)
         )
-        self.args = [
+        self.args: list[Any] = [
             "" if meter is None else meter,
             meter_text(new.meter, os.urandom(8).hex()),
             int(old is None),

@@ -24,7 +24,7 @@ from caliper_readtime.stores.codec import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 # A steady heartbeat reads and writes these as one text: a field for each number cost Redis twice the time.
 _METER: Final = "cumulative={} lastSync={} carry={} since={} clamped={} position={} nonce={}"
@@ -70,9 +70,9 @@ class Layout:
         if isinstance(shards, bool) or not isinstance(shards, int) or not 0 < shards <= MAX_SHARDS:
             raise ConfigurationError(f"shards: must be a whole number from 1 to {MAX_SHARDS}")
         self.namespace = namespace
-        self.shards = range(shards)
-        self.meta = f"{namespace}:meta"
-        self.names = lru_cache(maxsize=4096)(self._names)
+        self.shards: range = range(shards)
+        self.meta: str = f"{namespace}:meta"
+        self.names: Callable[[Key], Names] = lru_cache(maxsize=4096)(self._names)
 
     def shard(self, reader: str) -> int:
         """Return the shard of a reader."""

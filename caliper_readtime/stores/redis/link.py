@@ -143,7 +143,7 @@ class SingleLink(_Link):
         self._pool = client.connection_pool
         self._free: list[Any] = []
         self._pid = os.getpid()
-        self.where = _address(self._pool)
+        self.where: str = _address(self._pool)
         super().__init__()
 
     def guarded(self) -> list[tuple[Any, str]]:
@@ -207,7 +207,7 @@ class ClusterLink(_Link):
     def __init__(self, client: RedisCluster) -> None:
         self.client: Any = client
         nodes = client.nodes_manager.startup_nodes
-        self.where = ", ".join(sorted(nodes)) or "an unknown cluster"
+        self.where: str = ", ".join(sorted(nodes)) or "an unknown cluster"
         super().__init__()
 
     def guarded(self) -> list[tuple[Any, str]]:

@@ -28,7 +28,7 @@ class ReadTimeConfig(AppConfig):
 
     name = "caliper_readtime.web.django"
     label = "caliper_readtime"
-    verbose_name = "Reading time"
+    verbose_name: str = "Reading time"
     _host: Host | None = None
     _lock = Lock()
 

@@ -17,7 +17,7 @@ class Command(BaseCommand):
     """Mounts the commands of ``caliper-readtime``."""
 
     help = "Looks at readers' time, and sends what is due."
-    requires_system_checks = ()  # an operator who looks for what is wrong must get in
+    requires_system_checks: tuple[str, ...] = ()  # an operator who looks for what is wrong must get in
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add every command."""
