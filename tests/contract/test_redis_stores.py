@@ -379,6 +379,31 @@ def test_bad_options_are_refused(options, says):
         RedisStateStore.from_url("redis://localhost:1/0", **options)
 
 
+@pytest.mark.parametrize(
+    ("url", "says"),
+    [
+        ("redis://:hunter2@localhost:1/0?typo=1", "options may be wrong: typo$"),
+        ("redis://:hunter2@localhost:1/0?socket_timeout=soon", "options may be wrong: socket_timeout$"),
+        ("redis+cluster://:hunter2@localhost:1?typo=1", "unknown option 'typo'"),
+        ("redis+cluster://localhost:1?ssl_ca_certs=/etc/ca.pem", "unknown option 'ssl_ca_certs'"),
+        ("redis+sentinel://localhost:1/main?typo=1", "unknown option 'typo'"),
+    ],
+)
+def test_unknown_options_of_a_url_are_refused(url, says):
+    """A ConfigurationError names the option, before anything is connected to, and not the password."""
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        RedisStateStore.from_url(url)
+    assert "hunter2" not in repr((caught.value, caught.value.__cause__, caught.value.__context__))
+
+
+def test_sentinels_are_asked_by_tls_too():
+    """``rediss+sentinel://``: the authority's file goes for the sentinels and for the master that they name."""
+    with closing(RedisStateStore.from_url("rediss+sentinel://localhost:1/main?ssl_ca_certs=/etc/ca.pem")) as store:
+        pool = store.client.connection_pool
+        for one in (pool, pool.sentinel_manager.sentinels[0].connection_pool):
+            assert one.connection_kwargs["ssl_ca_certs"] == "/etc/ca.pem"
+
+
 def test_nobody_listens():
     """StoreUnavailable names the place and says what to look at, without the password."""
     with closing(RedisStateStore.from_url("redis://:hunter2@127.0.0.1:1/0")) as store:
