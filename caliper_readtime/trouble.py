@@ -34,7 +34,7 @@ class Trouble:
         self._trouble: str | None = None
         self._since = 0.0
         self._said_at = 0.0
-        self.failures = 0
+        self.failures: int = 0
 
     def note(self, outcome: SweepReport | Exception, wait: float) -> None:
         """Take note of a round; ``wait`` is how long until the next."""
