@@ -1,4 +1,4 @@
-"""``Gradebook``: a small strict OneRoster results service on loopback, whose answers can be lost, refused or held back."""
+"""``Gradebook``: a small strict OneRoster results service on loopback, whose PUTs can be lost, refused or held back."""
 
 from __future__ import annotations
 

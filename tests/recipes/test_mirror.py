@@ -88,7 +88,8 @@ def test_each_reader_and_article_has_a_result(scene, mirror, gradebook):
     scene.tracker.flush_reader(ANNA)
     scene.tracker.sweep(idle_seconds=0)
     assert mirror.write_noted(scene.tracker) == 3
-    assert {(r["student"]["sourcedId"], r["lineItem"]["sourcedId"]): r["score"] for r in gradebook.results.values()} == {
+    held = gradebook.results.values()
+    assert {(result["student"]["sourcedId"], result["lineItem"]["sourcedId"]): result["score"] for result in held} == {
         ("anna", "owls_reading"): 30.0,
         ("anna", "bees_reading"): 20.0,
         ("ben", "owls_reading"): 10.0,
