@@ -264,9 +264,9 @@ def test_what_others_keep_in_the_result_stays(scene, mirror, gradebook):
         scene.tracker.partial(ANNA, OWLS)
         mirror.write_noted(scene.tracker)
         (result,) = gradebook.results.values()
-        result["comment"] = "well read"
-        result["metadata"]["colour"] = "green"
-    assert (result["score"], result["comment"], result["metadata"]["colour"]) == (60.0, "well read", "green")
+        result.setdefault("comment", f"well read at {result['score']:g}")
+        result["metadata"].setdefault("colour", f"green at {result['score']:g}")
+    assert (result["score"], result["comment"], result["metadata"]["colour"]) == (60, "well read at 30", "green at 30")
     assert len(result["metadata"]["readingSeconds"]) == 1
 
 
