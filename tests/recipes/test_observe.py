@@ -66,7 +66,10 @@ BAD_DAY = {
 class Away:
     """A tracker whose store does not answer."""
 
+    asked = 0
+
     def status(self):
+        self.asked += 1
         raise StoreUnavailable("gone")
 
 
@@ -242,13 +245,14 @@ def test_opentelemetry_tells_no_address(scene, telemetry):
 def test_opentelemetry_goes_on_without_the_store(page, telemetry, scene):
     """The store is away: the gauges have no value, the counters do, and nothing raises."""
     a_bad_day(scene)
-    reader = InMemoryMetricReader()
+    reader, away = InMemoryMetricReader(), Away()
     meters = MeterProvider([reader], shutdown_on_exit=False)
-    lonely = page["Telemetry"](meters, telemetry.tracers, fresh_seconds=0)
-    lonely.watch(Away())
+    lonely = page["Telemetry"](meters, telemetry.tracers, fresh_seconds=3600.0)
+    lonely.watch(away)
     lonely.told(scene.tracker.partial(ANNA, OWLS))
     lonely.reader = reader
     assert {name for name, *_ in points(lonely)} == {"caliper_readtime.reports", "caliper_readtime.reported_time"}
+    assert away.asked == 1  # not once for each gauge: a store that is away may take its time
     meters.shutdown()
 
 
