@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import subprocess
@@ -25,6 +26,8 @@ ENDPOINT = "https://caliper.example.org/caliper/event"
 def test_code_runs(page, tmp_path, monkeypatch):
     """Every Python block of a page runs, in the page's order, with a loopback endpoint for the one it names."""
     monkeypatch.chdir(tmp_path)
+    logger = logging.getLogger("caliper_readtime")
+    monkeypatch.setattr(logger, "handlers", [*logger.handlers])  # what a page adds goes with it
     text = page.read_text(encoding="utf-8")
     with CaliperEndpoint() as endpoint:
         names = {"__name__": "page"}
