@@ -21,7 +21,8 @@ import sys
 import pytest
 from tests import backends
 backends.find_server = lambda: None
-sys.exit(pytest.main(sys.argv[1:]))
+# The package was imported before pytest could rewrite its plugin's assertions, which has none.
+sys.exit(pytest.main(["-W", "ignore::pytest.PytestAssertRewriteWarning", *sys.argv[1:]]))
 """
 
 

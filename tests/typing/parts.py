@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, assert_type
 
 from caliper_readtime import (
-    ConfigurationError,
     Emitter,
     EventRejected,
     HistoryEntry,
@@ -38,6 +37,7 @@ from caliper_readtime.stores.codec import (
     load_views,
     named,
 )
+from caliper_readtime.stores.meta import compare_meta
 from caliper_readtime.testing import (
     CaliperEndpoint,
     EmitterContract,
@@ -45,6 +45,8 @@ from caliper_readtime.testing import (
     ManualClock,
     RecordingEmitter,
     StateStoreContract,
+    assert_banked,
+    assert_reported,
     banked_minutes,
     minutes_rounded_up,
 )
@@ -142,8 +144,8 @@ class ShelfStore:
 
     def meta(self, expected: Mapping[str, str]) -> None:
         """Compare facts."""
-        if any(self._facts.setdefault(name, fact) != fact for name, fact in expected.items()):
-            raise ConfigurationError("in use for another")
+        compare_meta(self._facts, expected)
+        self._facts.update(expected)
 
     def swept(self, now: int | None = None) -> None:
         """Record a sweep."""
@@ -248,6 +250,10 @@ def tested(meter: Meter, ledger: Ledger) -> float:
         assert_type(endpoint.duplicates + endpoint.conflicts, tuple[str, ...])
         minutes = banked_minutes(endpoint.events, "u1", ["r1"], {"r1": 5.0}, rounding=minutes_rounded_up)
         assert_type(minutes, dict[str, int])
+        assert_reported(endpoint, "u1", "r1", 10.0)
+        assert_banked(endpoint, "u1", "r1", 0, expected_xp=5, rounding=minutes_rounded_up)
+        assert_reported(recording, "u1", "r1", 0)
+        assert_reported(flaky, "u1", "r1", 0)
         endpoint.reset()
         endpoint.close()
         endpoint.start()

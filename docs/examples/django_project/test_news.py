@@ -10,20 +10,18 @@ django.setup()  # pytest-django does these two lines by itself
 
 from django.test import Client  # noqa: E402 - Django is set up first
 
-from caliper_readtime import Article, InMemoryStateStore, Reader, ReadTimeTracker, TimeSpentEvents  # noqa: E402
-from caliper_readtime.testing import RecordingEmitter  # noqa: E402
-from caliper_readtime.web.django import current_host, current_tracker  # noqa: E402
+from caliper_readtime import Article, Reader  # noqa: E402
+from caliper_readtime.testing import assert_reported  # noqa: E402
+from caliper_readtime.web.django import current_host  # noqa: E402
 
-EVENTS = TimeSpentEvents("https://news.example.org", "Example News", "https://oneroster.example.org")
 READER = Reader("u1", "anna@example.org")
 LEAVES = Article("nice_x1", "How leaves eat light", "https://news.example.org/articles/leaves")
 
 
 @pytest.fixture
-def emitter():
-    emitter = RecordingEmitter()
-    current_host().tracker = ReadTimeTracker(InMemoryStateStore(), emitter, EVENTS)
-    return emitter
+def tracker(readtime_tracker):
+    current_host().tracker = readtime_tracker
+    return readtime_tracker
 
 
 @pytest.fixture
@@ -33,11 +31,11 @@ def client():
     return client
 
 
-def test_banking_reports_first(client, emitter):
-    current_tracker().accumulate(READER, LEAVES, 10.0)
+def test_banking_reports_first(client, tracker):
+    tracker.accumulate(READER, LEAVES, 10)
     assert client.post("/bank").json() == {"settled": True, "seconds_sent": 10.0}
-    assert emitter.seconds(READER, LEAVES) == 10.0
+    assert_reported(tracker.emitter, READER, LEAVES, 10)
 
 
-def test_article_pages_count(client, emitter):
+def test_article_pages_count(client, tracker):
     assert 'data-url="/readtime/signals"' in client.get("/articles/leaves").content.decode()
