@@ -1,9 +1,9 @@
 """Server-side reading time, reported exactly once as Caliper TimeSpentEvents."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import importlib as _importlib
+import typing as _typing
 
-if TYPE_CHECKING:
+if _typing.TYPE_CHECKING:
     from caliper_readtime.caliper import TimeSpentEvents
     from caliper_readtime.emitters.http import HttpCaliperEmitter
     from caliper_readtime.emitters.jsonl import JsonLinesEmitter
@@ -96,11 +96,11 @@ _HOMES = (
     "sweeper",
 )
 
-if not TYPE_CHECKING:  # or checkers would find every name here
+if not _typing.TYPE_CHECKING:  # or checkers would find every name here
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> _typing.Any:
         for home in _HOMES if name in __all__ else ():
-            found = vars(import_module(f"{__name__}.{home}"))
+            found = vars(_importlib.import_module(f"{__name__}.{home}"))
             if name in found:
                 return globals().setdefault(name, found[name])
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

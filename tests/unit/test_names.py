@@ -32,14 +32,13 @@ from tests.scenes import ANNA, OWLS, ROSTER, SENSOR, START
 def test_all_is_what_is_there():
     """Habit 1: __all__ is sorted, and it is exactly what the top module exports."""
     names = caliper_readtime.__all__
-    public = {
-        name
-        for name, value in vars(caliper_readtime).items()
-        if not name.startswith("_") and not inspect.ismodule(value)
-    }
+    offered = {name: getattr(caliper_readtime, name) for name in dir(caliper_readtime) if not name.startswith("_")}
+    public = {name for name, value in offered.items() if not inspect.ismodule(value)}
     assert list(names) == sorted(names)
     assert set(names) - {"__version__"} == public
-    assert all(getattr(caliper_readtime, name).__module__.startswith("caliper_readtime") for name in public)
+    assert all(offered[name].__module__.startswith("caliper_readtime") for name in public)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        caliper_readtime.nothing  # noqa: B018 - asking is the test
 
 
 def test_every_error_is_exported():
