@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime.minutes import minutes_rounded_up
-from caliper_readtime.testing.assertions import assert_banked, assert_reported
+from caliper_readtime.testing.assertions import HasEvents, assert_banked, assert_reported
 from caliper_readtime.testing.banking import banked_minutes
 from caliper_readtime.testing.endpoint import CaliperEndpoint
 from caliper_readtime.testing.kit import FlakyEmitter, ManualClock, RecordingEmitter
@@ -20,6 +20,7 @@ __all__ = [
     "CaliperEndpoint",
     "EmitterContract",
     "FlakyEmitter",
+    "HasEvents",
     "ManualClock",
     "RecordingEmitter",
     "StateStoreContract",
