@@ -99,6 +99,8 @@ _HOMES = (
 if not _typing.TYPE_CHECKING:  # or checkers would find every name here
 
     def __getattr__(name: str) -> _typing.Any:
+        if name in _HOMES:  # a module, as an import of them all would have bound it
+            return _importlib.import_module(f"{__name__}.{name}")
         for home in _HOMES if name in __all__ else ():
             found = vars(_importlib.import_module(f"{__name__}.{home}"))
             if name in found:

@@ -59,9 +59,10 @@ def run(path, source, *options, **environment):
     return ran.stdout + ran.stderr, ran.returncode
 
 
-def test_five_lines(tmp_path):
-    """A tracker in memory, a clock that is moved, and what has been reported."""
-    said, code = run(tmp_path, FIVE_LINES.format(seconds=70))
+@pytest.mark.parametrize("named", [(), ("-p", "caliper_readtime.pytest_plugin")], ids=["found", "named"])
+def test_five_lines(tmp_path, named):
+    """A tracker in memory, a clock that is moved, and what has been reported; whoever names the plugin may."""
+    said, code = run(tmp_path, FIVE_LINES.format(seconds=70), *named)
     assert "1 passed" in said
     assert code == 0
 

@@ -41,6 +41,13 @@ def test_all_is_what_is_there():
         caliper_readtime.nothing  # noqa: B018 - asking is the test
 
 
+def test_modules_are_there_too():
+    """``import caliper_readtime`` is enough for ``caliper_readtime.errors``, though nothing has been imported yet."""
+    code = "import caliper_readtime as c; print(c.errors.InvalidInput is c.InvalidInput, c.model.Reader is c.Reader)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.stdout == "True True\n", ran.stderr
+
+
 def test_every_error_is_exported():
     """DESIGN section 2: errors are "re-exported at the top"."""
     for name in errors.__all__:
