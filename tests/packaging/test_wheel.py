@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tarfile
@@ -34,6 +35,16 @@ def python(built, tmp_path_factory):
     python = home / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     run(python, "-m", "pip", "install", "--quiet", next(built.glob("*.whl")), cwd=home)
     return python
+
+
+@pytest.fixture(scope="module")
+def flask(built, python, tmp_path_factory):
+    """Another one's, with Flask and pytest beside the wheel: a host's."""
+    home = tmp_path_factory.mktemp("flask")
+    venv.create(home, with_pip=True)
+    flask = home / python.parent.name / python.name
+    run(flask, "-m", "pip", "install", "--quiet", f"{next(built.glob('*.whl'))}[flask]", "pytest", cwd=home)
+    return flask
 
 
 def test_wheel_holds_the_whole_package(built):
@@ -78,16 +89,13 @@ def test_command_is_installed(python, tmp_path):
     assert len(wrong.stderr.splitlines()) == 1
 
 
-def test_demo_serves_from_the_wheel(built, python, tmp_path):
+def test_demo_serves_from_the_wheel(python, flask, tmp_path):
     """Without Flask one line says what to install; with it, and away from the checkout, every file is served."""
     bare = subprocess.run(
         [python, "-m", "caliper_readtime", "demo", "--serve"], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert (bare.returncode, bare.stderr.count("\n")) == (1, 1)
     assert "pip install 'caliper-readtime[flask]'" in bare.stderr
-    venv.create(tmp_path / "venv", with_pip=True)
-    flask = tmp_path / "venv" / python.parent.name / python.name
-    run(flask, "-m", "pip", "install", "--quiet", f"{next(built.glob('*.whl'))}[flask]", cwd=tmp_path)
     code = (
         "import urllib.request as r; from caliper_readtime.demo.served import Served;"
         "s = Served(); names = 'panels.css panels.js timeline.js article.css leaf.svg'.split();"
@@ -95,6 +103,16 @@ def test_demo_serves_from_the_wheel(built, python, tmp_path):
         "print([r.urlopen(s.url + page).status for page in pages]); s.__exit__()"
     )
     assert run(flask, "-c", code, cwd=tmp_path).strip() == str([200] * 8)
+
+
+def test_a_host_tests_with_the_plugin(flask, tmp_path):
+    """pytest finds the installed plugin by itself, and what the page about tests shows passes, pasted into a file."""
+    page = (ROOT / "docs" / "how-to" / "test-your-app.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    (tmp_path / "test_mine.py").write_text("\n".join(blocks), encoding="utf-8")
+    told = run(flask, "-m", "pytest", "-W", "error", cwd=tmp_path)
+    assert "plugins: caliper-readtime-" in told
+    assert re.search(r"^=+ (4 passed, 1 skipped|5 passed) in", told, re.MULTILINE)  # one needs a Redis
 
 
 def test_import_is_light(python, tmp_path):
