@@ -273,7 +273,8 @@ import pytest
 from redis.utils import HIREDIS_AVAILABLE
 from caliper_readtime.stores.redis import link
 assert not HIREDIS_AVAILABLE and link.pack_command is None
-sys.exit(pytest.main(sys.argv[1:]))
+# The package was imported before pytest could rewrite its plugin's assertions, which has none.
+sys.exit(pytest.main(["-W", "ignore::pytest.PytestAssertRewriteWarning", *sys.argv[1:]]))
 """
 
 
