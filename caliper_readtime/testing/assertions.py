@@ -6,11 +6,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from caliper_readtime.minutes import minutes_rounded_up
 from caliper_readtime.model import Article, Reader
-from caliper_readtime.testing.banking import active_seconds, banked_minutes, is_named, normalised_activity_id
+from caliper_readtime.testing.banking import (
+    active_seconds,
+    banked_minutes,
+    concerns,
+    is_named,
+    normalised_activity_id,
+    reported_seconds,
+)
 from caliper_readtime.units import to_plain_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 
 class HasEvents(Protocol):
@@ -35,7 +42,7 @@ def assert_reported(endpoint: HasEvents, reader: Reader | str, article: Article 
     """
     __tracebackhide__ = True
     who, what = _ids(reader, article)
-    found = round(sum(active_seconds(event) for event in _distinct(endpoint.events) if _of(event, who, what)), 3)
+    found = round(reported_seconds(endpoint.events, who, what), 3)
     if found != round(seconds, 3):
         raise AssertionError(
             f"{who} on {what}: {_shown(found)} are reported, not {_shown(seconds)}\n{_timeline(endpoint, who, what)}"
@@ -86,14 +93,6 @@ def _ids(reader: Reader | str, article: Article | str) -> tuple[str, str]:
     )
 
 
-def _of(event: Mapping[str, Any], who: str, what: str) -> bool:
-    return is_named(event["actor"]["id"], who) and is_named(event["object"]["activity"]["id"], what)
-
-
-def _distinct(events: Iterable[Mapping[str, Any]]) -> Iterable[Mapping[str, Any]]:
-    return {event["id"]: event for event in events}.values()
-
-
 def _shown(seconds: float) -> str:
     return f"{to_plain_seconds(round(seconds * 1000))} s"
 
@@ -105,10 +104,10 @@ def _timeline(endpoint: HasEvents, who: str, what: str) -> str:
     if not times:
         return "Nothing has arrived. Was it finalized, flushed or swept?"
     theirs, others = [], []
-    for event in sorted(_distinct(endpoint.events), key=_start):
+    for event in sorted({event["id"]: event for event in endpoint.events}.values(), key=_start):
         again = f", came {times[event['id']]} times" if times[event["id"]] > 1 else ""
         line = f"  {_start(event)} to {_end(event)}  {_shown(active_seconds(event))}  {event['id']}{again}"
-        if _of(event, who, what):
+        if concerns(event, who, what):
             theirs.append(line)
         else:
             others.append(f"{line}\n    {event['actor']['id']} on {event['object']['activity']['id']}")

@@ -34,6 +34,17 @@ def is_named(uri: str, wanted: str) -> bool:
     return wanted in (uri, unquote(uri), unquote(uri.rpartition("/")[2]) if ROSTERING in uri else uri)
 
 
+def concerns(event: Mapping[str, Any], reader: str, article: str) -> bool:
+    """Whether an event is of this reader and article, each named by its URI or id."""
+    return is_named(event["actor"]["id"], reader) and is_named(event["object"]["activity"]["id"], article)
+
+
+def reported_seconds(events: Iterable[Mapping[str, Any]], reader: str, article: str) -> float:
+    """Return the active seconds of a reader on an article; an event that came twice counts once."""
+    distinct = {event["id"]: event for event in events}
+    return sum((active_seconds(event) for event in distinct.values() if concerns(event, reader, article)), 0.0)
+
+
 def banked_minutes(
     events: Iterable[Mapping[str, Any]],
     actor_id: str,

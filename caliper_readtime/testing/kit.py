@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime.model import Article, Reader
-from caliper_readtime.testing.banking import active_seconds, is_named
+from caliper_readtime.testing.banking import reported_seconds
 from caliper_readtime.units import to_epoch_ms
 
 if TYPE_CHECKING:
@@ -72,16 +72,7 @@ class RecordingEmitter:
         """Return the active seconds of a reader on an article; an event that came twice counts once."""
         sourced_id = reader.sourced_id if isinstance(reader, Reader) else reader
         resource_id = article.resource_id if isinstance(article, Article) else article
-        distinct = {event["id"]: event for event in self.events}
-        return sum(
-            (
-                active_seconds(event)
-                for event in distinct.values()
-                if is_named(event["actor"]["id"], sourced_id)
-                and is_named(event["object"]["activity"]["id"], resource_id)
-            ),
-            0.0,
-        )
+        return reported_seconds(self.events, sourced_id, resource_id)
 
 
 class FlakyEmitter:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from contextvars import ContextVar
 from importlib import util
-from pathlib import Path
 
 from caliper_readtime import InMemoryStateStore, ReadTimeTracker
 from caliper_readtime.testing import RecordingEmitter
 from tests.browser.site import Clock
 from tests.scenes import events
-
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
+from tests.web.sites import EXAMPLES, setup_django
 
 
 class ExampleHost:
@@ -67,14 +64,9 @@ class _Playing:
 
 
 def _django_example():
-    path = str(EXAMPLES / "django_project")
-    if path not in sys.path:
-        sys.path.append(path)
-    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "news.settings")
-    import django  # noqa: PLC0415
+    setup_django()
     from django.core.wsgi import get_wsgi_application  # noqa: PLC0415
 
-    django.setup()
     from caliper_readtime.web.django import current_host  # noqa: PLC0415
 
     current_host().tracker = _Playing()
