@@ -8,10 +8,10 @@ from contextlib import closing
 import pytest
 
 from caliper_readtime import ConfigurationError, CorruptState
-from caliper_readtime.state import Key
-from caliper_readtime.testing.store_contract import StateStoreContract
-from caliper_readtime.testing.store_hand import CENTURY, NOW, POLICY, SECOND, Hand, nonce, take
-from caliper_readtime.transitions import Signal
+from caliper_readtime._rules import Signal
+from caliper_readtime._rules.state import Key
+from caliper_readtime.testing._store_contract import StateStoreContract
+from caliper_readtime.testing._store_driver import CENTURY, NOW, POLICY, SECOND, StoreDriver, nonce, take
 from tests.backends import STORES
 from tests.contract.unreadable import refused
 
@@ -48,14 +48,14 @@ class TestSqliteStateStore(StateStoreContract):
     def lose_due(self, tmp_path):
         def lose():
             with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
-                file.execute("UPDATE state SET due_ms = NULL")
+                file.execute("UPDATE state SET due_at_ms = NULL")
                 file.commit()
 
         return lose
 
     def test_a_state_that_cannot_be_read_is_left_as_it_is(self, store, tmp_path):
         """DESIGN: CorruptState "is never overwritten": every verb names it, none touches it, others are unharmed."""
-        hand, other = Hand(store).read().park().read(), Hand(store, Key("reader", "other")).read()
+        hand, other = StoreDriver(store).read().park().read(), StoreDriver(store, Key("reader", "other")).read()
         with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
             whole = file.execute(ROW).fetchone()
             file.execute("UPDATE state SET ledger = substr(ledger, 1, length(ledger) - 9) WHERE resource = 'article'")
@@ -72,11 +72,11 @@ class TestSqliteStateStore(StateStoreContract):
             assert file.execute(ROW).fetchone() == torn
             file.execute("UPDATE state SET ledger = ? WHERE resource = 'article'", whole[-1:])
             file.commit()
-        Hand(store, now=hand.now).read().unpark().settle()
+        StoreDriver(store, now=hand.now).read().unpark().settle()
 
     def test_claims_wait_for_the_disk_and_heartbeats_do_not(self, store):
         """CHOICES: "Claims commit at FULL, heartbeats may at NORMAL"."""
-        hand = Hand(store)
+        hand = StoreDriver(store)
 
         def synchronous():
             return store.connection().sqlite.execute("PRAGMA synchronous").fetchone()[0]
@@ -94,7 +94,7 @@ class TestSqliteStateStore(StateStoreContract):
 
     def test_a_sweep_removes_what_has_expired(self, store):
         """The file does not grow for ever; what is unreported stays."""
-        hands = [Hand(store, Key("reader", name)).read() for name in ("settled", "unreported")]
+        hands = [StoreDriver(store, Key("reader", name)).read() for name in ("settled", "unreported")]
         hands[0].settle()
         store.swept(NOW + CENTURY)
         rows = store.connection().sqlite.execute("SELECT resource FROM state").fetchall()

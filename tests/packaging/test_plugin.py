@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from caliper_readtime.testing.redis_server import NO_SERVER, VARIABLE
+from caliper_readtime.testing._redis_server import NO_SERVER, VARIABLE
 
 ROOT = Path(__file__).parents[2]
 FIVE_LINES = """

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from caliper_readtime.web.django import current_host
+from caliper_readtime.web.django import current_page_counter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from caliper_readtime.model import Article, Reader
+    from caliper_readtime._model import Article, Reader
 
 #: Set on a request whose page carries a ticket.
 MARK: Final = "_caliper_readtime_ticket"
@@ -39,4 +39,4 @@ def readtime_script(
         nonce = getattr(request, "csp_nonce", getattr(request, "_csp_nonce", None))
         options.setdefault("nonce", None if nonce is None else str(nonce))
     urls = reverse("caliper_readtime:script", args=["readtime.js"]), reverse("caliper_readtime:signals")
-    return mark_safe(current_host().script_tag(urls, reader, article, **options))  # noqa: S308 - escaped there
+    return mark_safe(current_page_counter().script_tag(urls, reader, article, **options))  # noqa: S308 - escaped there
