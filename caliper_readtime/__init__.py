@@ -5,11 +5,11 @@ import typing as _typing
 
 if _typing.TYPE_CHECKING:
     from caliper_readtime._model import App, Article, Course, HistoryEntry, PageView, ParkedEvent, Reader, Subject
-    from caliper_readtime._policy import ReadTimePolicy
+    from caliper_readtime._policy import Completion, ReadTimePolicy
     from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
-    from caliper_readtime._rules.event import TimeSpentEvents
+    from caliper_readtime._rules.event import ActivityIds, TimeSpentEvents
     from caliper_readtime._rules.state import ReadTimeState
-    from caliper_readtime._sweeper import Sweeper
+    from caliper_readtime._sweeper import Stop, Sweeper
     from caliper_readtime._tracker import ReadTimeTracker
     from caliper_readtime.emitters._http import HttpCaliperEmitter
     from caliper_readtime.emitters._jsonl import JsonLinesEmitter
@@ -36,8 +36,10 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Accumulation",
+    "ActivityIds",
     "App",
     "Article",
+    "Completion",
     "ConfigurationError",
     "ContentionError",
     "CorruptState",
@@ -68,6 +70,7 @@ __all__ = [
     "SqliteStateStore",
     "StateStore",
     "Status",
+    "Stop",
     "StoreError",
     "StoreUnavailable",
     "Subject",
@@ -81,11 +84,11 @@ __all__ = [
 # its names is asked for.
 _NAMES = {
     "._model": ("App", "Article", "Course", "HistoryEntry", "PageView", "ParkedEvent", "Reader", "Subject"),
-    "._policy": ("ReadTimePolicy",),
+    "._policy": ("Completion", "ReadTimePolicy"),
     "._results": ("Accumulation", "Explanation", "FlushReport", "Outcome", "Report", "Status", "SweepReport"),
-    "._rules.event": ("TimeSpentEvents",),
+    "._rules.event": ("ActivityIds", "TimeSpentEvents"),
     "._rules.state": ("ReadTimeState",),
-    "._sweeper": ("Sweeper",),
+    "._sweeper": ("Stop", "Sweeper"),
     "._tracker": ("ReadTimeTracker",),
     ".emitters._http": ("HttpCaliperEmitter",),
     ".emitters._jsonl": ("JsonLinesEmitter",),

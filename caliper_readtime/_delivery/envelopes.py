@@ -99,7 +99,7 @@ class EnvelopeBatch:
             elif isinstance(answer, StoreError):
                 raise answer
             else:
-                if answer[0].took is AcquireResult.UNBUILDABLE:
+                if answer[0].result is AcquireResult.UNBUILDABLE:
                     self.reports.append(self._delivery.unbuilt(key, answer[0], answer[1], self._verb))
                 answers.append(answer)
         return answers

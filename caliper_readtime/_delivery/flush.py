@@ -96,9 +96,9 @@ class Flush:
         taken, state, leased = answer
         if leased is not None:
             return [leased]
-        if taken.took is AcquireResult.IN_FLIGHT:
+        if taken.result is AcquireResult.IN_FLIGHT:
             self._others[key] = Report(Outcome.IN_FLIGHT, *key, state=state)
-        elif taken.took is AcquireResult.NOTHING and taken.parked is not None:
+        elif taken.result is AcquireResult.NOTHING and taken.parked is not None:
             self._stuck.setdefault(key, waiting(key, taken.parked, state))
         return []
 
@@ -148,4 +148,4 @@ class Flush:
 
 
 def _steps_over(taken: Acquired, state: ReadTimeState | None, _: LeasedEvent | None) -> bool:
-    return taken.took is AcquireResult.UNBUILDABLE and state is not None and len(state.ledger.parked) < MAX_PARKED
+    return taken.result is AcquireResult.UNBUILDABLE and state is not None and len(state.ledger.parked) < MAX_PARKED

@@ -99,7 +99,7 @@ class Reporting:
 
     def _unsent(self, key: Key, taken: Acquired, state: ReadTimeState | None, verb: str, *, raises: bool) -> Report:
         """Return why there was no claim to send. ``raises``: parked events that must wait are an error."""
-        match taken.took:
+        match taken.result:
             case AcquireResult.IN_FLIGHT:
                 log(logging.DEBUG, f"{verb}: lock not acquired", **key._asdict())
                 return Report(Outcome.IN_FLIGHT, *key, state=state, retry_at=retry_at(state))

@@ -197,7 +197,7 @@ class Delivery:
 
     @staticmethod
     def _taken(key: Key, since: float, taken: Acquired, state: ReadTimeState | None) -> ClaimAnswer:
-        if taken.took is not AcquireResult.CLAIMED or taken.claim is None or state is None:
+        if taken.result is not AcquireResult.CLAIMED or taken.claim is None or state is None:
             return taken, state, None
         return taken, state, LeasedEvent(key, state.ledger.generation, taken.claim, taken.again, taken.retry, since)
 

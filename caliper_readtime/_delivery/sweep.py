@@ -94,7 +94,7 @@ class Sweep:
                 break
             answers = self._round.take(keys, Caller.SWEEP, idle_ms=self._idle_ms, retries=False)
             for key, answer in zip(keys, answers, strict=True):
-                took, leased = (None, None) if answer is None else (answer[0].took, answer[2])
+                took, leased = (None, None) if answer is None else (answer[0].result, answer[2])
                 if leased is not None and not leased.retry:
                     leased_events.append(leased)
                     continue

@@ -44,14 +44,14 @@ class Acquired:
     """The answer to ``AcquireClaim``.
 
     Attributes:
-        took: what came of it.
+        result: what came of it.
         claim: the claim, where one was made.
         again: the claim was made before, so the endpoint may already hold its event.
         parked: the event that could not be built, or the oldest one that waits for its retry.
         retry: the claim sends a parked event again.
     """
 
-    took: AcquireResult
+    result: AcquireResult
     claim: Claim | None = None
     again: bool = False
     parked: Parked | None = None

@@ -72,37 +72,37 @@ class StateStoreContract(UpdateRules, ManyRules, IndexRules, ConcurrencyRules):
     @pytest.mark.parametrize("start", [_YEAR_2000, NOW, _YEAR_2100], ids=["2000", "2026", "2100"])
     def test_a_given_time_travels(self, store: StateStore, start: int) -> None:
         """Leases, due times, expiry and stamps follow the given time alone, however far from the store's own clock."""
-        hand = StoreDriver(store, now=start).read()
-        assert hand.do(Look())[1] == hand.now
-        assert (hand.state.ledger.first_sync_at_ms, hand.state.meter.last_sync_at_ms) == (hand.now, hand.now)
-        assert hand.due() == (hand.key,)
-        hand.take()
-        assert hand.due() == ()
-        assert hand.wait(POLICY.lock_ms).due() == (hand.key,)
-        hand.do(hand.committing())
-        assert hand.wait(POLICY.state_ttl_ms - POLICY.lock_ms - 1).loaded is not None
-        assert store.keys("reader", hand.now) == (hand.key,)
-        store.swept(hand.now)
-        assert store.last_sweep() == hand.now
+        driver = StoreDriver(store, now=start).read()
+        assert driver.do(Look())[1] == driver.now
+        assert (driver.state.ledger.first_sync_at_ms, driver.state.meter.last_sync_at_ms) == (driver.now, driver.now)
+        assert driver.due() == (driver.key,)
+        driver.take()
+        assert driver.due() == ()
+        assert driver.wait(POLICY.lock_ms).due() == (driver.key,)
+        driver.do(driver.committing())
+        assert driver.wait(POLICY.state_ttl_ms - POLICY.lock_ms - 1).loaded is not None
+        assert store.keys("reader", driver.now) == (driver.key,)
+        store.swept(driver.now)
+        assert store.last_sweep() == driver.now
 
     def test_the_stores_own_clock_decides_where_no_time_is_given(self, store: StateStore) -> None:
         """``now=None`` is the store's clock in every verb: whole milliseconds, near this machine's, not going back."""
-        hand = StoreDriver(store)
+        driver = StoreDriver(store)
         before = store.now()
-        _, state = store.update(hand.key, Signal(POLICY, nonce(), 5000, hand.reader, hand.article, "h"))
-        after = store.now(hand.key)
+        _, state = store.update(driver.key, Signal(POLICY, nonce(), 5000, driver.reader, driver.article, "h"))
+        after = store.now(driver.key)
         assert type(before) is int
         assert abs(before - time.time() * 1000) < _CLOCK_SKEW_MS
         assert state is not None
         assert before - SECOND <= state.meter.last_sync_at_ms <= after + SECOND
-        (_, given), _ = store.update(hand.key, Look())
+        (_, given), _ = store.update(driver.key, Look())
         assert type(given) is int
-        assert before - SECOND <= given <= store.now(hand.key) + SECOND
-        assert store.load(hand.key) == state
-        assert store.keys("reader") == (hand.key,)
+        assert before - SECOND <= given <= store.now(driver.key) + SECOND
+        assert store.load(driver.key) == state
+        assert store.keys("reader") == (driver.key,)
         assert store.due(10, None, DAY) == ()
-        store.update(hand.key, Defer(finalize=False))
-        assert store.due(10) == (hand.key,)
+        store.update(driver.key, Defer(finalize=False))
+        assert store.due(10) == (driver.key,)
         store.swept()
         swept = store.last_sweep()
         assert swept is not None
@@ -127,18 +127,18 @@ class StateStoreContract(UpdateRules, ManyRules, IndexRules, ConcurrencyRules):
 
     def test_sweeps_are_noted(self, store: StateStore) -> None:
         """``last_sweep`` is the time that ``swept`` was given last; no state is touched."""
-        hand = StoreDriver(store).read()
-        for moment in (hand.now, hand.now, hand.now + DAY):
+        driver = StoreDriver(store).read()
+        for moment in (driver.now, driver.now, driver.now + DAY):
             store.swept(moment)
             assert store.last_sweep() == moment
-        assert hand.due() == (hand.key,)
+        assert driver.due() == (driver.key,)
 
     def test_closing_is_harmless(self, store: StateStore) -> None:
         """A store may be closed twice, and a call after that opens it again."""
-        hand = StoreDriver(store).read()
-        state = hand.state
+        driver = StoreDriver(store).read()
+        state = driver.state
         for _ in range(2):
             store.close()
-        assert hand.state == state
-        hand.read()
+        assert driver.state == state
+        driver.read()
         store.close()

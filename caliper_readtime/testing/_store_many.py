@@ -50,70 +50,70 @@ class ManyRules:
 
     def test_many_updates_do_what_single_ones_do(self, store: StateStore, many: UpdatesMany) -> None:
         """Answers come in the order of the keys, each as if ``update`` had made it; states and indexes follow."""
-        hands = [StoreDriver(store, key) for key in _KEYS]
+        drivers = [StoreDriver(store, key) for key in _KEYS]
         assert many.update_many([], NOW) == []
         births: list[Transition[Any]] = [
-            Signal(POLICY, nonce(), place * SECOND, hand.reader, hand.article, f"h{place}")
-            for place, hand in enumerate(hands)
+            Signal(POLICY, nonce(), place * SECOND, driver.reader, driver.article, f"h{place}")
+            for place, driver in enumerate(drivers)
         ]
-        self._equal_single_ones(hands, many, births, NOW)
+        self._equal_single_ones(drivers, many, births, NOW)
         assert sorted(store.due(100, NOW)) == sorted(_KEYS[1:])
-        mixed: list[Transition[Any]] = [_verb(place) for place in range(len(hands))]
-        self._equal_single_ones(hands, many, mixed, NOW + SECOND)
+        mixed: list[Transition[Any]] = [_verb(place) for place in range(len(drivers))]
+        self._equal_single_ones(drivers, many, mixed, NOW + SECOND)
         for reader in {key.reader_sourced_id for key in _KEYS}:
             assert sorted(store.keys(reader, NOW)) == sorted(key for key in _KEYS if key.reader_sourced_id == reader)
-        commits: list[Transition[Any]] = [_commit(hand) for hand in hands]
-        self._equal_single_ones(hands, many, commits, NOW + SECOND)
-        for hand in hands:
-            hand.now = NOW + SECOND
-            if hand.state.unclaimed_ms >= SECOND:
-                hand.settle()
+        commits: list[Transition[Any]] = [_commit(driver) for driver in drivers]
+        self._equal_single_ones(drivers, many, commits, NOW + SECOND)
+        for driver in drivers:
+            driver.now = NOW + SECOND
+            if driver.state.unclaimed_ms >= SECOND:
+                driver.settle()
         assert store.due(100, NOW + SECOND) == ()
 
     @staticmethod
     def _equal_single_ones(
-        hands: Sequence[StoreDriver], many: UpdatesMany, verbs: Sequence[Transition[Any]], now: int
+        drivers: Sequence[StoreDriver], many: UpdatesMany, verbs: Sequence[Transition[Any]], now: int
     ) -> None:
         wanted = []
-        for hand, verb in zip(hands, verbs, strict=True):
-            hand.now = now
-            state, result = verb(hand.loaded, now)
+        for driver, verb in zip(drivers, verbs, strict=True):
+            driver.now = now
+            state, result = verb(driver.loaded, now)
             wanted.append((result, state))
-        answers = many.update_many([(hand.key, verb) for hand, verb in zip(hands, verbs, strict=True)], now)
+        answers = many.update_many([(driver.key, verb) for driver, verb in zip(drivers, verbs, strict=True)], now)
         assert answers == wanted
-        assert [hand.loaded for hand in hands] == [state for _, state in wanted]
+        assert [driver.loaded for driver in drivers] == [state for _, state in wanted]
 
     def test_one_state_that_fails_does_not_sink_the_others(self, store: StateStore, many: UpdatesMany) -> None:
         """A typed error of one state stands in its place; its state is untouched, and the others are written."""
-        hands = [StoreDriver(store, key).read() for key in _KEYS[:5]]
-        bad, victim, before = CorruptState("cannot be read"), hands[2], hands[2].state
+        drivers = [StoreDriver(store, key).read() for key in _KEYS[:5]]
+        bad, victim, before = CorruptState("cannot be read"), drivers[2], drivers[2].state
         verbs: list[tuple[Key, Transition[Any]]] = [
-            (hand.key, Fail(bad) if hand is victim else take("owner")) for hand in hands
+            (driver.key, Fail(bad) if driver is victim else take("owner")) for driver in drivers
         ]
         answers: list[Any] = many.update_many(verbs, victim.now)
-        for hand, answer in zip(hands, answers, strict=True):
-            if hand is victim:
+        for driver, answer in zip(drivers, answers, strict=True):
+            if driver is victim:
                 assert answer is bad
-                assert hand.state == before
+                assert driver.state == before
             else:
-                assert answer[0].took is AcquireResult.CLAIMED
-                assert hand.state == answer[1]
-        everything: list[Any] = many.update_many([(hand.key, Fail(bad)) for hand in hands], victim.now)
+                assert answer[0].result is AcquireResult.CLAIMED
+                assert driver.state == answer[1]
+        everything: list[Any] = many.update_many([(driver.key, Fail(bad)) for driver in drivers], victim.now)
         assert everything == [bad] * 5
 
     def test_many_updates_may_come_twice(self, store: StateStore, many: UpdatesMany) -> None:
         """A driver may replay them: the second call finds what the first one left, and nothing counts twice."""
-        hands = [StoreDriver(store, key) for key in _KEYS[:5]]
+        drivers = [StoreDriver(store, key) for key in _KEYS[:5]]
         births: list[tuple[Key, Transition[Any]]] = [
-            (hand.key, Signal(POLICY, nonce(), SECOND, hand.reader, hand.article, "h")) for hand in hands
+            (driver.key, Signal(POLICY, nonce(), SECOND, driver.reader, driver.article, "h")) for driver in drivers
         ]
         counted: list[Any] = [[answer[0].accepted_ms for answer in _fine(many, births)] for _ in range(2)]
         assert counted == [[SECOND] * 5, [0] * 5]
-        takes: list[tuple[Key, Transition[Any]]] = [(hand.key, take("owner")) for hand in hands]
+        takes: list[tuple[Key, Transition[Any]]] = [(driver.key, take("owner")) for driver in drivers]
         claims = [[answer[0].claim for answer in _fine(many, takes)] for _ in range(2)]
         assert claims[0] == claims[1]
         assert None not in claims[0]
-        commits: list[tuple[Key, Transition[Any]]] = [(hand.key, hand.committing()) for hand in hands]
+        commits: list[tuple[Key, Transition[Any]]] = [(driver.key, driver.committing()) for driver in drivers]
         accepted = [[answer[0] for answer in _fine(many, commits)] for _ in range(2)]
         assert accepted == [[CommitResult.SENT] * 5, [CommitResult.BEFORE] * 5]
 
@@ -125,9 +125,9 @@ class ManyRules:
             assert state is None
             assert type(now) is int
             assert before - SECOND <= now <= store.now() + SECOND
-        hands = [StoreDriver(store, key) for key in _KEYS[:3]]
+        drivers = [StoreDriver(store, key) for key in _KEYS[:3]]
         births: list[tuple[Key, Transition[Any]]] = [
-            (hand.key, Signal(POLICY, nonce(), SECOND, hand.reader, hand.article, "h")) for hand in hands
+            (driver.key, Signal(POLICY, nonce(), SECOND, driver.reader, driver.article, "h")) for driver in drivers
         ]
         _fine(many, births, None)
         defers: list[tuple[Key, Transition[Any]]] = [(key, Defer(finalize=False)) for key in _KEYS[:3]]
@@ -136,23 +136,24 @@ class ManyRules:
 
     def test_many_updates_at_once_lose_nothing(self, store: StateStore, many: UpdatesMany) -> None:
         """Threads update the same states, many at a time and singly: each heartbeat counts, no range is sent twice."""
-        hands = [StoreDriver(store, key) for key in _KEYS[:6]]
-        for hand in hands:
-            hand.beat(0)
+        drivers = [StoreDriver(store, key) for key in _KEYS[:6]]
+        for driver in drivers:
+            driver.beat(0)
 
         def work(thread: int) -> list[tuple[Key, int, int]]:
             spans = []
-            order = hands[thread % 6 :] + hands[: thread % 6]
+            order = drivers[thread % 6 :] + drivers[: thread % 6]
             for place in range(_ROUNDS):
                 beats: list[tuple[Key, Transition[Any]]] = [
-                    (hand.key, Slow(Signal(POLICY, nonce(), SECOND, None, None, f"{thread} {place}"))) for hand in order
+                    (driver.key, Slow(Signal(POLICY, nonce(), SECOND, None, None, f"{thread} {place}")))
+                    for driver in order
                 ]
                 _insistently(many, beats)
                 single = Signal(POLICY, nonce(), SECOND, None, None, f"{thread} {place} single")
                 persistently(partial(store.update, order[0].key, single, NOW))
-                for answer in _insistently(many, [(hand.key, take(f"owner {thread}")) for hand in order]):
+                for answer in _insistently(many, [(driver.key, take(f"owner {thread}")) for driver in order]):
                     taken, state = answer
-                    if taken.took is AcquireResult.CLAIMED:
+                    if taken.result is AcquireResult.CLAIMED:
                         span = (taken.claim.start_ms, taken.claim.end_ms)
                         commit = Commit(state.ledger.generation, taken.claim.event_id, *span)
                         ((accepted, _),) = _insistently(many, [(state.key, commit)])
@@ -163,10 +164,10 @@ class ManyRules:
         with ThreadPoolExecutor(_THREADS) as pool:
             sent = [span for spans in pool.map(work, range(_THREADS)) for span in spans]
         singles = [sum(thread % 6 == place for thread in range(_THREADS)) for place in range(6)]
-        for hand, single in zip(hands, singles, strict=True):
-            assert hand.state.meter.cumulative_ms == (_THREADS + single) * _ROUNDS * SECOND
-            spans = sorted((start, end) for key, start, end in sent if key == hand.key)
-            assert [0, *(end for _, end in spans)] == [*(start for start, _ in spans), hand.state.reported_ms]
+        for driver, single in zip(drivers, singles, strict=True):
+            assert driver.state.meter.cumulative_ms == (_THREADS + single) * _ROUNDS * SECOND
+            spans = sorted((start, end) for key, start, end in sent if key == driver.key)
+            assert [0, *(end for _, end in spans)] == [*(start for start, _ in spans), driver.state.reported_ms]
 
 
 def _verb(place: int) -> Transition[Any]:
@@ -181,9 +182,9 @@ def _verb(place: int) -> Transition[Any]:
     return verbs[place % len(verbs)]
 
 
-def _commit(hand: StoreDriver) -> Transition[Any]:
-    state: ReadTimeState = hand.state
-    return Look() if state.ledger.claim is None else hand.committing()
+def _commit(driver: StoreDriver) -> Transition[Any]:
+    state: ReadTimeState = driver.state
+    return Look() if state.ledger.claim is None else driver.committing()
 
 
 def _fine(many: UpdatesMany, changes: Sequence[tuple[Key, Transition[Any]]], now: int | None = NOW) -> list[Any]:

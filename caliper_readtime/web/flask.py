@@ -108,7 +108,7 @@ def readtime_script(reader: Reader | str, article: Article | None = None, **opti
     Args:
         reader: whose page, or her sourced id.
         article: what she reads; or name its fields.
-        options: as for ``Host.script_tag``.
+        options: as for ``PageCounter.script_tag``.
     """
     g.caliper_readtime_ticket = True
     urls = url_for(f"{NAME}.script_file", name="readtime.js"), url_for(f"{NAME}.signals")

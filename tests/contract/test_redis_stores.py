@@ -61,23 +61,23 @@ class TestRedisStateStore(RedisContract):
 
     def test_a_state_that_cannot_be_read_is_left_as_it_is(self, store):
         """DESIGN: CorruptState "is never overwritten": every verb names it, none touches it, others are unharmed."""
-        hand, other = StoreDriver(store).read().park().read(), StoreDriver(store, Key("reader", "other")).read()
-        name = store._layout.names(hand.key).state
+        driver, other = StoreDriver(store).read().park().read(), StoreDriver(store, Key("reader", "other")).read()
+        name = store._layout.names(driver.key).state
         whole = store.client.hgetall(name)
         torn = {**whole, b"ledger": whole[b"ledger"][:-9]}
         store.client.hset(name, mapping=torn)
-        for verb in refused(store, hand):
-            error, answer = store.update_many([(hand.key, verb), (other.key, Look())], hand.now)
+        for verb in refused(store, driver):
+            error, answer = store.update_many([(driver.key, verb), (other.key, Look())], driver.now)
             assert isinstance(error, CorruptState)
             assert answer[1] == other.state
         with pytest.raises(CorruptState):
-            store.load(hand.key, hand.now)
-        assert set(store.keys("reader", hand.now)) == set(store.due(10, hand.now)) == {hand.key, other.key}
+            store.load(driver.key, driver.now)
+        assert set(store.keys("reader", driver.now)) == set(store.due(10, driver.now)) == {driver.key, other.key}
         store.swept(NOW + CENTURY)
         other.read().settle()
         assert store.client.hgetall(name) == torn
         store.client.hset(name, mapping=whole)
-        StoreDriver(store, now=hand.now).read().unpark().settle()
+        StoreDriver(store, now=driver.now).read().unpark().settle()
 
     def test_what_has_expired_goes_by_itself(self, store):
         """Redis removes a settled state some time after everybody has stopped seeing it; what is unreported stays."""
@@ -108,8 +108,8 @@ class TestRedisStateStore(RedisContract):
 
     def test_everything_of_a_reader_goes(self, store):
         """Forget: after a deletion no key of any kind names the reader."""
-        hands = [StoreDriver(store, Key(reader, "a")).read() for reader in ("gone", "stays")]
-        hands[0].park().read().take()
+        drivers = [StoreDriver(store, Key(reader, "a")).read() for reader in ("gone", "stays")]
+        drivers[0].park().read().take()
         store.delete("gone")
         left = [key.decode() for key in store.client.scan_iter(f"{store._layout.namespace}:*")]
         assert not [key for key in left if "gone" in key]
@@ -240,10 +240,10 @@ class TestWithTheRightsOfTheManual(RedisContract):
         """WAIT is allowed: without a replica a claim is not sent."""
         store.claim_replicas = 1
         store.claim_wait_seconds = 0.05
-        hand = StoreDriver(store).read()
+        driver = StoreDriver(store).read()
         with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
-            store.update(hand.key, take("owner"), hand.now)
-        assert hand.claim.owner is None
+            store.update(driver.key, take("owner"), driver.now)
+        assert driver.claim.owner is None
 
     def test_other_keys_and_commands_are_refused(self, store, guarded):
         """What is not in the rules is a StoreUnavailable that names the ACL; nothing is written, and no key is seen."""

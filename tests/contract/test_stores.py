@@ -55,47 +55,47 @@ class TestSqliteStateStore(StateStoreContract):
 
     def test_a_state_that_cannot_be_read_is_left_as_it_is(self, store, tmp_path):
         """DESIGN: CorruptState "is never overwritten": every verb names it, none touches it, others are unharmed."""
-        hand, other = StoreDriver(store).read().park().read(), StoreDriver(store, Key("reader", "other")).read()
+        driver, other = StoreDriver(store).read().park().read(), StoreDriver(store, Key("reader", "other")).read()
         with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
             whole = file.execute(ROW).fetchone()
             file.execute("UPDATE state SET ledger = substr(ledger, 1, length(ledger) - 9) WHERE resource = 'article'")
             file.commit()
             torn = file.execute(ROW).fetchone()
             assert torn != whole
-            assert len(list(refused(store, hand))) == 6
+            assert len(list(refused(store, driver))) == 6
             with pytest.raises(CorruptState):
-                store.load(hand.key, hand.now)
-            assert set(store.keys("reader", hand.now)) == set(store.due(10, hand.now)) == {hand.key, other.key}
-            assert list(store.unreported(hand.now)) == [other.state]
+                store.load(driver.key, driver.now)
+            assert set(store.keys("reader", driver.now)) == set(store.due(10, driver.now)) == {driver.key, other.key}
+            assert list(store.unreported(driver.now)) == [other.state]
             store.swept(NOW + CENTURY)
             other.read().settle()
             assert file.execute(ROW).fetchone() == torn
             file.execute("UPDATE state SET ledger = ? WHERE resource = 'article'", whole[-1:])
             file.commit()
-        StoreDriver(store, now=hand.now).read().unpark().settle()
+        StoreDriver(store, now=driver.now).read().unpark().settle()
 
     def test_claims_wait_for_the_disk_and_heartbeats_do_not(self, store):
         """CHOICES: "Claims commit at FULL, heartbeats may at NORMAL"."""
-        hand = StoreDriver(store)
+        driver = StoreDriver(store)
 
         def synchronous():
             return store.connection().sqlite.execute("PRAGMA synchronous").fetchone()[0]
 
         normal, full = 1, 2
         for _ in range(2):
-            hand.read()
-            store.update(hand.key, Signal(POLICY, nonce(), SECOND, None, None, nonce()), hand.now)
+            driver.read()
+            store.update(driver.key, Signal(POLICY, nonce(), SECOND, None, None, nonce()), driver.now)
             assert synchronous() == normal
             for verb in (take("owner"), lambda state, _: (state, None)):
-                store.update(hand.key, verb, hand.now)
+                store.update(driver.key, verb, driver.now)
                 assert synchronous() == full
-            hand.settle()
+            driver.settle()
         assert store.connection().sqlite.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
     def test_a_sweep_removes_what_has_expired(self, store):
         """The file does not grow for ever; what is unreported stays."""
-        hands = [StoreDriver(store, Key("reader", name)).read() for name in ("settled", "unreported")]
-        hands[0].settle()
+        drivers = [StoreDriver(store, Key("reader", name)).read() for name in ("settled", "unreported")]
+        drivers[0].settle()
         store.swept(NOW + CENTURY)
         rows = store.connection().sqlite.execute("SELECT resource FROM state").fetchall()
         assert rows == [("unreported",)]

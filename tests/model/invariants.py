@@ -129,13 +129,13 @@ def _check_ledger(verb: Any, old: ReadTimeState, new: ReadTimeState, now: int) -
 def _check_take(verb: AcquireClaim, old: ReadTimeState, new: ReadTimeState, result: Any, now: int) -> None:
     was, claim, own, context = old.ledger.claim, result.claim, False, new.ledger.context
     ready = [parked for parked in old.ledger.parked if parked.context != context or parked.retry_at_ms <= now]
-    if result.took is not AcquireResult.CLAIMED:
+    if result.result is not AcquireResult.CLAIMED:
         must(new.ledger.claim == was, "who gets no claim leaves the claim as it is")
-        if was is None and result.took in (AcquireResult.NOTHING, AcquireResult.WAITING, AcquireResult.DEFERRED):
+        if was is None and result.result in (AcquireResult.NOTHING, AcquireResult.WAITING, AcquireResult.DEFERRED):
             waits = ready and verb.caller is not Caller.HEARTBEAT
             must(not waits, "a parked event goes again when its context or its time has come")
         must(
-            result.took is not AcquireResult.NOTHING or old.unclaimed_ms < SECOND,
+            result.result is not AcquireResult.NOTHING or old.unclaimed_ms < SECOND,
             "nothing means that nothing whole is there",
         )
         return
@@ -312,7 +312,7 @@ def check_quiet(world: World, scenario: Scenario) -> None:
         if index is None or index.at_ms > now:
             break
         new, taken = AcquireClaim("quiet", scenario.policy, EVENTS, Caller.SWEEP, 0.0)(state, now)
-        if taken.took is AcquireResult.CLAIMED:
+        if taken.result is AcquireResult.CLAIMED:
             claim = taken.claim
             held[claim.event_id] = (claim.start_ms, claim.end_ms)
             new, _ = Commit(generation, claim.event_id, claim.start_ms, claim.end_ms)(new, now)

@@ -175,9 +175,9 @@ class Steps:
         world, taken = self.apply(world, verb)
         if replayed:
             return _placed(world, place, worker)
-        if taken.took is AcquireResult.RETRY_FIRST:
+        if taken.result is AcquireResult.RETRY_FIRST:
             return _placed(world, place, worker._replace(stage="retry"))
-        if taken.took is not AcquireResult.CLAIMED:
+        if taken.result is not AcquireResult.CLAIMED:
             return _placed(world, place, None)
         state = before.state
         if world.budget.failovers and (state.ledger.claim is None or state.ledger.claim.owner is None):

@@ -179,7 +179,7 @@ class Book:
 
     def _claims(self, key, transition, result, old, state, worker, monotonic):
         claim = None
-        if isinstance(transition, AcquireClaim) and result.took is AcquireResult.CLAIMED:
+        if isinstance(transition, AcquireClaim) and result.result is AcquireResult.CLAIMED:
             claim = result.claim
         elif isinstance(transition, Renew):
             claim = result
@@ -214,7 +214,7 @@ class Book:
         seen = self.seen
         match transition:
             case AcquireClaim():
-                seen[f"take: {result.took}"] += 1
+                seen[f"take: {result.result}"] += 1
             case Park():
                 seen[f"park: {result}"] += 1
                 seen["parkings"] += result is ParkResult.PARKED

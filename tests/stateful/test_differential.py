@@ -250,7 +250,7 @@ class Differential(RuleBasedStateMachine):
 
     def keep(self, key, taken, state):
         """Remember a claim, for whatever becomes of it."""
-        if taken.took is AcquireResult.CLAIMED:
+        if taken.result is AcquireResult.CLAIMED:
             self.claims[key].append((state.ledger.generation, taken.claim))
 
     def settle(self, key, outcome, generation, claim):

@@ -44,6 +44,7 @@ from caliper_readtime import (
     SqliteStateStore,
     StateStore,
     Status,
+    Stop,
     StoreError,
     StoreUnavailable,
     Subject,
@@ -54,7 +55,6 @@ from caliper_readtime import (
 from caliper_readtime._cli import FAILED, OK, UNHEALTHY, USAGE, add_commands, main, run
 from caliper_readtime._policy import Completion
 from caliper_readtime._rules.event import ActivityIds
-from caliper_readtime._sweeper import Stop
 from caliper_readtime.doctor import Finding, Level, examine
 from caliper_readtime.emitters.oauth2 import ClientCredentials
 
@@ -199,6 +199,8 @@ def failed(error: ReadTimeError) -> object:
 def swept_again(tracker: ReadTimeTracker, rounds: list[SweepReport | Exception]) -> bool:
     """Sweep in a thread, in this one, and once."""
     stop: Stop = threading.Event()
+    assert_type(stop.is_set(), bool)
+    assert_type(stop.wait(1.0), bool)
     with Sweeper(tracker, interval_seconds=60, jitter=0.1, on_round=rounds.append, on_progress=len) as sweeper:
         assert_type(sweeper.running, bool)
         assert_type(sweeper.run_once(stop), SweepReport)

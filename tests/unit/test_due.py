@@ -222,7 +222,7 @@ def test_the_first_stamp_stays():
     """Stamp: "a later one sends new time and leaves the stamp"."""
     life = Life()
     life.beat(0.5)
-    assert life.take(finalize=True).took is AcquireResult.NOTHING
+    assert life.take(finalize=True).result is AcquireResult.NOTHING
     life.read(20)
     life.commit(life.take(finalize=True).claim)
     life.defer(finalize=True)
@@ -271,7 +271,7 @@ def test_a_full_list_and_new_time_never_expire():
 def test_what_cannot_be_built_never_expires():
     """Expires: an event that cannot be built is parked, and stays."""
     life = Life().read()
-    assert life.take(builder=Broken()).took is AcquireResult.UNBUILDABLE
+    assert life.take(builder=Broken()).result is AcquireResult.UNBUILDABLE
     assert (life.state.expires_at_ms, life.state.unreported_seconds) == (None, 30.0)
 
 

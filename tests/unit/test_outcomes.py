@@ -112,7 +112,7 @@ def test_a_commit_beyond_the_pointer_shows_that_the_store_lost_the_claim():
     life.state = before  # a fail-over
     assert life.commit(claim) is CommitResult.LOST
     assert life.state.reported_read_time_seconds == 30.0
-    assert life.take().took is AcquireResult.NOTHING
+    assert life.take().result is AcquireResult.NOTHING
 
 
 def test_a_lost_claim_moves_the_pointer_no_further_than_the_time_that_is_left():
@@ -227,7 +227,7 @@ def test_an_emission_that_was_never_started_is_no_attempt():
     history = life.state.history
     assert life.release(claim, counted=False)
     assert (life.state.attempts, life.state.last_error, life.state.history) == (0, None, history)
-    assert life.take("b", SWEEP).took is AcquireResult.CLAIMED
+    assert life.take("b", SWEEP).result is AcquireResult.CLAIMED
 
 
 def test_a_claim_that_nobody_releases_is_left_to_its_lease():
@@ -235,7 +235,7 @@ def test_a_claim_that_nobody_releases_is_left_to_its_lease():
     life = Life()
     life.claimed()
     assert life.state.due == (life.now + ms(30), False)
-    assert life.wait(30).take("b", SWEEP).took is AcquireResult.CLAIMED
+    assert life.wait(30).take("b", SWEEP).result is AcquireResult.CLAIMED
 
 
 def test_renewing_starts_the_lease_anew():

@@ -42,18 +42,18 @@ def test_when_a_parked_event_is_claimable(make):
     """Park: "claimable when the state's context differs from its own, or when its retry time has come"; unpark."""
     life = Life()
     claim = life.rejected()
-    assert life.take().took is AcquireResult.NOTHING
+    assert life.take().result is AcquireResult.NOTHING
     more = {}
     if make == "unparked":
         assert life.unpark() == 1
     elif make == "its retry time has come":
-        assert life.wait(DAY - 0.001).take().took is AcquireResult.NOTHING
+        assert life.wait(DAY - 0.001).take().result is AcquireResult.NOTHING
         life.wait(0.001)
     else:
         more = {"reader": MENDED}
     assert life.state.parked_events(life.now)[0].claimable is (not more)
     taken = life.take(**more)
-    assert (taken.took, taken.again, taken.retry) == (AcquireResult.CLAIMED, True, True)
+    assert (taken.result, taken.again, taken.retry) == (AcquireResult.CLAIMED, True, True)
     assert (taken.claim.event_id, span(taken.claim)) == (claim.event_id, span(claim))
 
 
@@ -63,7 +63,7 @@ def test_a_context_that_is_set_back_is_no_correction():
     life.rejected()
     life.beat(0, reader=MENDED)
     life.beat(0)
-    assert life.take().took is AcquireResult.NOTHING
+    assert life.take().result is AcquireResult.NOTHING
 
 
 def test_a_claimed_retry_is_rebuilt_under_its_id_and_stays_listed():
@@ -155,7 +155,7 @@ def test_a_full_list_leaves_new_time_to_explicit_calls(caller, took):
     """Park: "When the list is full only explicit calls claim new time"."""
     life = Life()
     life.fill()
-    assert life.read(20).take("b", caller).took is took
+    assert life.read(20).take("b", caller).result is took
 
 
 def test_what_is_refused_beyond_the_list_stays_in_the_claim_slot():
@@ -216,7 +216,7 @@ def test_while_an_event_is_parked_heartbeats_send_nothing(when):
         if when == "released":
             life.release(claim)
     life.wait(DAY)
-    assert life.take("b", HEARTBEAT).took is AcquireResult.WAITING
+    assert life.take("b", HEARTBEAT).result is AcquireResult.WAITING
 
 
 def test_a_sweep_may_leave_retries_for_later():
@@ -225,7 +225,7 @@ def test_a_sweep_may_leave_retries_for_later():
     life.rejected()
     life.read(20).unpark()
     taken = life.take(caller=SWEEP, retries=False)
-    assert (taken.took, taken.claim) == (AcquireResult.RETRY_FIRST, None)
+    assert (taken.result, taken.claim) == (AcquireResult.RETRY_FIRST, None)
     assert life.take(caller=SWEEP).retry
 
 
@@ -235,7 +235,7 @@ def test_a_finalize_hears_of_the_oldest_parked_event():
     first = life.rejected()
     life.rejected(20)
     taken = life.take(finalize=True)
-    assert (taken.took, taken.parked.event_id) == (AcquireResult.NOTHING, first.event_id)
+    assert (taken.result, taken.parked.event_id) == (AcquireResult.NOTHING, first.event_id)
     assert life.ledger.finalize_wanted
 
 
@@ -244,7 +244,7 @@ def test_a_parked_event_that_still_cannot_be_built_is_parked_anew():
     life = Life()
     claim = life.rejected()
     life.wait(DAY)
-    assert life.take(builder=Broken()).took is AcquireResult.UNBUILDABLE
+    assert life.take(builder=Broken()).result is AcquireResult.UNBUILDABLE
     (parked,) = life.state.parked
     assert (parked.event_id, parked.seconds, parked.status) == (claim.event_id, 30.0, None)
     assert life.state.due == (life.now + ms(DAY), False)

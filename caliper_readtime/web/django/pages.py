@@ -27,7 +27,7 @@ def readtime_script(
         context: the template's; its ``request`` brings the nonce of the content security policy.
         reader: whose page, or her sourced id.
         article: what she reads; or name its fields.
-        options: as for ``Host.script_tag``.
+        options: as for ``PageCounter.script_tag``.
     """
     # Django's own context has it without the context processor too, and in an ``include … only``.
     request = getattr(context, "request", None) or context.get("request")

@@ -9,21 +9,22 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, IntegrityError, connections, transaction
 from django.db.models import Q
 
-from caliper_readtime import ConfigurationError, ContentionError, CorruptState, StoreUnavailable
-from caliper_readtime._logs import log_unreadable
-from caliper_readtime._rules.state import Key, Meter, ReadTimeState
-from caliper_readtime.stores._codec import (
+from caliper_readtime import ConfigurationError, ContentionError, CorruptState, ReadTimeState, StoreUnavailable
+from caliper_readtime.stores import (
     SCHEMA,
+    Key,
+    Meter,
     check_meter,
+    compare_meta,
     dump_heartbeats,
     dump_ledger,
     dump_views,
     load_heartbeats,
     load_ledger,
     load_views,
+    log_unreadable,
     named,
 )
-from caliper_readtime.stores._meta import compare_meta
 from readtime_store.models import Fact, ReadTime
 
 if TYPE_CHECKING:
@@ -101,7 +102,9 @@ class DjangoStateStore:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         moment = self.now() if now is None else now
         with self._errors():
-            come = self.rows.filter(Q(soft=False, due_ms__lte=moment) | Q(soft=True, due_ms__lte=moment - idle_ms))
+            come = self.rows.filter(
+                Q(soft=False, due_at_ms__lte=moment) | Q(soft=True, due_at_ms__lte=moment - idle_ms)
+            )
             return tuple(Key(*found) for found in come.order_by("due_at_ms").values_list("reader", "resource")[:limit])
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
@@ -115,7 +118,7 @@ class DjangoStateStore:
         last = 0
         while True:
             with self._errors():
-                rows = list(self.rows.filter(due_ms__isnull=False, id__gt=last).order_by("id")[:PAGE])
+                rows = list(self.rows.filter(due_at_ms__isnull=False, id__gt=last).order_by("id")[:PAGE])
             yield from _readable(rows, "unreported")
             if len(rows) < PAGE:
                 return
