@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import attrs
 
 from caliper_readtime import App, Article, PageView, Reader, ReadTimeError, TimeSpentEvents
-from caliper_readtime.logs import logger
+from caliper_readtime._logs import logger
 
 MAIL, TOKEN, SECRET, BODY, BUG = (f"canary-{name}-7f3a" for name in ("mail", "token", "secret", "body", "bug"))
 CANARIES = (MAIL, TOKEN, SECRET, BODY, BUG)

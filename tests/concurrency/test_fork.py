@@ -34,7 +34,7 @@ def test_a_childs_writes_outlive_its_parents_file(tmp_path):
         assert {parent.line(), parent.line()} == {"forked", "closed"}
         with closing(SqliteStateStore(path)) as store:  # opens and, as the last one that SQLite knows of, closes it
             store.now()
-        parent.say()
+        parent.log()
         assert parent.result() == 0
     tracker, store = tracker_on(path)
     with closing(store):

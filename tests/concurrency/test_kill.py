@@ -12,7 +12,7 @@ from caliper_readtime import JsonLinesEmitter, Outcome
 from tests.concurrency.arrivals import distinct, lines_of
 from tests.concurrency.children import child
 from tests.concurrency.judging import judged
-from tests.concurrency.mortals import Mortals
+from tests.concurrency.mortals import MortalWorkers
 from tests.concurrency.roles import tracker_on
 from tests.scenes import ANNA, OWLS, until
 
@@ -31,7 +31,7 @@ def test_no_second_is_lost_or_doubled_by_kills(tmp_path, kill_seconds):
     The endpoint fails before and after accepting, meanwhile, and others take over what the dead have claimed.
     """
     path, endpoint = tmp_path / "readtime.db", tmp_path / "events.jsonl"
-    workers = Mortals(tmp_path, path=path, endpoint=endpoint)
+    workers = MortalWorkers(tmp_path, path=path, endpoint=endpoint)
     end = time.monotonic() + kill_seconds
     workers.die(lambda: time.monotonic() < end)
     tracker, store = tracker_on(path, JsonLinesEmitter(endpoint))
@@ -62,7 +62,7 @@ def test_an_owner_that_sleeps_past_its_lease(tmp_path, where):
 
         until(taken_over)
         assert reports[-1].delta_seconds == 30
-        owner.say()
+        owner.log()
         owner.send(signal.SIGCONT)
         answer = owner.result()
         state = tracker.state(ANNA, OWLS)

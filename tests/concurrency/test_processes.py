@@ -30,7 +30,7 @@ def test_a_new_file_may_be_opened_by_several_processes_at_once(tmp_path):
             for opener in openers:
                 opener.expect("ready")
             for opener in openers:
-                opener.say()
+                opener.log()
         assert [opener.result() for opener in openers] == [[]] * 3
 
 

@@ -22,9 +22,10 @@ from caliper_readtime import (
     Reader,
     Subject,
 )
-from caliper_readtime.checks import MAX_URL, is_url
-from caliper_readtime.state import Claim, Context, Ledger, Parked
-from caliper_readtime.stores.codec import (
+from caliper_readtime._checks import MAX_URL, is_url
+from caliper_readtime._rules.state import Claim, Context, Ledger, Parked
+from caliper_readtime._units import to_datetime
+from caliper_readtime.stores._codec import (
     LARGEST,
     dump_heartbeats,
     dump_ledger,
@@ -33,7 +34,6 @@ from caliper_readtime.stores.codec import (
     load_ledger,
     load_views,
 )
-from caliper_readtime.units import to_datetime
 from tests.faults.bad_values import problem_text
 from tests.faults.stored import (
     COLUMNS,
@@ -249,7 +249,8 @@ def test_torn_views_are_corrupt(stored, text):
 _OTHERS = (None, True, 7, 0.25, "x", "", [], [7], {}, {"x": 7})
 #: Fields that may be null.
 _OPTIONAL = {
-    "duration_ms", "claim", "finalized_ms", "deferred_ms", "last_error", "course", "owner", "status", "event_id", "id"
+    "duration_ms", "claim", "finalized_at_ms", "deferred_at_ms", "last_error", "course", "owner", "status", "event_id",
+    "id",
 }  # fmt: skip
 
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from caliper_readtime import HttpCaliperEmitter
-from caliper_readtime.emitters.gate import FAIL_FAST_SECONDS
+from caliper_readtime.emitters._circuit import FAIL_FAST_SECONDS
 from caliper_readtime.errors import (
     ConfigurationError,
     EmitError,
@@ -270,7 +270,7 @@ def test_plain_http_to_elsewhere_is_warned_about_once(url, warned, caplog):
 def test_importing_loads_no_driver():
     """requests, tenacity and Authlib load with the first emitter, not with the module."""
     code = (
-        "import sys; import caliper_readtime.emitters.http, caliper_readtime.emitters.oauth2;"
+        "import sys; import caliper_readtime.emitters._http, caliper_readtime.emitters.oauth2;"
         "sys.exit(len({'requests', 'urllib3', 'tenacity', 'authlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

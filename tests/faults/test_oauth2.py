@@ -17,7 +17,7 @@ import requests
 
 from caliper_readtime.emitters.oauth2 import ClientCredentials
 from caliper_readtime.errors import ConfigurationError, EmitError, EmitterUnavailable, EndpointRefused
-from caliper_readtime.testing.endpoint import CaliperEndpoint
+from caliper_readtime.testing._endpoint import CaliperEndpoint
 from tests.endpoint_client import event
 from tests.faults.emitting import SHORT, emitter_for, timed
 from tests.faults.raw_server import RawServer, reply

@@ -29,7 +29,7 @@ from caliper_readtime import (
 )
 from caliper_readtime.emitters.oauth2 import ClientCredentials
 from caliper_readtime.testing import CaliperEndpoint, FlakyEmitter, ManualClock
-from caliper_readtime.testing.endpoint import AcceptThen, Answer, Drop
+from caliper_readtime.testing._endpoint import AcceptThen, Answer, Drop
 from tests.backends import STORES
 from tests.canaries import (
     ARTICLE,

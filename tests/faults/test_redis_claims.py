@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from caliper_readtime import Outcome, RedisStateStore, StoreUnavailable
-from caliper_readtime.testing.redis_server import RedisServer, wheel_server
+from caliper_readtime.testing._redis_server import RedisServer, wheel_server
 from tests.redis_topologies import Node, Replicated, program
 from tests.scenes import ANNA, BEES, BEN, OWLS, Scene
 from tests.tcp_proxy import TcpProxy
@@ -138,7 +138,7 @@ def test_a_claim_that_cannot_be_given_back(pair, claims, caplog):
         tracker, give_back = claims.another(store=store), store._give_back
 
         def cut_off(*args):
-            proxy.refuse()
+            proxy.park()
             give_back(*args)
 
         store._give_back = cut_off

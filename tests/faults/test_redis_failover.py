@@ -38,7 +38,7 @@ class Site:
     def lag(self):
         """From now on the replica gets nothing; what was written before, it has."""
         self.pair.wait_for_replicas()
-        self.between.refuse()
+        self.between.park()
 
     def fail_over(self):
         """The replica becomes the master, and the address names it."""

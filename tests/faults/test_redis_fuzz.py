@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caliper_readtime import CorruptState, MissingField
-from caliper_readtime.stores.codec import LARGEST
-from caliper_readtime.stores.redis.layout import state_of
+from caliper_readtime.stores._codec import LARGEST
+from caliper_readtime.stores._redis.encoding import state_of
 from tests.backends import redis_store
 from tests.faults.bad_values import problem_text
 from tests.faults.stored import KINDS, VICTIM, Stored

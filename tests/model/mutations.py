@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-from caliper_readtime.state import Parked, ReadTimeState
-from caliper_readtime.transitions import Verb, claim, defer, outcome, signal, steps
+from caliper_readtime._rules import Verb, claim, heartbeat, outcome, steps
+from caliper_readtime._rules.state import Parked, ReadTimeState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,56 +69,56 @@ MUTATIONS = (
     # Signals
     Mutation(
         "an evicted view must not be paid twice (M)",
-        signal.count,
+        heartbeat.count,
         "signal.acknowledged_ms if known is None else known",
         "known or 0",
         "eviction",
     ),
     Mutation(
         "a reborn state would pay twice (M)",
-        signal.birth,
+        heartbeat.birth,
         "known = total if reborn else",
         "known =",
         "rebirth",
     ),
     Mutation(
         "a known heartbeat id is a duplicate whatever its delta",
-        signal.count,
+        heartbeat.count,
         "if not duplicate:",
         "if True:",
         "signals",
     ),
     Mutation(
-        "carry = min(catch_up, allowed - accepted)",
-        signal.count,
+        "budget = min(catch_up, allowed - accepted)",
+        heartbeat.count,
         "allowed - accepted)",
         "allowed)",
         "signals",
     ),
     Mutation(
         "a clock that steps back never moves last sync back",
-        signal.count,
+        heartbeat.count,
         "now if elapsed > 0 else last_sync",
         "now",
         "signals",
     ),
     Mutation(
         "a clock that steps back counts as no elapsed time",
-        signal.count,
-        "carry + elapsed if elapsed > 0 else carry",
-        "carry + abs(elapsed)",
+        heartbeat.count,
+        "budget + elapsed if elapsed > 0 else budget",
+        "budget + abs(elapsed)",
         "signals",
     ),
     Mutation(
         "a signal that claims nothing new moves no time",
-        signal.count,
+        heartbeat.count,
         "    if claimed:",
         "    if True:",
         "signals",
     ),
     Mutation(
         "new time is due from its last sync, although a parked event has an index entry for tomorrow",
-        signal.count,
+        heartbeat.count,
         "if ledger.parked and new is not meter",
         "if False and new is not meter",
         "later time",
@@ -127,7 +127,7 @@ MUTATIONS = (
     Mutation(
         "due is one function of the state: a claim's lease end or back-off (M)",
         ReadTimeState.due,
-        "return Due(ledger.claim.until_ms, soft=False)",
+        "return Due(ledger.claim.until_at_ms, soft=False)",
         "return None",
         "hand-over",
     ),
@@ -135,14 +135,14 @@ MUTATIONS = (
         "a deferral or a completion never shortens a lease or a back-off (M)",
         ReadTimeState.due,
         "if ledger.claim is not None:",
-        "if ledger.claim is not None and ledger.deferred_ms is None:",
+        "if ledger.claim is not None and ledger.deferred_at_ms is None:",
         "completion beside a report",
     ),
     Mutation(
         "a parked event is due: at once when its context has changed",
         ReadTimeState.due,
-        "parked.retry_ms if parked.context == ledger.context else parked.parked_ms",
-        "parked.retry_ms",
+        "parked.retry_at_ms if parked.context == ledger.context else parked.parked_at_ms",
+        "parked.retry_at_ms",
         "slow owner",
     ),
     Mutation(
@@ -183,35 +183,35 @@ MUTATIONS = (
     Mutation(
         "every verb stamps what has earned it (M): the commit that leaves nothing",
         outcome.commit,
-        "return settled(evolved(state, ledger=ledger), now), Accepted",
-        "return evolved(state, ledger=ledger), Accepted",
+        "return settled(evolved(state, ledger=ledger), now), CommitResult",
+        "return evolved(state, ledger=ledger), CommitResult",
         "hand-over",
     ),
     Mutation(
         "a finalize that cannot finish leaves finalize_wanted (M)",
         steps.refreshed,
-        "wanted = ledger.finalize_wanted or (finalize and ledger.finalized_ms is None)",
+        "wanted = ledger.finalize_wanted or (finalize and ledger.finalized_at_ms is None)",
         "wanted = ledger.finalize_wanted",
         "hand-over",
     ),
     # Claims
     Mutation(
         "another owner's live lease: IN_FLIGHT",
-        claim.take_held,
-        "claim.until_ms > now",
-        "claim.until_ms < 0",
+        claim.acquire_held,
+        "claim.until_at_ms > now",
+        "claim.until_at_ms < 0",
         "hand-over",
     ),
     Mutation(
         "while a back-off runs heartbeats send nothing (M)",
-        claim.take_released,
+        claim.acquire_released,
         "verb.caller is not Caller.EXPLICIT",
         "verb.caller is Caller.SWEEP",
         "completion",
     ),
     Mutation(
         "while an event is parked heartbeats send nothing (M)",
-        claim.take_unclaimed,
+        claim.acquire_unclaimed,
         "if ledger.parked and verb.caller is Caller.HEARTBEAT:",
         "if False:",
         "completion",
@@ -219,15 +219,15 @@ MUTATIONS = (
     Mutation(
         "the same claim again: the same bytes",
         claim._claimed_again,
-        "if claim.refusals and",
+        "if claim.rejections and",
         "if",
         "slow owner",
     ),
     Mutation(
         "a refused event that stayed in the slot is rebuilt if the context has changed (M)",
         claim._claimed_again,
-        "if claim.refusals and",
-        "if claim.refusals > 99 and",
+        "if claim.rejections and",
+        "if claim.rejections > 99 and",
         "parking",
     ),
     Mutation(
@@ -239,14 +239,14 @@ MUTATIONS = (
     ),
     Mutation(
         "an event holds at most what one event may (split)",
-        claim._take_new,
+        claim._acquire_new,
         "min(state.unclaimed_ms // SECOND * SECOND, MAX_EVENT_MS)",
         "state.unclaimed_ms // SECOND * SECOND",
         "splitting",
     ),
     Mutation(
         "whole seconds; the rest below one second is carried",
-        claim._take_new,
+        claim._acquire_new,
         "state.unclaimed_ms // SECOND * SECOND",
         "state.unclaimed_ms",
         "hand-over",
@@ -262,8 +262,8 @@ MUTATIONS = (
     Mutation(
         "a commit never lowers the pointer (M)",
         outcome.commit,
-        "claim=None, pointer_ms=max(ledger.pointer_ms, verb.to_ms)",
-        "claim=None, pointer_ms=verb.to_ms",
+        "claim=None, pointer_ms=max(ledger.pointer_ms, verb.end_ms)",
+        "claim=None, pointer_ms=verb.end_ms",
         "parking",
     ),
     Mutation(
@@ -289,7 +289,7 @@ MUTATIONS = (
     ),
     Mutation(
         "park needs the current owner token",
-        outcome.refuse,
+        outcome.park,
         "claim.owner != verb.owner or ",
         "",
         "slow owner",
@@ -304,13 +304,13 @@ MUTATIONS = (
     Mutation(
         "a failed emission is followed by a back-off",
         outcome.release,
-        "until_ms=now + wait",
-        "until_ms=now",
+        "until_at_ms=now + wait",
+        "until_at_ms=now",
         "hand-over",
     ),
     Mutation(
         "a parked event keeps the context it was built from (M)",
-        outcome.refuse,
+        outcome.park,
         "parked_entry(claim,",
         "parked_entry(evolved(claim, context=ledger.context),",
         "slow owner",
@@ -318,7 +318,7 @@ MUTATIONS = (
     Mutation(
         "the pointer steps over a parked range (M)",
         steps.set_aside,
-        "max(ledger.pointer_ms, claim.to_ms)",
+        "max(ledger.pointer_ms, claim.end_ms)",
         "ledger.pointer_ms",
         "parking",
     ),
@@ -331,28 +331,28 @@ MUTATIONS = (
     ),
     Mutation(
         "with a full list a refused event stays in the claim slot (M)",
-        outcome.refuse,
+        outcome.park,
         "len(ledger.parked) >= MAX_PARKED",
         "False",
         "parking",
     ),
     Mutation(
         "… released at the maximum back-off (M)",
-        outcome.refuse,
+        outcome.park,
         "at_maximum=True",
         "at_maximum=False",
         "parking",
     ),
     Mutation(
         "unpark sets the retry time to now, durably",
-        defer.unpark,
-        "min(now, entry.retry_ms)",
-        "entry.retry_ms",
+        claim.unpark,
+        "min(now, entry.retry_at_ms)",
+        "entry.retry_at_ms",
         "parking",
     ),
     Mutation(
         "sweep takes what is due and idle: no deferral is left on time that is in flight",
-        defer.defer,
+        claim.defer,
         " if state.ledger.finalize_wanted or state.unclaimed_ms >= SECOND else state",
         "",
         "deferral",

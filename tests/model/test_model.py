@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from caliper_readtime.transitions import TABLE
+from caliper_readtime._rules import TABLE
 from tests.model.explorer import Explored, Explorer
 from tests.model.scenarios import SCENARIOS, Scenario, deeper
 from tests.model.steps import Steps

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from caliper_readtime import InMemoryStateStore
-from caliper_readtime.logs import logger
+from caliper_readtime._logs import logger
 from caliper_readtime.protocols import UpdatesMany
 from tests.backends import STORES
 from tests.stateful.scenarios import SCENARIOS, Fault, Stage, classroom, corrected, outage
@@ -58,8 +58,8 @@ RARELY = (
     "late, nothing sent",
     "read back",
     "rebirths",
-    "refuse: not_owner",
-    "refuse: stuck",
+    "park: not_owner",
+    "park: stuck",
     "splits",
     "systemic refusals",
     "take-overs",

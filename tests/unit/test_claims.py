@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from caliper_readtime import Reader
-from caliper_readtime.transitions import Accepted, Caller, Refused, Took
+from caliper_readtime._rules import AcquireResult, Caller, CommitResult, ParkResult
 from tests.scenes import ANNA, OWLS
 from tests.unit.builders import DAY, NOW, Broken, Life, body, item, ms, span
 
@@ -21,7 +21,7 @@ def test_a_claim_covers_the_whole_seconds_above_the_pointer():
     """Claim: "a new claim over [pointer, pointer + whole seconds)"; the rest below one second is carried."""
     life = Life().read(42.7)
     taken = life.take()
-    assert (taken.took, span(taken.claim), taken.again) == (Took.CLAIMED, (0.0, 42.0), False)
+    assert (taken.result, span(taken.claim), taken.again) == (AcquireResult.CLAIMED, (0.0, 42.0), False)
     assert (life.state.reported_read_time_seconds, life.state.in_flight) == (0.0, True)
     life.commit(taken.claim)
     life.read(10.5)
@@ -55,7 +55,7 @@ def test_anothers_live_lease_is_in_flight(caller):
     claim = life.claimed()
     life.wait(29.999)
     taken = life.take("b", caller)
-    assert (taken.took, life.ledger.claim) == (Took.IN_FLIGHT, claim)
+    assert (taken.result, life.ledger.claim) == (AcquireResult.IN_FLIGHT, claim)
 
 
 @pytest.mark.parametrize("released", [False, True])
@@ -67,8 +67,8 @@ def test_an_older_claim_is_taken_over_as_it_is(released):
         life.release(claim)
     life.wait(30).beat(30, reader=MENDED)
     taken = life.take("b", reader=MENDED)
-    assert (taken.took, taken.again) == (Took.CLAIMED, True)
-    assert (taken.claim.owner, taken.claim.until_ms) == ("b", life.now + ms(30))
+    assert (taken.result, taken.again) == (AcquireResult.CLAIMED, True)
+    assert (taken.claim.owner, taken.claim.until_at_ms) == ("b", life.now + ms(30))
     assert (taken.claim.event_id, span(taken.claim)) == (claim.event_id, span(claim))
     assert taken.claim.event == claim.event  # the same bytes, whatever the context has become
 
@@ -79,7 +79,7 @@ def test_one_owner_gets_its_claim_back():
     claim = life.claimed()
     for wait in (10, 25, 300):
         taken = life.wait(wait).take("a")
-        assert taken.claim == attrs.evolve(claim, until_ms=life.now + ms(30))
+        assert taken.claim == attrs.evolve(claim, until_at_ms=life.now + ms(30))
     assert life.kinds.count("claimed") == 1
 
 
@@ -97,7 +97,7 @@ def test_less_than_a_second_is_nothing(caller):
     life = Life()
     life.beat(0.999)
     before = life.state
-    assert life.take(caller=caller).took is Took.NOTHING
+    assert life.take(caller=caller).result is AcquireResult.NOTHING
     assert life.state is before
 
 
@@ -105,23 +105,24 @@ def test_no_state_is_nothing_and_nothing_is_created():
     """Partial: "No state: NOTHING_TO_SEND and nothing is created", for every verb but a signal."""
     life = Life()
     claim = Life().claimed()
-    assert life.take(reader=ANNA, article=OWLS, finalize=True).took is Took.NOTHING
-    answers = [life.commit(claim, "g"), life.release(claim), life.refuse(claim), life.renew(claim), life.unpark()]
-    assert answers == [Accepted.GONE, False, Refused.NOT_OWNER, None, 0]
+    assert life.take(reader=ANNA, article=OWLS, finalize=True).result is AcquireResult.NOTHING
+    answers = [life.commit(claim, "g"), life.release(claim), life.park(claim), life.renew(claim), life.unpark()]
+    assert answers == [CommitResult.GONE, False, ParkResult.NOT_OWNER, None, 0]
     assert not life.defer(finalize=True, reader=ANNA, article=OWLS)
     assert life.state is None
 
 
 @pytest.mark.parametrize(
-    ("caller", "took"), [(EXPLICIT, Took.CLAIMED), (HEARTBEAT, Took.WAITING), (SWEEP, Took.WAITING)]
+    ("caller", "took"),
+    [(EXPLICIT, AcquireResult.CLAIMED), (HEARTBEAT, AcquireResult.WAITING), (SWEEP, AcquireResult.WAITING)],
 )
 def test_explicit_calls_ignore_the_back_off(caller, took):
     """Partial: "explicit calls ignore the back-off"; Completion: while it runs, further heartbeats send nothing (M)."""
     life = Life()
     life.release(life.claimed())
     life.wait(4.999)
-    assert life.take("b", caller).took is took
-    assert life.wait(0.001).take("b", caller).took is Took.CLAIMED
+    assert life.take("b", caller).result is took
+    assert life.wait(0.001).take("b", caller).result is AcquireResult.CLAIMED
 
 
 @pytest.mark.parametrize("build_again", [False, True])
@@ -130,7 +131,7 @@ def test_an_event_that_cannot_be_built_is_parked(build_again):
     life = Life().read()
     taken = life.take(builder=Broken())
     (parked,) = life.state.parked
-    assert (taken.took, parked.event_id, parked.seconds) == (Took.UNBUILDABLE, taken.claim.event_id, 30.0)
+    assert (taken.result, parked.event_id, parked.seconds) == (AcquireResult.UNBUILDABLE, taken.claim.event_id, 30.0)
     assert parked.status is None
     assert "RuntimeError" in parked.reason
     assert "example.org" not in repr(life.state.history) + parked.reason  # the builder's words may hold an address
@@ -146,7 +147,7 @@ def test_an_event_that_cannot_be_built_waits_where_the_list_is_full():
     """Claim, park: "(at most 8)" holds for such an event too: its time stays unclaimed, and nothing is lost."""
     life = Life()
     life.fill()
-    assert life.read(20).take(builder=Broken()).took is Took.UNBUILDABLE
+    assert life.read(20).take(builder=Broken()).result is AcquireResult.UNBUILDABLE
     assert (len(life.state.parked), life.state.in_flight, life.state.unreported_seconds) == (8, False, 260.0)
     assert "RuntimeError" in life.state.last_error
     assert span(life.take().claim) == (240.0, 260.0)
@@ -161,20 +162,20 @@ def test_an_event_that_cannot_be_built_waits_where_the_list_is_full():
 def test_a_sweep_leaves_an_active_reader_alone():
     """Due: "Sweep takes what is due and idle", new time at once where it was deferred."""
     life = Life().read().wait(59.999)
-    assert life.take(caller=SWEEP, idle_ms=60_000).took is Took.WAITING
-    assert life.wait(0.001).take(caller=SWEEP, idle_ms=60_000).took is Took.CLAIMED
+    assert life.take(caller=SWEEP, idle_ms=60_000).result is AcquireResult.WAITING
+    assert life.wait(0.001).take(caller=SWEEP, idle_ms=60_000).result is AcquireResult.CLAIMED
     deferred = Life().read()
     deferred.defer()
-    assert deferred.take(caller=SWEEP, idle_ms=60_000).took is Took.CLAIMED
+    assert deferred.take(caller=SWEEP, idle_ms=60_000).result is AcquireResult.CLAIMED
 
 
 def test_a_small_partial_is_deferred():
     """Defer: "a partial below partial_min_seconds sends nothing: the state becomes due at once"."""
     life = Life().read(19.9)
-    assert life.take(min_ms=20_000).took is Took.DEFERRED
+    assert life.take(min_ms=20_000).result is AcquireResult.DEFERRED
     assert life.state.due == (life.now, False)
     life.wait(0.1).beat(0.1)
-    assert life.take(min_ms=20_000).took is Took.CLAIMED
+    assert life.take(min_ms=20_000).result is AcquireResult.CLAIMED
 
 
 # Defer
@@ -214,7 +215,7 @@ def test_a_whole_second_is_worth_deferring(rest, there):
     life = Life().sent()
     life.wait(5).beat(rest)
     assert life.defer() is there
-    assert (life.ledger.deferred_ms is not None) is there
+    assert (life.ledger.deferred_at_ms is not None) is there
 
 
 # finalize_wanted
@@ -250,7 +251,7 @@ def test_the_history_tells_the_last_32_steps():
     life = Life()
     claim = life.claimed()
     life.release(claim, error="down")
-    life.refuse(life.take("b").claim, "b", reason="bad")
+    life.park(life.take("b").claim, "b", reason="bad")
     life.read(20).defer(finalize=True)
     life.commit(life.take("c").claim)
     life.commit(life.wait(DAY).take("d").claim)
@@ -275,7 +276,7 @@ def test_the_history_counts_each_range_by_itself():
     """DESIGN section 2: seconds of an entry are those of its event, wherever its range begins."""
     life = Life().sent(30)
     life.release(life.claimed(20))
-    life.refuse(life.take("b").claim, "b")
+    life.park(life.take("b").claim, "b")
     life.take("c", reader=attrs.evolve(ANNA, email="mended@example.org"))
     life.wait(31).take("d")
     told = [(entry.kind, entry.seconds) for entry in life.state.history[2:]]

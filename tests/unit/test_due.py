@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from caliper_readtime import Reader
-from caliper_readtime.state import Due
-from caliper_readtime.transitions import Caller, Took
+from caliper_readtime._rules import AcquireResult, Caller
+from caliper_readtime._rules.state import Due
 from tests.scenes import ANNA, OWLS, START
 from tests.unit.builders import DAY, Broken, Life, ms
 
@@ -105,7 +105,7 @@ def test_a_claim_takes_the_deferral_with_it():
 def test_a_parked_event_is_due_at_its_retry_time():
     """Due: "a parked event (… else its retry time)", whatever its reader does meanwhile."""
     life = Life()
-    life.park()
+    life.rejected()
     assert life.state.due == Due(life.now + ms(DAY), soft=False)
     due = life.state.due
     life.wait(5).beat(0.5)
@@ -115,7 +115,7 @@ def test_a_parked_event_is_due_at_its_retry_time():
 def test_the_earliest_of_new_and_parked_time_counts():
     """Due: "otherwise the earliest of" whole unclaimed time and parked events."""
     life = Life()
-    life.park()
+    life.rejected()
     retry = life.now + ms(DAY)
     life.read(20)
     assert life.state.due == Due(life.now, soft=True)
@@ -127,7 +127,7 @@ def test_the_earliest_of_new_and_parked_time_counts():
 def test_new_time_beside_a_parked_event_moves_the_due_entry(first, moves):
     """Due: "the earliest of": a store writes the entry anew where the ledger is another object, and only then."""
     life = Life()
-    life.park()
+    life.rejected()
     life.wait(5).beat(first)
     ledger = life.ledger
     life.wait(5).beat(5)
@@ -145,7 +145,7 @@ def test_a_corrected_context_makes_a_parked_event_due_at_once():
         lambda life: life.defer(article=attrs.evolve(OWLS, title="Owls, corrected")),
     ):
         life = Life()
-        life.park()
+        life.rejected()
         life.wait(60)
         correct(life)
         assert life.state.due.at_ms <= life.now
@@ -155,7 +155,7 @@ def test_a_corrected_context_makes_a_parked_event_due_at_once():
 def test_unparked_is_due_at_once():
     """Due: "or it was unparked", and no later call undoes it."""
     life = Life()
-    life.park()
+    life.rejected()
     life.wait(60)
     assert life.unpark() == 1
     assert life.state.due == Due(life.now, soft=False)
@@ -168,7 +168,7 @@ def test_a_full_list_keeps_new_time_from_being_due():
     """Due: "a whole unclaimed second while the parked list is not full"; the parked events stay due."""
     life = Life()
     life.fill()
-    first_retry = min(parked.retry_ms for parked in life.ledger.parked)
+    first_retry = min(parked.retry_at_ms for parked in life.ledger.parked)
     life.read(20)
     assert life.state.due == Due(first_retry, soft=False)
     life.defer()
@@ -197,7 +197,7 @@ def test_nothing_is_stamped_while_something_is_left(left):
     """Stamp: a claim, a whole second or a parked event keeps finalized_at unset."""
     life = Life()
     if left == "parked":
-        life.park()
+        life.rejected()
         life.take(finalize=True)
     else:
         claim = life.claimed()
@@ -212,7 +212,7 @@ def test_nothing_is_stamped_while_something_is_left(left):
 def test_a_parked_event_that_arrives_lets_the_stamp_be_set():
     """Stamp: the commit of the last parked event finishes a wanted finalize."""
     life = Life()
-    life.park()
+    life.rejected()
     life.defer(finalize=True)
     life.commit(life.wait(DAY).take().claim)
     assert life.state.finalized_at is not None
@@ -222,7 +222,7 @@ def test_the_first_stamp_stays():
     """Stamp: "a later one sends new time and leaves the stamp"."""
     life = Life()
     life.beat(0.5)
-    assert life.take(finalize=True).took is Took.NOTHING
+    assert life.take(finalize=True).result is AcquireResult.NOTHING
     life.read(20)
     life.commit(life.take(finalize=True).claim)
     life.defer(finalize=True)
@@ -253,7 +253,7 @@ def test_unreported_time_never_expires():
     life.release(claim)
     assert life.state.expires_at_ms is None
     claim = life.take().claim
-    life.refuse(claim)
+    life.park(claim)
     assert life.state.expires_at_ms is None
     life.unpark()
     life.commit(life.take().claim)
@@ -271,7 +271,7 @@ def test_a_full_list_and_new_time_never_expire():
 def test_what_cannot_be_built_never_expires():
     """Expires: an event that cannot be built is parked, and stays."""
     life = Life().read()
-    assert life.take(builder=Broken()).took is Took.UNBUILDABLE
+    assert life.take(builder=Broken()).result is AcquireResult.UNBUILDABLE
     assert (life.state.expires_at_ms, life.state.unreported_seconds) == (None, 30.0)
 
 
@@ -284,7 +284,7 @@ def test_the_three_names_agree_with_the_phase():
         life.take,
         lambda: life.release(life.ledger.claim),
         lambda: life.wait(60).take(),
-        lambda: life.refuse(life.ledger.claim),
+        lambda: life.park(life.ledger.claim),
         lambda: life.defer(finalize=True, reader=ANNA),
         life.unpark,
         life.take,

@@ -20,8 +20,8 @@ from caliper_readtime import (
     Subject,
     TimeSpentEvents,
 )
-from caliper_readtime.testing.wire import envelope_problems
-from caliper_readtime.units import to_caliper_time, to_epoch_ms
+from caliper_readtime._units import to_caliper_time, to_epoch_ms
+from caliper_readtime.testing._strict_schema import envelope_problems
 from tests.scenes import ANNA, OWLS, ROSTER, SENSOR, events
 from tests.strict_schema import strict
 from tests.unit.builders import DAY, NOW, Life, body, item, ms
@@ -31,7 +31,7 @@ EVENT_ID = "urn:uuid:7c0d6f0e-6f8a-5e0c-9d0a-3f8f5b0f2a11"
 GENERATED_ID = "urn:uuid:0b0f6a52-2d2e-5d0f-8a0e-0d8e6e4c9a10"
 
 
-def build(builder=None, reader=ANNA, article=OWLS, *, seconds=42, started_ms=NOW, ended_ms=NOW + 42_000):
+def build(builder=None, reader=ANNA, article=OWLS, *, seconds=42, started_at_ms=NOW, ended_at_ms=NOW + 42_000):
     """One finished event."""
     return (builder or events()).event(
         reader,
@@ -39,8 +39,8 @@ def build(builder=None, reader=ANNA, article=OWLS, *, seconds=42, started_ms=NOW
         event_id=EVENT_ID,
         generated_id=GENERATED_ID,
         seconds=seconds,
-        started_ms=started_ms,
-        ended_ms=ended_ms,
+        started_at_ms=started_at_ms,
+        ended_at_ms=ended_at_ms,
     )
 
 
@@ -107,7 +107,7 @@ def test_the_whole_event():
     article = Article("r1", "Article 1", "https://app.example.org/reading/r1", Course("Reading G5", "c1"), "Reading")
     start = to_epoch_ms(datetime(2026, 11, 24, 16, 0, tzinfo=UTC), "start")
     v1p2 = f"{ROSTER}/ims/oneroster/rostering/v1p2"
-    assert build(builder, Reader("u1", "s@example.org"), article, started_ms=start, ended_ms=start + 42_000) == {
+    assert build(builder, Reader("u1", "s@example.org"), article, started_at_ms=start, ended_at_ms=start + 42_000) == {
         "@context": "http://purl.imsglobal.org/ctx/caliper/v1p2",
         "id": EVENT_ID,
         "type": "TimeSpentEvent",
@@ -258,14 +258,14 @@ def test_start_and_end_leave_room_for_the_value():
 @pytest.mark.parametrize(("started", "start"), [(0, 0), (-500, -500), (30, 0), (100, 0)])
 def test_the_start_is_never_too_late_for_the_value(started, start):
     """Event: "startDate = min(when the unreported time began, endDate - value)", also where a clock stepped back."""
-    event = judged(events(), build(started_ms=NOW + ms(started)))
+    event = judged(events(), build(started_at_ms=NOW + ms(started)))
     assert moment(event["generated"]["items"][0]["startDate"]) == NOW + ms(start)
 
 
 def test_a_late_report_of_a_parked_event_keeps_its_times():
     """Event: a retry a day later still says when the time was read."""
     life = Life()
-    first = life.park()
+    first = life.rejected()
     again = life.wait(DAY).take(reader=Reader("anna", "new@example.org")).claim
     assert item(again) == item(first)
     assert body(again)["eventTime"] == body(first)["eventTime"]
@@ -285,10 +285,10 @@ def test_any_life_makes_good_events(data):
             (only,) = event["generated"]["items"]
             start, end = moment(only["startDate"]), moment(only["endDate"])
             assert event["eventTime"] == only["endDate"]
-            assert end == life.meter.last_sync_ms
+            assert end == life.meter.last_sync_at_ms
             assert start <= end - only["value"] * 1000
             assert 0 < only["value"] <= DAY
-            ranges.append((claim.from_ms, claim.to_ms))
+            ranges.append((claim.start_ms, claim.end_ms))
             life.commit(claim)
     assert [start for start, _ in ranges] == [0, *(end for _, end in ranges)][: len(ranges)]
     assert life.state.reported_ms == (ranges[-1][1] if ranges else 0)

@@ -24,9 +24,9 @@ from tests.scenes import (
     OWLS,
     ROSTER,
     WAIT_SECONDS,
-    Gate,
-    Picky,
+    CircuitBreaker,
     Scene,
+    SelectiveEmitter,
     article,
     events,
     everything,
@@ -147,7 +147,7 @@ def test_an_endpoint_that_is_gone_leaves_everything_due(scene: Scene):
 
 def test_one_bad_article_never_hides_the_others(scene: Scene):
     """Flush: "One bad article never hides the others": it is found by bisection and parked, the rest is sent."""
-    scene.use(Picky(of_article("A3")))
+    scene.use(SelectiveEmitter(of_article("A3")))
     for number in range(7):
         scene.read(ANNA, article(f"a{number}"), 30)
     flushed = scene.tracker.flush_reader(ANNA)
@@ -162,7 +162,7 @@ def test_one_bad_article_never_hides_the_others(scene: Scene):
 
 def test_a_reader_whose_every_event_is_refused_is_parked(scene: Scene):
     """Systemic needs "at least two readers": one reader's flush parks, however many articles are bad."""
-    scene.use(Picky(everything))
+    scene.use(SelectiveEmitter(everything))
     for number in range(10):
         scene.read(ANNA, article(f"a{number}"), 30)
     flushed = scene.tracker.flush_reader(ANNA)
@@ -202,7 +202,7 @@ def test_a_corrected_reader_is_flushed(scene: Scene):
 def test_another_owners_claim_is_not_waited_for_by_default(scene: Scene):
     """Flush: wait_seconds 0: IN_FLIGHT, and not settled while somebody else is sending."""
     scene.read(ANNA, OWLS, 30)
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         scene.read(ANNA, BEES, 20)
@@ -220,7 +220,7 @@ def test_another_owners_claim_is_not_waited_for_by_default(scene: Scene):
 def test_another_owners_claim_is_waited_for(scene: Scene):
     """Flush: "waits for other owners' claims within wait_seconds, then claims what is left"."""
     scene.read(ANNA, OWLS, 30)
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         scene.read(ANNA, OWLS, 12)
@@ -317,7 +317,7 @@ def test_an_endpoint_that_cannot_be_asked_now_is_asked_again(scene: Scene):
 
 def test_a_flush_respects_the_emitters_batch(scene: Scene):
     """max_batch: an emitter that takes only so many events in one call gets no more."""
-    emitter = Picky(nothing, max_batch=2)
+    emitter = SelectiveEmitter(nothing, max_batch=2)
     scene.use(emitter)
     for number in range(5):
         scene.read(ANNA, article(f"a{number}"), 30)

@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from caliper_readtime.emitters.gate import FAIL_FAST_SECONDS, MAX_FAIL_FAST_SECONDS, Gate
+from caliper_readtime.emitters._circuit import FAIL_FAST_SECONDS, MAX_FAIL_FAST_SECONDS, CircuitBreaker
 from caliper_readtime.errors import EmitterUnavailable, EndpointRefused, EventRejected
 
 
@@ -22,7 +22,7 @@ def clock():
 
 @pytest.fixture
 def gate(clock):
-    return Gate("example.org/x", clock)
+    return CircuitBreaker("example.org/x", clock)
 
 
 def call(gate, error=None):

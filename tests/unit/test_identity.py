@@ -20,8 +20,8 @@ from caliper_readtime import (
     ReadTimeTracker,
     TimeSpentEvents,
 )
-from caliper_readtime.identity import event_id, generated_id, key_of
-from caliper_readtime.state import Key
+from caliper_readtime._rules.identity import event_id, generated_id, key_of
+from caliper_readtime._rules.state import Key
 from tests.scenes import ANNA, OWLS, ROSTER, events
 from tests.unit.builders import Life, body
 
@@ -188,8 +188,8 @@ def built(builder=None, **more):
         event_id="urn:uuid:1",
         generated_id="urn:uuid:2",
         seconds=1,
-        started_ms=0,
-        ended_ms=1000,
+        started_at_ms=0,
+        ended_at_ms=1000,
     )
 
 
@@ -255,7 +255,7 @@ def test_a_claim_carries_the_derived_ids():
     life = Life()
     claim = life.claimed(30.4)
     span = (life.ledger.generation, Key("anna", "owls"), 0, 30_000)
-    assert (claim.event_id, claim.from_ms, claim.to_ms) == (event_id(*span), 0, 30_000)
+    assert (claim.event_id, claim.start_ms, claim.end_ms) == (event_id(*span), 0, 30_000)
     assert (body(claim)["id"], body(claim)["generated"]["id"]) == (event_id(*span), generated_id(*span))
     again = life.wait(31).take("another host").claim
     assert (again.event_id, again.event) == (claim.event_id, claim.event)

@@ -17,7 +17,18 @@ from caliper_readtime import (
     ReadTimeError,
 )
 from caliper_readtime.testing import RecordingEmitter
-from tests.scenes import ANNA, BEN, OWLS, WAIT_SECONDS, Gate, Picky, Scene, article, everything, running
+from tests.scenes import (
+    ANNA,
+    BEN,
+    OWLS,
+    WAIT_SECONDS,
+    CircuitBreaker,
+    Scene,
+    SelectiveEmitter,
+    article,
+    everything,
+    running,
+)
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -130,7 +141,7 @@ def test_a_report_says_its_steps(scene: Scene, lines, verb, prefix, sending):
 def test_a_lock_that_is_not_acquired_is_a_debug_line(scene: Scene, lines, verb, prefix):
     """Logs: "… lock not acquired" (debug)."""
     scene.read()
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         getattr(scene.tracker, verb)(ANNA, OWLS)
@@ -209,7 +220,7 @@ def everything_happens(scene):
         tracker.accumulate(ANNA, what, 10_000, duration_seconds=90)
         tracker.partial(ANNA, what, defer=True)
     tracker.flush_reader(Reader("anna", "corrected@example.org"))
-    scene.use(Picky(everything))
+    scene.use(SelectiveEmitter(everything))
     for number in range(12):
         scene.read(Reader(f"r{number}", f"r{number}@example.org"))
     scene.tracker.sweep(idle_seconds=0)

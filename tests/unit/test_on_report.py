@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from caliper_readtime import EmitterUnavailable, EventRejected, Outcome
-from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, Gate, Picky, Scene, events, everything, running
+from tests.scenes import (
+    ANNA,
+    BEES,
+    BEN,
+    OWLS,
+    WAIT_SECONDS,
+    CircuitBreaker,
+    Scene,
+    SelectiveEmitter,
+    events,
+    everything,
+    running,
+)
 
 
 def outcomes(scene):
@@ -75,7 +87,7 @@ def test_what_sends_nothing_is_not_told(scene: Scene):
     """Contract: only commits and failures: not deferrals, not what has nothing to send, not IN_FLIGHT."""
     scene.read()
     scene.tracker.partial(ANNA, OWLS, defer=True)
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         scene.tracker.partial(ANNA, OWLS)
@@ -97,7 +109,7 @@ def test_each_event_is_told_once(scene: Scene):
 
 def test_a_systemic_refusal_is_told(scene: Scene):
     """Contract: "or failure": every event that a systemic refusal held back."""
-    scene.use(Picky(everything))
+    scene.use(SelectiveEmitter(everything))
     for reader in (ANNA, BEN):
         scene.read(reader)
     scene.tracker.sweep(idle_seconds=0)

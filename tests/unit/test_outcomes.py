@@ -6,8 +6,8 @@ import attrs
 import pytest
 
 from caliper_readtime import Reader
-from caliper_readtime.state import Phase
-from caliper_readtime.transitions import Accepted, Caller, Refused, Took
+from caliper_readtime._rules import AcquireResult, Caller, CommitResult, ParkResult
+from caliper_readtime._rules.state import Phase
 from tests.unit.builders import DAY, Life, ms, span
 
 MENDED = Reader("anna", "mended@example.org")
@@ -22,7 +22,7 @@ def test_a_commit_moves_the_reported_total():
     life = Life()
     claim = life.claimed(42.5)
     meter = life.meter
-    assert life.commit(claim) is Accepted.SENT
+    assert life.commit(claim) is CommitResult.SENT
     assert (life.state.reported_read_time_seconds, life.state.unreported_seconds) == (42.0, 0.5)
     assert life.meter is meter  # reports never move the last sync
     assert life.state.history[-1].kind == "sent"
@@ -33,12 +33,12 @@ def test_a_commit_is_idempotent_by_event_id():
     """Commit: "one that finds its event already committed" answers so; no total moves twice."""
     life = Life()
     claim = life.claimed()
-    assert life.commit(claim) is Accepted.SENT
+    assert life.commit(claim) is CommitResult.SENT
     before = life.state
-    assert [life.commit(claim) for _ in range(3)] == [Accepted.BEFORE] * 3
+    assert [life.commit(claim) for _ in range(3)] == [CommitResult.BEFORE] * 3
     assert life.state is before
     life.sent(20)
-    assert life.commit(claim) is Accepted.BEFORE
+    assert life.commit(claim) is CommitResult.BEFORE
 
 
 def test_history_is_not_consulted():
@@ -50,7 +50,7 @@ def test_history_is_not_consulted():
         life.sent(2)
     assert claim.event_id not in {entry.event_id for entry in life.state.history}
     assert len(life.state.history) == 32
-    assert life.commit(claim) is Accepted.BEFORE
+    assert life.commit(claim) is CommitResult.BEFORE
 
 
 @pytest.mark.parametrize("then", ["taken over", "released", "released and taken over"])
@@ -63,8 +63,8 @@ def test_a_late_commit_still_counts_once(then):
         life.release(claim)
     if "taken over" in then:
         life.take("b")
-    assert life.commit(claim) is Accepted.SENT
-    assert life.commit(claim) is Accepted.BEFORE
+    assert life.commit(claim) is CommitResult.SENT
+    assert life.commit(claim) is CommitResult.BEFORE
     assert (life.state.reported_read_time_seconds, life.state.in_flight) == (30.0, False)
 
 
@@ -74,20 +74,20 @@ def test_the_generation_is_checked():
     claim = life.claimed()
     generation = life.ledger.generation
     life.state = None
-    assert (life.commit(claim, generation), life.state) == (Accepted.GONE, None)
+    assert (life.commit(claim, generation), life.state) == (CommitResult.GONE, None)
     life.read()
     before = life.state
-    assert life.commit(claim, generation) is Accepted.GONE
+    assert life.commit(claim, generation) is CommitResult.GONE
     assert life.state is before
 
 
 def test_a_commit_finds_parked_events():
     """Commit: "It also finds parked events": a late acceptance takes the event out of the list."""
     life = Life()
-    claim = life.park()
+    claim = life.rejected()
     life.read(20)
     assert life.state.reported_read_time_seconds == 0.0
-    assert life.commit(claim) is Accepted.SENT
+    assert life.commit(claim) is CommitResult.SENT
     assert (life.state.parked, life.state.reported_read_time_seconds) == ((), 30.0)
     assert life.state.unreported_seconds == 20.0
 
@@ -95,11 +95,11 @@ def test_a_commit_finds_parked_events():
 def test_a_commit_never_lowers_the_pointer():
     """Commit: "It never lowers the pointer" (M): a parked event sent again lies below later reported time."""
     life = Life()
-    life.park()
+    life.rejected()
     life.sent(20)
     claim = life.wait(DAY).take().claim
     assert span(claim) == (0.0, 30.0)
-    assert life.commit(claim) is Accepted.SENT
+    assert life.commit(claim) is CommitResult.SENT
     assert life.ledger.pointer_ms == 50_000
     assert span(life.read(5).take().claim) == (50.0, 55.0)
 
@@ -110,9 +110,9 @@ def test_a_commit_beyond_the_pointer_shows_that_the_store_lost_the_claim():
     before = life.state
     claim = life.take().claim
     life.state = before  # a fail-over
-    assert life.commit(claim) is Accepted.LOST
+    assert life.commit(claim) is CommitResult.LOST
     assert life.state.reported_read_time_seconds == 30.0
-    assert life.take().took is Took.NOTHING
+    assert life.take().result is AcquireResult.NOTHING
 
 
 def test_a_lost_claim_moves_the_pointer_no_further_than_the_time_that_is_left():
@@ -121,7 +121,7 @@ def test_a_lost_claim_moves_the_pointer_no_further_than_the_time_that_is_left():
     older = life.state
     claim = life.claimed(10)
     life.state = older
-    assert life.commit(claim) is Accepted.LOST
+    assert life.commit(claim) is CommitResult.LOST
     assert life.state.reported_read_time_seconds == life.total == 20.0
     assert life.state.history[-1].seconds == 30.0
 
@@ -138,7 +138,7 @@ def test_a_lost_claim_never_moves_the_pointer_over_what_was_not_sent(reclaimed):
     if reclaimed:
         life.read(5).take("b")
     before = life.state
-    assert life.commit(claim) is Accepted.LOST
+    assert life.commit(claim) is CommitResult.LOST
     assert life.state is before
 
 
@@ -155,19 +155,19 @@ def test_a_commit_forgets_the_last_error():
 # Release
 
 
-@pytest.mark.parametrize("verb", ["release", "refuse", "renew"])
+@pytest.mark.parametrize("verb", ["release", "park", "renew"])
 def test_only_the_current_owner_may_let_go(verb):
     """Release, park: "needs the current owner token"; renewing does too."""
     life = Life()
     claim = life.claimed()
     life.wait(31).take("b")
     before = life.state
-    assert getattr(life, verb)(claim, "a") in (False, Refused.NOT_OWNER, None)
+    assert getattr(life, verb)(claim, "a") in (False, ParkResult.NOT_OWNER, None)
     assert life.state is before
     assert getattr(life, verb)(claim, "b")
 
 
-@pytest.mark.parametrize("verb", ["release", "refuse", "renew"])
+@pytest.mark.parametrize("verb", ["release", "park", "renew"])
 def test_a_token_ends_with_its_claim(verb):
     """Release, park: a token is worth nothing once its claim was released or committed, nor for another event."""
     life = Life()
@@ -176,8 +176,8 @@ def test_a_token_ends_with_its_claim(verb):
     for end in (lambda: None, lambda: life.release(claim), lambda: life.commit(claim), lambda: life.claimed(5)):
         end()
         before = life.state
-        mine = stranger if before.phase is Phase.CLAIMED and claim.to_ms > life.ledger.pointer_ms else claim
-        assert getattr(life, verb)(mine) in (False, Refused.NOT_OWNER, None)
+        mine = stranger if before.phase is Phase.CLAIMED and claim.end_ms > life.ledger.pointer_ms else claim
+        assert getattr(life, verb)(mine) in (False, ParkResult.NOT_OWNER, None)
         assert life.state is before
 
 
@@ -227,7 +227,7 @@ def test_an_emission_that_was_never_started_is_no_attempt():
     history = life.state.history
     assert life.release(claim, counted=False)
     assert (life.state.attempts, life.state.last_error, life.state.history) == (0, None, history)
-    assert life.take("b", SWEEP).took is Took.CLAIMED
+    assert life.take("b", SWEEP).result is AcquireResult.CLAIMED
 
 
 def test_a_claim_that_nobody_releases_is_left_to_its_lease():
@@ -235,7 +235,7 @@ def test_a_claim_that_nobody_releases_is_left_to_its_lease():
     life = Life()
     life.claimed()
     assert life.state.due == (life.now + ms(30), False)
-    assert life.wait(30).take("b", SWEEP).took is Took.CLAIMED
+    assert life.wait(30).take("b", SWEEP).result is AcquireResult.CLAIMED
 
 
 def test_renewing_starts_the_lease_anew():
@@ -243,5 +243,5 @@ def test_renewing_starts_the_lease_anew():
     life = Life()
     claim = life.claimed()
     for wait in (20, 20, 100):
-        assert life.wait(wait).renew(claim).until_ms == life.now + ms(30)
+        assert life.wait(wait).renew(claim).until_at_ms == life.now + ms(30)
     assert life.state.due == (life.now + ms(30), False)

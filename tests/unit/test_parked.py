@@ -15,13 +15,26 @@ from caliper_readtime import (
     Reader,
     ReadTimePolicy,
 )
-from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, Gate, Picky, Scene, everything, nothing, running, until
+from tests.scenes import (
+    ANNA,
+    BEES,
+    BEN,
+    OWLS,
+    WAIT_SECONDS,
+    CircuitBreaker,
+    Scene,
+    SelectiveEmitter,
+    everything,
+    nothing,
+    running,
+    until,
+)
 
 RIGHT = Reader("anna", "right@example.org")
 DAY = 86_400
 
 
-def refuse(scene, seconds=30, *, status=422):
+def park(scene, seconds=30, *, status=422):
     """Read, and have the event refused."""
     scene.read(seconds=seconds)
     scene.emitter.fail(EventRejected("bad e-mail", status=status))
@@ -32,13 +45,13 @@ def refuse(scene, seconds=30, *, status=422):
 def fill_list(scene):
     """Have eight events refused: the parked list is full."""
     for number in range(8):
-        refuse(scene, 10 + number)
+        park(scene, 10 + number)
     assert len(scene.state().parked) == 8
 
 
 def test_a_refused_event_is_set_aside(scene: Scene):
     """Park: "set aside in the state's parked list"; ParkedEvent tells what an operator must know."""
-    refuse(scene)
+    park(scene)
     (parked,) = scene.state().parked
     assert parked == ParkedEvent(
         reader_sourced_id="anna",
@@ -57,7 +70,7 @@ def test_a_refused_event_is_set_aside(scene: Scene):
 
 def test_later_time_is_not_stuck_behind_it(scene: Scene):
     """Park: "the pointer steps over its range, so later time is not stuck behind it (M)"."""
-    refuse(scene, 30)
+    park(scene, 30)
     scene.read(seconds=12)
     assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 12.0
     state = scene.state()
@@ -68,7 +81,7 @@ def test_later_time_is_not_stuck_behind_it(scene: Scene):
 def test_parked_seconds_never_expire(scene: Scene):
     """Park: "Parked seconds stay unreported, never expire, keep finalized_at unset"."""
     scene.use(policy=ReadTimePolicy(state_ttl_seconds=3600))
-    refuse(scene)
+    park(scene)
     scene.clock.advance(365 * DAY)
     assert scene.state().unreported_seconds == 30.0
     scene.emitter.fail(EventRejected("still", status=422))
@@ -79,7 +92,7 @@ def test_parked_seconds_never_expire(scene: Scene):
 
 def test_an_unchanged_event_is_not_sent_again_at_once(scene: Scene):
     """Park: not claimable before its context differs or its retry time has come: partial sends nothing."""
-    refuse(scene)
+    park(scene)
     assert scene.tracker.partial(ANNA, OWLS).outcome is Outcome.NOTHING_TO_SEND
     assert scene.tracker.partial("anna", "owls").outcome is Outcome.NOTHING_TO_SEND
     assert scene.sent == []
@@ -88,7 +101,7 @@ def test_an_unchanged_event_is_not_sent_again_at_once(scene: Scene):
 @pytest.mark.parametrize("verb", ["partial", "finalize"])
 def test_a_corrected_e_mail_heals_itself(scene: Scene, verb):
     """Park: "a corrected e-mail heals itself"; "rebuilt under the same id", and before new time."""
-    refuse(scene, 30)
+    park(scene, 30)
     parked = scene.state().parked[0].event_id
     scene.read(seconds=12)
     report = getattr(scene.tracker, verb)(RIGHT, OWLS)
@@ -102,7 +115,7 @@ def test_a_corrected_e_mail_heals_itself(scene: Scene, verb):
 
 def test_a_heartbeat_brings_the_correction(scene: Scene):
     """Park: "claimable when the state's context differs from its own": then due at once."""
-    refuse(scene)
+    park(scene)
     scene.tracker.accumulate(RIGHT, OWLS, 0)
     assert scene.tracker.parked()[0].claimable
     assert scene.state().due_at <= scene.clock()
@@ -111,7 +124,7 @@ def test_a_heartbeat_brings_the_correction(scene: Scene):
 
 def test_the_retry_comes_a_day_later_with_jitter(scene: Scene):
     """Park: "its retry time has come (a day after each refusal, with jitter)", and again a day after the next."""
-    refuse(scene)
+    park(scene)
     for _ in range(3):
         wait = (scene.state().due_at - scene.clock()).total_seconds()
         assert 0.9 * DAY <= wait <= DAY
@@ -131,7 +144,7 @@ def test_the_retry_comes_a_day_later_with_jitter(scene: Scene):
 
 def test_a_wrong_correction_is_parked_with_its_own_context(scene: Scene):
     """Park: "with the context it was built from (M)": the same wrong correction is not sent for ever."""
-    refuse(scene)
+    park(scene)
     scene.emitter.fail(EventRejected("still", status=422))
     with pytest.raises(EventRejected):
         scene.tracker.partial(RIGHT, OWLS)
@@ -142,8 +155,8 @@ def test_a_wrong_correction_is_parked_with_its_own_context(scene: Scene):
 
 def test_unpark_sends_at_once(scene: Scene):
     """Unpark: "sets that time to now, durably, … and then sends as partial does", later time included."""
-    refuse(scene, 30)
-    refuse(scene, 20)
+    park(scene, 30)
+    park(scene, 20)
     scene.read(seconds=12)
     report = scene.tracker.unpark("anna", "owls")
     assert (report.outcome, report.delta_seconds, scene.sent) == (Outcome.SENT, 62.0, [30, 20, 12])
@@ -152,7 +165,7 @@ def test_unpark_sends_at_once(scene: Scene):
 
 def test_unpark_raises_what_is_refused_again(scene: Scene):
     """Unpark sends as partial does: a refusal is raised, the event stays parked for another day."""
-    refuse(scene)
+    park(scene)
     scene.emitter.fail(EventRejected("still", status=422))
     with pytest.raises(EventRejected, match="still"):
         scene.tracker.unpark(ANNA, OWLS)
@@ -161,8 +174,8 @@ def test_unpark_raises_what_is_refused_again(scene: Scene):
 
 def test_unpark_is_durable_where_the_endpoint_is_gone(scene: Scene):
     """Unpark: "durably": the first event goes as soon as its back-off ends, the second right behind it."""
-    refuse(scene, 30)
-    refuse(scene, 20)
+    park(scene, 30)
+    park(scene, 20)
     scene.emitter.fail(EmitterUnavailable("gone"))
     with pytest.raises(EmitterUnavailable):
         scene.tracker.unpark(ANNA, OWLS)
@@ -174,9 +187,9 @@ def test_unpark_is_durable_where_the_endpoint_is_gone(scene: Scene):
 
 def test_unpark_works_whoever_holds_a_claim(scene: Scene):
     """Unpark: "whoever holds a claim": it is IN_FLIGHT now, and claimable as soon as the other one is done."""
-    refuse(scene, 30)
+    park(scene, 30)
     scene.read(seconds=12)
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         assert scene.tracker.unpark(ANNA, OWLS).outcome is Outcome.IN_FLIGHT
@@ -194,7 +207,7 @@ def test_unpark_where_nothing_is_parked_is_a_partial(scene: Scene):
 def test_park_needs_the_current_owner(scene: Scene):
     """Park: "needs the current owner token": a refusal that comes after the lease does not park another's claim."""
     scene.read()
-    slow, fast = Gate(), Gate()
+    slow, fast = CircuitBreaker(), CircuitBreaker()
     slow.error = EventRejected("no", status=422)
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as loser:
         assert slow.arrived.wait(WAIT_SECONDS)
@@ -212,7 +225,7 @@ def test_park_needs_the_current_owner(scene: Scene):
 def test_commit_finds_a_parked_event(scene: Scene):
     """Commit: "It also finds parked events": refused to one owner, accepted from the slow other, it is reported."""
     scene.read()
-    slow = Gate()
+    slow = CircuitBreaker()
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as results:
         assert slow.arrived.wait(WAIT_SECONDS)
         scene.clock.advance(31)
@@ -265,7 +278,7 @@ def test_the_refused_event_in_the_slot_is_rebuilt(scene: Scene):
 
 def test_parked_lists_every_readers_events(scene: Scene):
     """ReadTimeTracker.parked(limit): refused events of all states, at most so many."""
-    emitter = Picky(everything)
+    emitter = SelectiveEmitter(everything)
     scene.use(emitter)
     for reader, what in ((ANNA, OWLS), (ANNA, BEES), (BEN, OWLS)):
         scene.read(reader, what)

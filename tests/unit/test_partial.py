@@ -14,7 +14,7 @@ from caliper_readtime import (
     Reader,
     ReadTimePolicy,
 )
-from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, Gate, Scene, article, running, until, value
+from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, CircuitBreaker, Scene, article, running, until, value
 
 DAY = 86_400
 
@@ -219,7 +219,7 @@ def test_a_rejected_event_is_raised_and_its_time_stays_unreported(scene: Scene):
 def test_another_owners_live_lease_is_in_flight(scene: Scene):
     """Claim: "Another owner's live lease: IN_FLIGHT", for partial and finalize, by the same tracker or another."""
     scene.read()
-    gate = Gate()
+    gate = CircuitBreaker()
     sender = scene.use(gate)
     with running(lambda: sender.partial(ANNA, OWLS)) as results:
         assert gate.arrived.wait(WAIT_SECONDS)
@@ -234,7 +234,7 @@ def test_another_owners_live_lease_is_in_flight(scene: Scene):
 def test_a_lease_that_has_run_out_is_taken_over_with_the_same_event(scene: Scene):
     """Claim: "an older claim whose lease has run out: the same claim again under a new owner token"."""
     scene.read()
-    late = Gate()
+    late = CircuitBreaker()
     sender = scene.another(late)
     with running(lambda: sender.partial(ANNA, OWLS)) as results:
         assert late.arrived.wait(WAIT_SECONDS)
@@ -251,7 +251,7 @@ def test_a_lease_that_has_run_out_is_taken_over_with_the_same_event(scene: Scene
 def test_a_commit_by_an_owner_that_lost_its_lease_counts_once(scene: Scene):
     """Commit: "by an owner that lost its lease still counts, once"; whoever comes second reports delta 0."""
     scene.read()
-    slow, fast = Gate(), Gate()
+    slow, fast = CircuitBreaker(), CircuitBreaker()
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as loser:
         assert slow.arrived.wait(WAIT_SECONDS)
         scene.clock.advance(31)
@@ -269,7 +269,7 @@ def test_a_commit_by_an_owner_that_lost_its_lease_counts_once(scene: Scene):
 def test_a_release_needs_the_current_owner(scene: Scene):
     """Release: "needs the current owner token": a slow loser cannot free the claim of who took it over."""
     scene.read()
-    slow, fast = Gate(), Gate()
+    slow, fast = CircuitBreaker(), CircuitBreaker()
     slow.error = EmitterUnavailable("timed out")
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as loser:
         assert slow.arrived.wait(WAIT_SECONDS)

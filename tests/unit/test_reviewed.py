@@ -21,8 +21,8 @@ from caliper_readtime import (
     StoreUnavailable,
     TimeSpentEvents,
 )
+from caliper_readtime._rules import Commit
 from caliper_readtime.testing import FlakyEmitter, ManualClock, RecordingEmitter
-from caliper_readtime.transitions import Commit
 from tests.backends import STORES
 
 READER = Reader("u1", "s@example.org")

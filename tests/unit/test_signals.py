@@ -220,10 +220,10 @@ def test_a_later_signal_may_claim_wall_time_and_what_was_carried():
     """Budget: "Later: allowed = max(0, now - last sync) + carry", "carry = min(catch_up, allowed - accepted)"."""
     life = Life(heartbeat_seconds=10, leeway_seconds=5, catch_up_seconds=20)
     life.beat(4)
-    carries = [life.meter.carry_ms]
+    carries = [life.meter.budget_ms]
     for wait, delta, expected in ((10, 10, (10, 0)), (5, 20, (16, 4)), (100, 10, (10, 0)), (1, 50, (21, 29))):
         assert counted(life.wait(wait).beat(delta)) == expected
-        carries.append(life.meter.carry_ms)
+        carries.append(life.meter.budget_ms)
     assert carries == [11_000, 11_000, 0, 20_000, 0]
     assert life.state.clamped_seconds == 33
 
@@ -295,10 +295,10 @@ def test_time_never_outruns_the_clock(data):
             if not step:
                 opened = more["opened"]
             life.view(data.draw(seconds), data.draw(st.sampled_from("vw")), acknowledged=data.draw(seconds), **more)
-        began = min(life.ledger.first_sync_ms, life.ledger.first_sync_ms if opened is None else opened)
+        began = min(life.ledger.first_sync_at_ms, life.ledger.first_sync_at_ms if opened is None else opened)
         allowance = life.policy.heartbeat_ms + life.policy.leeway_ms
-        assert 0 <= life.meter.cumulative_ms <= life.meter.last_sync_ms - began + allowance
-        assert 0 <= life.meter.carry_ms <= life.policy.catch_up_ms
+        assert 0 <= life.meter.cumulative_ms <= life.meter.last_sync_at_ms - began + allowance
+        assert 0 <= life.meter.budget_ms <= life.policy.catch_up_ms
         assert len(life.meter.views) <= 16
 
 

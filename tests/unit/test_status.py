@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from caliper_readtime import CorruptState, EmitterUnavailable, EventRejected, Status
-from caliper_readtime.logs import logger
-from caliper_readtime.status import status_of
+from caliper_readtime._inspection import status_of
+from caliper_readtime._logs import logger
 from caliper_readtime.testing import RecordingEmitter
 from tests.scenes import ANNA, BEES, BEN, OWLS, START, Scene
 from tests.unit.builders import DAY, NOW, Life, ms

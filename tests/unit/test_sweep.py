@@ -23,10 +23,10 @@ from tests.scenes import (
     BEN,
     OWLS,
     WAIT_SECONDS,
-    Gate,
+    CircuitBreaker,
     Hooked,
-    Picky,
     Scene,
+    SelectiveEmitter,
     article,
     in_threads,
     nothing,
@@ -142,7 +142,7 @@ def test_batches_hold_at_most_a_hundred_events(scene: Scene):
 
 def test_an_emitters_own_limit_is_kept(scene: Scene):
     """max_batch: no call brings more."""
-    emitter = Picky(nothing, max_batch=2)
+    emitter = SelectiveEmitter(nothing, max_batch=2)
     scene.use(emitter)
     for reader in readers(5):
         scene.tracker.accumulate(reader, OWLS, 10)
@@ -173,7 +173,7 @@ def test_a_budget_that_is_used_up_sends_nothing(scene: Scene):
 def test_no_envelope_starts_after_the_budget(scene: Scene):
     """Sweep: "at budget_seconds": the envelope under way ends, no other begins, the rest stays due."""
 
-    class Slow(Picky):
+    class Slow(SelectiveEmitter):
         """Uses up the budget with its first call: time that the monotonic clock shows."""
 
         def emit(self, events, /):
@@ -182,7 +182,7 @@ def test_no_envelope_starts_after_the_budget(scene: Scene):
 
     clock = [0.0]
     scene.use(Slow(nothing, max_batch=1))
-    scene.tracker._courier.monotonic = lambda: clock[0]
+    scene.tracker._delivery.monotonic = lambda: clock[0]
     for reader in readers(3):
         scene.tracker.accumulate(reader, OWLS, 10)
     swept = scene.tracker.sweep(idle_seconds=0, budget_seconds=50)
@@ -203,7 +203,7 @@ def ticking(scene, seconds, kind=RecordingEmitter, **more):
 
     emitter = Slow(**more)
     scene.use(emitter)
-    scene.tracker._courier.monotonic = lambda: now[0]
+    scene.tracker._delivery.monotonic = lambda: now[0]
     return emitter
 
 
@@ -220,7 +220,7 @@ def test_the_budget_is_looked_at_before_each_envelope(scene: Scene):
 
 def test_bisecting_ends_with_the_budget(scene: Scene):
     """Sweep: "at budget_seconds": halves that were not tried stay due, and count no attempt."""
-    emitter = ticking(scene, 3, Picky, bad=lambda event: event["object"]["activity"]["name"] == "A6")
+    emitter = ticking(scene, 3, SelectiveEmitter, bad=lambda event: event["object"]["activity"]["name"] == "A6")
     for number in range(8):
         scene.tracker.accumulate(ANNA, article(f"a{number}"), 10)
     swept = scene.tracker.sweep(idle_seconds=0, budget_seconds=10)  # 8, 4 and 4 again; the time is up
@@ -232,7 +232,7 @@ def test_bisecting_ends_with_the_budget(scene: Scene):
 
 def test_it_stops_when_the_endpoint_is_gone(scene: Scene):
     """Sweep: "Stops early on EmitterUnavailable": one attempt, not one for each batch."""
-    emitter = FlakyEmitter(Picky(nothing, max_batch=2))
+    emitter = FlakyEmitter(SelectiveEmitter(nothing, max_batch=2))
     emitter.max_batch = 2
     scene.use(emitter)
     for reader in readers(6):
@@ -286,7 +286,7 @@ def test_another_owners_claim_is_counted(scene: Scene):
     """SweepReport.in_flight: a state that another owner took between the look and the claim."""
     scene.read(ANNA, OWLS, 30)
     scene.read(BEN, OWLS, 30)
-    gate = Gate()
+    gate = CircuitBreaker()
 
     class Racing:
         """The store; somebody else claims right after the sweeper has looked what is due."""
@@ -315,7 +315,7 @@ def test_many_sweepers_share_the_work(scene: Scene):
     everybody = readers(60)
     for reader in everybody:
         scene.tracker.accumulate(reader, OWLS, 10)
-    emitter = Picky(nothing, max_batch=5)
+    emitter = SelectiveEmitter(nothing, max_batch=5)
     sweepers = [scene.another(emitter) for _ in range(4)]
     reports = in_threads(*(lambda sweeper=sweeper: sweeper.sweep(idle_seconds=0) for sweeper in sweepers))
     assert sum(report.events_sent for report in reports) == 60
@@ -339,7 +339,7 @@ def test_leases_are_renewed_before_each_envelope(scene: Scene):
 
     emitter = Slow()
     scene.use(emitter)
-    scene.tracker._courier.monotonic = lambda: clock[0]
+    scene.tracker._delivery.monotonic = lambda: clock[0]
     for number in range(100):
         scene.tracker.accumulate(ANNA, article(f"a{number}", title="\N{OWL}" * 1000), 10)
     assert scene.tracker.flush_reader(ANNA).settled

@@ -8,7 +8,7 @@ import pytest
 
 from caliper_readtime import EmitterUnavailable, EndpointRefused, EventRejected, Outcome, Reader
 from caliper_readtime.testing import FlakyEmitter
-from tests.scenes import ANNA, BEN, OWLS, Picky, Scene, article, events, everything, nothing, of_reader
+from tests.scenes import ANNA, BEN, OWLS, Scene, SelectiveEmitter, article, events, everything, nothing, of_reader
 
 
 def fill(scene, count, *, seconds=10):
@@ -21,7 +21,7 @@ def fill(scene, count, *, seconds=10):
 
 def picky(scene, bad, **more):
     """Go on with an endpoint that refuses these."""
-    emitter = Picky(bad, **more)
+    emitter = SelectiveEmitter(bad, **more)
     scene.use(emitter)
     return emitter
 

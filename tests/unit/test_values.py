@@ -32,7 +32,7 @@ from caliper_readtime import (
     SweepReport,
     TimeSpentEvents,
 )
-from caliper_readtime.state import Phase
+from caliper_readtime._rules.state import Phase
 from tests.scenes import ANNA, OWLS, START, Scene, events
 from tests.unit.builders import Life
 
@@ -172,7 +172,7 @@ def test_no_repr_shows_an_address():
     life = Life()
     life.beat(10, reader=reader)
     first = life.take().claim
-    life.refuse(first)
+    life.park(first)
     life.unpark()
     taken = life.take()
     signal = life._signal("0" * 32, 1, reader=reader, heartbeat_id="h")
@@ -205,7 +205,7 @@ def test_no_answer_shows_an_address():
         with pytest.raises(kind) as caught:
             scene.tracker.finalize(reader, OWLS)
         answers += [caught.value, str(caught.value)]
-        scene.tracker._courier.update(("anna", "owls"), _Unparked())
+        scene.tracker._delivery.update(("anna", "owls"), _Unparked())
     answers += [scene.told, scene.tracker.parked(), scene.tracker.states("anna"), scene.tracker.sweep()]
     assert "secret" not in repr(answers)
 
@@ -215,7 +215,7 @@ class _Unparked:
 
     def __call__(self, state, now):
         ledger = attrs.evolve(
-            state.ledger, parked=tuple(attrs.evolve(parked, retry_ms=now) for parked in state.ledger.parked)
+            state.ledger, parked=tuple(attrs.evolve(parked, retry_at_ms=now) for parked in state.ledger.parked)
         )
         return attrs.evolve(state, ledger=ledger), None
 
@@ -274,7 +274,7 @@ def test_phases_by_the_millisecond():
     assert life.state.phase is Phase.SETTLED
     life.wait(1).beat(0.001)
     assert life.state.phase is Phase.UNREPORTED
-    life.park(5)
+    life.rejected(5)
     assert life.state.phase is Phase.PARKED
 
 
