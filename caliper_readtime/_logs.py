@@ -61,7 +61,7 @@ def log_counted(key: Key, signal: Signal, counted: Counted, state: ReadTimeState
     whose = key._asdict()
     if counted.clamped_ms:
         crossed = state.meter.clamped_ms - counted.clamped_ms < CLAMP_WARNING_MS <= state.meter.clamped_ms
-        # PROTOCOL: debug each; one warning per state when its clamped time passes a threshold.
+        # G3: debug each; one warning per state when its clamped time passes a threshold.
         for level in (logging.DEBUG, logging.WARNING) if crossed else (logging.DEBUG,):
             log(
                 level,

@@ -60,7 +60,7 @@ def chain(error):
 def texts(value, stranger=None):
     """All that a value shows of itself when it is printed, and all that its errors say.
 
-    PROTOCOL: any other exception of an emitter is chained. That very object, the stranger, speaks for itself.
+    L4: any other exception of an emitter is chained. That very object, the stranger, speaks for itself.
     """
     if isinstance(value, BaseException):
         return [said for error in chain(value) if error is not stranger for said in (repr(error), str(error))]

@@ -143,7 +143,7 @@ class EnvelopeBatch:
                 return
             if not self._suspects:
                 self._accepts = False
-            # PROTOCOL: leases are renewed before each step; the first envelope's have just begun.
+            # C11: leases are renewed before each step; the first envelope's have just begun.
             self._halve(self._renewed(envelope) if position else envelope)
 
     def _halve(self, envelope: list[LeasedEvent]) -> None:
@@ -193,7 +193,7 @@ class EnvelopeBatch:
     def _suspect(self, leased: LeasedEvent, error: EventRejected) -> bool:
         """Note a single refused event; return whether the endpoint is to blame."""
         if leased.claim.rejections + 1 >= MAX_REJECTIONS:
-            # PROTOCOL: an event refused for the third time is parked whatever the others did (M).
+            # W6: an event refused for the third time is parked whatever the others did.
             self._refused(leased, error)
             return False
         self._suspects.append((leased, error))
@@ -207,7 +207,7 @@ class EnvelopeBatch:
     def judge(self) -> None:
         """Decide about refused events at the end of a round.
 
-        PROTOCOL: systemic if the rejected events belong to at least two readers and none was accepted.
+        W4: systemic if the rejected events belong to at least two readers and none was accepted.
         """
         if self._suspects and not self._accepted and self._several_readers():
             self._blame_endpoint([])
@@ -221,7 +221,7 @@ class EnvelopeBatch:
                 self._refused(renewed, error)
 
     def _blame_endpoint(self, untried: Sequence[LeasedEvent]) -> None:
-        """PROTOCOL: systemic, so nothing is parked and EndpointRefused ends the round."""
+        """W4: systemic, so nothing is parked and EndpointRefused ends the round."""
         suspects, self._suspects = self._suspects, []
         first = suspects[0][1]
         error = EndpointRefused(

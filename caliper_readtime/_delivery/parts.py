@@ -42,7 +42,7 @@ def check_parts(
     deadline = _deadline_of(emitter)
     if isinstance(emitter, LimitsBatch) and (not isinstance(emitter.max_batch, int) or emitter.max_batch < 1):
         raise ConfigurationError("the emitter's max_batch must be a whole number of at least 1")
-    # PROTOCOL: the tracker refuses an emitter that states a deadline not below the lease.
+    # C9: an emitter that states a deadline not below the lease is refused.
     if deadline >= policy.lock_seconds:
         raise ConfigurationError(
             f"the emitter's deadline ({deadline:g} s) must be below the policy's lock_seconds"

@@ -55,7 +55,7 @@ class Reporting:
     def report(
         self, key: Key, caller: Caller, reader: Reader | None, article: Article | None, *, finalize: bool
     ) -> Report:
-        """Claim, send and commit, round by round, or raise; see PROTOCOL "partial" and "finalize"."""
+        """Claim, send and commit, round by round, or raise (V1)."""
         report = self._attempt(key, caller, reader, article, finalize=finalize)
         if report.error is not None:
             raise report.error

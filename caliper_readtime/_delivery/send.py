@@ -211,7 +211,7 @@ class Delivery:
         if not open_parcels:
             return None
         event_ids = [leased.claim.event_id for leased in open_parcels]
-        # PROTOCOL: no emission starts unless it can end within the lease, measured from before the claim.
+        # C10: no emission starts unless it can end within the lease, measured from before the claim.
         left = min(leased.since for leased in open_parcels) + self.policy.lock_seconds - self.monotonic()
         if left <= self._deadline:
             return _Late(f"only {left:.1f} s of the lease were left, too few to send in", event_ids=event_ids)
@@ -223,14 +223,14 @@ class Delivery:
             emitter.emit([json.loads(leased.claim.event) for leased in open_parcels])
         except (EmitterUnavailable, EventRejected) as error:
             return error
-        except Exception as error:  # noqa: BLE001 - PROTOCOL: any other Exception of an emitter is taken for unavailable
+        except Exception as error:  # noqa: BLE001 - L4: any other Exception of an emitter is taken for unavailable
             wrapped = EmitterUnavailable(f"the emitter failed with {type(error).__name__}", event_ids=event_ids)
             wrapped.__cause__ = error
             return wrapped
         return None
 
     def _held(self, again: Sequence[LeasedEvent]) -> frozenset[str] | None:
-        """Return which ids the endpoint is known to hold (PROTOCOL: read-back); None where it was not asked."""
+        """Return which ids the endpoint is known to hold (R1); None where it was not asked."""
         emitter = reading_back(self.emitter)
         if not again or emitter is None:
             return None

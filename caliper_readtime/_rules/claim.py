@@ -1,4 +1,4 @@
-"""PURE: what asking for a claim does to a state (PROTOCOL "Reports": claim)."""
+"""PURE: what asking for a claim does to a state (chapter C of the protocol)."""
 
 from __future__ import annotations
 
@@ -92,14 +92,14 @@ class AcquireClaim(Verb[Acquired]):
 
 
 def acquire_nothing(_verb: AcquireClaim, _state: None, _now: int) -> tuple[None, Acquired]:
-    """PROTOCOL: no state: NOTHING_TO_SEND and nothing is created."""
+    """V7: where there is no state there is nothing to send, and none is created."""
     return None, Acquired(AcquireResult.NOTHING)
 
 
 def acquire_held(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
     """Take over a claim whose lease has run out, or get one's own back with its lease renewed."""
     state, ledger, claim = _asked(verb, state)
-    # PROTOCOL: another owner's live lease: IN_FLIGHT.
+    # C1: another owner's live lease: IN_FLIGHT.
     if claim.owner != verb.owner and claim.until_at_ms > now:
         return state, Acquired(AcquireResult.IN_FLIGHT, claim)
     if verb.caller is Caller.HEARTBEAT and ledger.parked:
@@ -110,7 +110,7 @@ def acquire_held(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[Re
 def acquire_released(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
     """Take a claim that was released."""
     state, ledger, claim = _asked(verb, state)
-    # PROTOCOL: explicit calls ignore the back-off; while it runs or an event is parked, heartbeats send nothing (M).
+    # V3: explicit calls ignore the back-off. S14: while it runs or an event is parked, heartbeats send nothing.
     waits = claim.until_at_ms > now or (verb.caller is Caller.HEARTBEAT and ledger.parked)
     if waits and verb.caller is not Caller.EXPLICIT:
         return state, Acquired(AcquireResult.WAITING, claim)
@@ -121,10 +121,10 @@ def acquire_unclaimed(verb: AcquireClaim, state: ReadTimeState, now: int) -> tup
     """Claim a parked event that may be sent again, otherwise the whole seconds that no claim covers."""
     state = refreshed(state, verb.reader, verb.article, finalize=verb.finalize)
     ledger = state.ledger
-    # PROTOCOL: while an event is parked, further heartbeats answer DEFERRED and send nothing (M).
+    # S14: while an event is parked, further heartbeats answer DEFERRED and send nothing.
     if ledger.parked and verb.caller is Caller.HEARTBEAT:
         return state, Acquired(AcquireResult.WAITING, parked=ledger.parked[0])
-    # PROTOCOL: a claimable parked event goes through the claim slot before new time.
+    # P7: a claimable parked event goes through the claim slot before new time.
     retry = next((parked for parked in ledger.parked if parked.claimable(ledger.context, now)), None)
     if retry is not None:
         if not verb.retries:
@@ -136,7 +136,7 @@ def acquire_unclaimed(verb: AcquireClaim, state: ReadTimeState, now: int) -> tup
 
 
 def _acquire_new(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
-    """PROTOCOL: a new claim over [pointer, pointer + whole seconds), at most 86,400 s."""
+    """C3: claim the whole seconds from the pointer on, at most 86,400."""
     ledger = state.ledger
     whole = min(state.unclaimed_ms // SECOND * SECOND, MAX_EVENT_MS)
     if whole <= 0:
@@ -154,7 +154,7 @@ def _acquire_new(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[Re
 
 def _sweep_waits(verb: AcquireClaim, state: ReadTimeState, now: int) -> ReadTimeState | None:
     """Return the state to leave where a sweep must not claim new time yet."""
-    # PROTOCOL: when the list is full only explicit calls claim new time.
+    # P10: when the list is full only explicit calls claim new time.
     if len(state.ledger.parked) >= MAX_PARKED:
         return state
     if state.ledger.deferred_at_ms is None and state.meter.last_sync_at_ms + verb.idle_ms > now:
@@ -173,11 +173,11 @@ def _asked(verb: AcquireClaim, state: ReadTimeState) -> tuple[ReadTimeState, Led
 def _claimed_again(
     verb: AcquireClaim, state: ReadTimeState, ledger: Ledger, claim: Claim, now: int
 ) -> tuple[ReadTimeState, Acquired]:
-    """PROTOCOL: an older claim whose lease has run out or was released: the same claim under a new owner token."""
+    """C2: hand on a claim whose lease has run out, or that was released, as it is under a new owner token."""
     own = claim.owner == verb.owner
     new = evolved(claim, owner=verb.owner, until_at_ms=now + verb.policy.lock_ms)
     if claim.rejections and claim.context != ledger.context and not own:
-        # PROTOCOL: a refused event that stayed in the slot is rebuilt if the context has changed (M).
+        # P11: a refused event that stayed in the slot is rebuilt if the context has changed.
         body = _built(verb.events, state, claim)
         new = new if isinstance(body, Exception) else evolved(new, context=ledger.context, event=body)
     if not own:
@@ -208,7 +208,7 @@ def _claimed(
     )
     body = _built(verb.events, state, claim)
     if isinstance(body, Exception):
-        # PROTOCOL: an event that cannot be built is parked. Its text may hold an address, so only its kind is kept.
+        # C5: an event that cannot be built is parked. Its text may hold an address, so only its kind is kept.
         reason = f"the event cannot be built: {type(body).__name__}"
         parked = parked_entry(claim, now, verb.jitter, None, reason)
         if not retry and len(ledger.parked) >= MAX_PARKED:
@@ -268,7 +268,7 @@ class Defer(Verb[bool]):
 
 
 def defer(verb: Defer, state: ReadTimeState, now: int) -> tuple[ReadTimeState, bool]:
-    """PROTOCOL: the state becomes due at once; NOTHING_TO_SEND when nothing whole is there."""
+    """V9: leave new time to the sweeper, due at once. V7: where nothing is whole there is nothing to send."""
     state = refreshed(state, verb.reader, verb.article, finalize=verb.finalize)
     if state.unreported_ms < SECOND:
         return settled(state, now), False
@@ -292,7 +292,7 @@ class Unpark(Verb[int]):
 
 
 def unpark(_verb: Unpark, state: ReadTimeState, now: int) -> tuple[ReadTimeState, int]:
-    """PROTOCOL: sets the retry time to now, durably, whoever holds a claim."""
+    """P6: set the retry time to now, durably, whoever holds a claim."""
     parked = tuple(attrs.evolve(entry, retry_at_ms=min(now, entry.retry_at_ms)) for entry in state.ledger.parked)
     return evolved(state, ledger=evolved(state.ledger, parked=parked)), len(parked)
 

@@ -142,7 +142,7 @@ class TimeSpentEvents:
                     {
                         "type": "active",
                         "value": seconds,
-                        # PROTOCOL: startDate = min(when the unreported time began, endDate - value).
+                        # E1: the start leaves room for the value.
                         "startDate": to_caliper_time(min(started_at_ms, ended_at_ms - seconds * 1000)),
                         "endDate": to_caliper_time(ended_at_ms),
                     }

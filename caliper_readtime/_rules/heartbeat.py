@@ -1,4 +1,4 @@
-"""PURE: what a heartbeat does to a state (PROTOCOL "Signals")."""
+"""PURE: what a heartbeat does to a state (chapters S and B of the protocol)."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
         raise MissingField(
             field, "nothing is stored for this reader and article yet: pass a Reader and an Article once"
         )
-    # PROTOCOL: a state born by a view opened state_ttl ago or earlier takes the total so far as known (M).
+    # S9: an earlier life may have paid for a view opened state_ttl ago or earlier: its total is taken as known.
     reborn = signal.opened_at_ms is not None and now - signal.opened_at_ms >= policy.state_ttl_ms
     # Nor does such an opening widen the budget: another old tab could claim through it what was paid before.
     open_for = 0 if signal.opened_at_ms is None or reborn else now - signal.opened_at_ms
@@ -136,14 +136,14 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
     else:
         total = _capped(signal, now)
         known = dict(views).get(signal.view_id)
-        # PROTOCOL: known is the stored total, or for an unknown view what the client says is acknowledged (M).
+        # S2: for an evicted view what the client says is acknowledged, so that it is not paid twice.
         claimed = max(0, total - (signal.acknowledged_ms if known is None else known))
         duplicate = known is not None and not claimed
         others = views if known is None else [entry for entry in views if entry[0] != signal.view_id]
         views = (*others[1 - MAX_VIEWS :], (signal.view_id, total))
     if claimed:
         elapsed = now - last_sync
-        # PROTOCOL: a clock that steps back counts as no elapsed time and never moves last sync back.
+        # B9: a clock that steps back counts as no elapsed time and never moves last sync back.
         allowed = budget + elapsed if elapsed > 0 else budget
         accepted = min(claimed, allowed) if policy.max_delta_ms is None else min(claimed, allowed, policy.max_delta_ms)
         clamped = claimed - accepted
@@ -158,7 +158,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
             heartbeats,
         )
     else:
-        # PROTOCOL: a signal that claims nothing new moves no time (cumulative, last sync, budget, views).
+        # S5: a signal that claims nothing new moves no time (cumulative, last sync, budget, views).
         moved = position if signal.position_ms is None else signal.position_ms
         same = moved == position and heartbeats is meter.heartbeats
         new = meter if same else meter._replace(position_ms=moved, heartbeats=heartbeats)
@@ -176,7 +176,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
 
 
 def _capped(signal: Signal, now: int) -> int:
-    # PROTOCOL: with opened_at, a total is first capped at now - opened_at + leeway; the future counts as now.
+    # S8: a total is capped by the time since the opening and the leeway; the future counts as now.
     if signal.opened_at_ms is None:
         return signal.offered_ms
     return min(signal.offered_ms, max(0, now - signal.opened_at_ms) + signal.policy.leeway_ms)
@@ -203,7 +203,7 @@ def other_duration(signal: Signal, ledger: Ledger) -> bool:
 
 
 def _counts_as_read(policy: ReadTimePolicy, meter: Meter, ledger: Ledger) -> bool:
-    """PROTOCOL: position / canonical duration >= completion_ratio, or cumulative >= completion_dwell_seconds."""
+    """S12: return whether position and duration, or the time that was spent, make the article count as read."""
     if policy.completion_dwell_ms is not None and meter.cumulative_ms >= policy.completion_dwell_ms:
         return True
     position, duration = meter.position_ms, ledger.duration_ms

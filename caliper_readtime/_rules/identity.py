@@ -57,7 +57,7 @@ def key_of(oneroster_url: str | None, reader_id: str, resource_id: str) -> Key:
 def reduced(given: str, field: str, oneroster_url: str | None) -> str:
     """Return one part of a key.
 
-    PROTOCOL: ids that are URLs under oneroster_url are reduced to their last path segment.
+    I1: ids that are URLs under oneroster_url are reduced to their last path segment.
 
     Raises:
         InvalidInput: the id is not acceptable.

@@ -1,4 +1,4 @@
-"""PURE: what the fate of a claimed event does to a state (PROTOCOL "Reports": commit, release, park)."""
+"""PURE: what the fate of a claimed event does to a state (chapters K, L and P of the protocol)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Commit(Verb[CommitResult]):
 
 
 def commit_gone(_verb: Commit, _state: None, _now: int) -> tuple[None, CommitResult]:
-    """PROTOCOL: after forget, expiry or rebirth a commit is a no-op and never recreates a state."""
+    """K4: after forget or expiry a commit changes nothing and never recreates a state."""
     return None, CommitResult.GONE
 
 
@@ -51,16 +51,16 @@ def commit(verb: Commit, state: ReadTimeState, now: int) -> tuple[ReadTimeState,
     claim = ledger.claim
     claimed = claim is not None and claim.event_id == verb.event_id
     if not claimed and not is_parked(ledger, verb.event_id):
-        # PROTOCOL: neither claimed nor listed, `to` at or below the pointer: it was committed before.
+        # K5: neither claimed nor listed, `to` at or below the pointer: it was committed before.
         if verb.end_ms <= ledger.pointer_ms:
             return state, CommitResult.BEFORE
-        # `to` above the pointer: the store lost the claim. What was accepted must not be sent under a new id,
+        # K6: `to` above the pointer: the store lost the claim. What was accepted must not be sent under a new id,
         # so the pointer follows, unless somebody is already sending a new claim over it.
         if claim is not None or verb.start_ms > ledger.pointer_ms:
             return state, CommitResult.LOST
         ledger = evolved(ledger, pointer_ms=min(verb.end_ms, state.meter.cumulative_ms))
     elif claimed:
-        # PROTOCOL: it never lowers the pointer (M).
+        # K1: it never lowers the pointer.
         ledger = evolved(ledger, claim=None, pointer_ms=max(ledger.pointer_ms, verb.end_ms))
     ledger = evolved(
         remembered(ledger, now, "sent", event_id=verb.event_id, ms=verb.end_ms - verb.start_ms),
@@ -103,7 +103,7 @@ class Release(Verb[bool]):
 def release(verb: Release, state: ReadTimeState, now: int) -> tuple[ReadTimeState, bool]:
     """Let go of a claim; answer whether the caller still held it."""
     claim = state.ledger.claim
-    # PROTOCOL: release needs the current owner token.
+    # L1: release needs the current owner token.
     if claim is None or claim.owner != verb.owner or claim.event_id != verb.event_id:
         return state, False
     if not verb.counted:
@@ -181,14 +181,14 @@ class Park(Verb[ParkResult]):
 
 
 def park(verb: Park, state: ReadTimeState, now: int) -> tuple[ReadTimeState, ParkResult]:
-    """Park the claimed event; the pointer steps over its range, so later time is not stuck behind it (M)."""
+    """Park the claimed event; the pointer steps over its range, so later time is not stuck behind it (P2)."""
     ledger = state.ledger
     claim = ledger.claim
-    # PROTOCOL: park needs the current owner token.
+    # P1: park needs the current owner token.
     if claim is None or claim.owner != verb.owner or claim.event_id != verb.event_id:
         return state, ParkResult.NOT_OWNER
     if not is_parked(ledger, claim.event_id) and len(ledger.parked) >= MAX_PARKED:
-        # PROTOCOL: when the list is full it stays in the claim slot, released at the maximum back-off (M).
+        # P11: when the list is full it stays in the claim slot, released at the maximum back-off.
         stuck = Release(verb.owner, verb.event_id, verb.policy, verb.jitter, verb.reason, refused=True, at_maximum=True)
         return release(stuck, state, now)[0], ParkResult.STUCK
     ledger = set_aside(ledger, claim, parked_entry(claim, now, verb.jitter, verb.status, verb.reason), now)

@@ -68,7 +68,7 @@ def remembered(
 def settled(state: ReadTimeState, now: int) -> ReadTimeState:
     """Stamp ``finalized_at`` where it has been earned.
 
-    PROTOCOL: finalize wanted, no claim, nothing whole, nothing parked -> finalized_at, wanted cleared (M).
+    D8: finalize wanted, no claim, nothing whole, nothing parked: stamped, and the wish cleared.
     """
     ledger = state.ledger
     if not ledger.finalize_wanted or ledger.claim is not None or ledger.parked or state.unclaimed_ms >= SECOND:
@@ -80,7 +80,7 @@ def settled(state: ReadTimeState, now: int) -> ReadTimeState:
 def refreshed(state: ReadTimeState, reader: Reader | None, article: Article | None, *, finalize: bool) -> ReadTimeState:
     """Return the state with the context that a caller brings, wanting to be finalized where the caller wants it.
 
-    PROTOCOL: a finalize that cannot finish leaves finalize_wanted (M); a later one leaves the stamp.
+    V6: a finalize that cannot finish leaves its wish. V5: a later one leaves the stamp.
     """
     ledger = state.ledger
     context = Context(reader or ledger.context.reader, article or ledger.context.article)
@@ -103,7 +103,7 @@ def parked_entry(claim: Claim, now: int, jitter: float, status: int | None, reas
         claim.end_ms,
         claim.began_at_ms,
         claim.ended_at_ms,
-        # PROTOCOL: with the context it was built from (M).
+        # P1: with the context it was built from.
         claim.context,
         now,
         now + int(PARKED_RETRY_MS * (1 - jitter / 20)),
@@ -113,7 +113,7 @@ def parked_entry(claim: Claim, now: int, jitter: float, status: int | None, reas
 
 
 def set_aside(ledger: Ledger, claim: Claim, parked: Parked, now: int) -> Ledger:
-    """PROTOCOL: a new refusal replaces its entry; the pointer steps over a new one's range (M)."""
+    """P8: a new refusal replaces its entry. P2: the pointer steps over a new one's range."""
     others = tuple(entry for entry in ledger.parked if entry.event_id != claim.event_id)
     ledger = evolved(
         ledger,

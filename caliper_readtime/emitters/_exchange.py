@@ -78,7 +78,7 @@ class Exchange:
     def _attempt(self, method: str, url: str, event_ids: Sequence[str], body: bytes | None) -> EndpointResponse:
         answer = self._send(method, url, event_ids, body)
         if answer.verdict is Verdict.UNAUTHORIZED and self._renewable:
-            # PROTOCOL: the auth is renewed once.
+            # H6: the auth is renewed once.
             self._renewable = False
             with self._auth_errors(event_ids):
                 self._auth.renew()

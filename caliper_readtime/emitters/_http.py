@@ -134,7 +134,7 @@ class HttpCaliperEmitter:
             event_ids = ids_of(part)
             try:
                 answer = exchange.ask("POST", self._address.url, event_ids, self._body(part, event_ids))
-                # PROTOCOL: 409 to several: the emitter halves the envelope until each stands alone (M).
+                # H3: which of several is held only each alone can tell.
                 if answer.verdict is Verdict.CONFLICT and len(part) > 1:
                     middle = len(part) // 2
                     waiting += [part[middle:], part[:middle]]

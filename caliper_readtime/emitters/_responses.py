@@ -1,4 +1,4 @@
-"""PURE: what an HTTP answer means (PROTOCOL "HTTP answers")."""
+"""PURE: what an HTTP answer means (chapter H of the protocol)."""
 
 from __future__ import annotations
 

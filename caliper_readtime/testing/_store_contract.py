@@ -71,7 +71,7 @@ class StateStoreContract(UpdateRules, ManyRules, IndexRules, ConcurrencyRules):
 
     @pytest.mark.parametrize("start", [_YEAR_2000, NOW, _YEAR_2100], ids=["2000", "2026", "2100"])
     def test_a_given_time_travels(self, store: StateStore, start: int) -> None:
-        """Leases, due times, expiry and stamps follow the given time alone, however far from the store's own clock."""
+        """T3: leases, due times, expiry and stamps follow the given time alone, however far from the store's clock."""
         driver = StoreDriver(store, now=start).read()
         assert driver.do(Look())[1] == driver.now
         assert (driver.state.ledger.first_sync_at_ms, driver.state.meter.last_sync_at_ms) == (driver.now, driver.now)
@@ -86,7 +86,7 @@ class StateStoreContract(UpdateRules, ManyRules, IndexRules, ConcurrencyRules):
         assert store.last_sweep() == driver.now
 
     def test_the_stores_own_clock_decides_where_no_time_is_given(self, store: StateStore) -> None:
-        """``now=None`` is the store's clock in every verb: whole milliseconds, near this machine's, not going back."""
+        """T3: ``now=None`` is the store's clock in every verb: whole milliseconds near this machine's, never back."""
         driver = StoreDriver(store)
         before = store.now()
         _, state = store.update(driver.key, Signal(POLICY, nonce(), 5000, driver.reader, driver.article, "h"))
@@ -111,7 +111,7 @@ class StateStoreContract(UpdateRules, ManyRules, IndexRules, ConcurrencyRules):
     # Around the states
 
     def test_meta_is_recorded_once_and_compared_ever_after(self, store: StateStore) -> None:
-        """The same facts pass, new ones are added, and another value is refused, naming both and writing nothing."""
+        """T6: the same facts pass, new ones are added, another value is refused, naming both and writing nothing."""
         facts = {"sensor": "https://a.example.org", "oneroster_url": "https://b.example.org/ü'"}
         store.meta({})
         for _ in range(2):
@@ -126,7 +126,7 @@ class StateStoreContract(UpdateRules, ManyRules, IndexRules, ConcurrencyRules):
         assert store.keys("reader", NOW) == ()
 
     def test_sweeps_are_noted(self, store: StateStore) -> None:
-        """``last_sweep`` is the time that ``swept`` was given last; no state is touched."""
+        """W13: ``last_sweep`` is the time that ``swept`` was given last; no state is touched."""
         driver = StoreDriver(store).read()
         for moment in (driver.now, driver.now, driver.now + DAY):
             store.swept(moment)

@@ -23,7 +23,7 @@ class IndexRules:
     """What is due and when, what may go and when, what is parked, and what a deletion takes."""
 
     def test_due_is_oldest_first_and_limited(self, store: StateStore) -> None:
-        """Of one reader's articles those come first that have waited longest; a limit cuts off the newest."""
+        """W1: of one reader's articles those come first that have waited longest; a limit cuts off the newest."""
         drivers = [
             StoreDriver(store, Key("reader", f"article {place * 7 % 10}"), NOW + place * SECOND) for place in range(10)
         ]
@@ -38,7 +38,7 @@ class IndexRules:
         assert last.wait(-10 * SECOND).due() == ()
 
     def test_due_reaches_every_reader(self, store: StateStore) -> None:
-        """Whatever shards there are, all of many readers' states come, and a limit is kept over all of them."""
+        """W1: whatever shards there are, all of many readers' states come, and a limit is kept over all of them."""
         keys = [Key(f"reader {place}", f"article {place % 3}") for place in range(40)]
         for key in keys:
             StoreDriver(store, key).beat(5 * SECOND)
@@ -46,7 +46,7 @@ class IndexRules:
         assert len(set(store.due(7, NOW))) == 7
 
     def test_idle_time_spares_active_readers_alone(self, store: StateStore) -> None:
-        """``idle_ms`` applies to soft entries; deferrals, leases and back-offs come at their own time."""
+        """D7: ``idle_ms`` applies to soft entries; deferrals, leases and back-offs come at their own time."""
         soft, deferred, leased = (StoreDriver(store, Key("reader", name)) for name in ("soft", "deferred", "leased"))
         for driver in (soft, deferred, leased):
             driver.beat(5 * SECOND)
@@ -59,7 +59,7 @@ class IndexRules:
         assert set(soft.due(idle=POLICY.lock_ms)) == {soft.key, deferred.key, leased.key}
 
     def test_the_due_entry_follows_the_ledger(self, store: StateStore) -> None:
-        """Every change of the ledger writes the entry anew, to a later or an earlier time, or removes it."""
+        """D1: every change of the ledger writes the entry anew, to a later or an earlier time, or removes it."""
         driver = StoreDriver(store).read()
         assert driver.due() == (driver.key,)
         driver.take()
@@ -76,7 +76,7 @@ class IndexRules:
         assert driver.wait(2 * DAY).due() == ()
 
     def test_a_heartbeat_adds_a_missing_due_entry(self, store: StateStore) -> None:
-        """The signal that makes a second whole changes the meter alone, and the state becomes due."""
+        """D1: the signal that makes a second whole changes the meter alone, and the state becomes due."""
         driver = StoreDriver(store)
         driver.beat(0)
         driver.wait(600).beat(600)
@@ -89,7 +89,7 @@ class IndexRules:
         assert driver.due() == (driver.key,)
 
     def test_a_heartbeat_restores_a_lost_due_entry(self, store: StateStore, lose_due: Callable[[], object]) -> None:
-        """Even where the whole index was lost, an active reader's state becomes due again, and nothing is forgotten."""
+        """D6: even where the whole index was lost, an active reader's state becomes due again."""
         driver = StoreDriver(store).read()
         lose_due()
         assert driver.due() == ()
@@ -100,7 +100,7 @@ class IndexRules:
         assert driver.wait(POLICY.lock_ms).due() == (driver.key,)
 
     def test_a_settled_state_expires_for_every_verb(self, store: StateStore) -> None:
-        """From ``expires_at_ms`` on, and not before, a state is gone as if it had been deleted."""
+        """X3: from ``expires_at_ms`` on, and not before, a state is gone as if it had been deleted."""
         driver = StoreDriver(store).read().settle()
         expires = driver.state.expires_at_ms
         assert expires is not None
@@ -116,7 +116,7 @@ class IndexRules:
             store.update(driver.key, Signal(POLICY, nonce(), 5000, None, None, "h"), driver.now)
 
     def test_a_late_commit_does_not_bring_an_expired_state_back(self, store: StateStore) -> None:
-        """Neither a commit nor a sweep recreates what has expired; a signal does, with a generation of its own."""
+        """K4: neither a commit nor a sweep recreates what has expired; a signal does, with a generation of its own."""
         driver = StoreDriver(store).read()
         driver.take()
         committing, first = driver.committing(), driver.state
@@ -130,14 +130,14 @@ class IndexRules:
         assert driver.state.meter.cumulative_ms == 5 * SECOND
 
     def test_a_heartbeat_puts_expiry_off(self, store: StateStore) -> None:
-        """A signal below a second is use as well: the state lives for another whole ``ttl``."""
+        """X1: a signal below a second is use as well: the state lives for another whole ``ttl``."""
         driver = StoreDriver(store).read().settle()
         driver.wait(POLICY.state_ttl_ms - 1).beat(300)
         assert driver.wait(POLICY.state_ttl_ms - 1).loaded is not None
         assert driver.wait(1).loaded is None
 
     def test_unreported_time_never_expires(self, store: StateStore) -> None:
-        """Unclaimed, deferred, claimed, released and parked time waits for a century, and expires once reported."""
+        """X2: Unclaimed, deferred, claimed, released and parked time waits for a century, and expires once reported."""
         names = ("unclaimed", "late", "deferred", "claimed", "released", "parked")
         drivers = {name: StoreDriver(store, Key("reader", name)).read() for name in names}
         drivers["late"].settle().wait(POLICY.state_ttl_ms - 1).beat(SECOND)
@@ -213,7 +213,7 @@ class IndexRules:
         assert drivers[first].read().loaded is not None
 
     def test_deleting_takes_everything_of_one_reader(self, store: StateStore) -> None:
-        """States, due entries and parked events go, and are counted; other readers' stay."""
+        """X4: States, due entries and parked events go, and are counted; other readers' stay."""
         drivers = [StoreDriver(store, Key("reader", f"article {place}")).read() for place in range(4)]
         drivers[1].defer()
         drivers[2].take()
@@ -225,7 +225,7 @@ class IndexRules:
         assert store.due(10, NOW + DAY) == (other.key,)
 
     def test_a_reborn_state_is_another(self, store: StateStore) -> None:
-        """After a deletion the same key begins anew, and a commit of the former life is a no-op."""
+        """I5, K4: after a deletion the same key begins anew, and a commit of the former life is a no-op."""
         driver = StoreDriver(store).read()
         driver.take()
         committing = driver.committing()

@@ -106,7 +106,7 @@ class UpdateRules:
             assert not driver.do(Defer(finalize=True))
 
     def test_an_update_answers_with_result_and_state(self, store: StateStore) -> None:
-        """Both the transition's result and the state that it left come back, and the state is stored."""
+        """T1: both the transition's result and the state that it left come back, and the state is stored."""
         driver = StoreDriver(store)
         signal = Signal(POLICY, nonce(), 5000, driver.reader, driver.article, "h")
         result, state = store.update(driver.key, signal, NOW)
@@ -127,7 +127,7 @@ class UpdateRules:
 
     @pytest.mark.parametrize("error", [MissingField("reader", "is missing"), RuntimeError("a bug")], ids=["own", "any"])
     def test_a_transition_that_raises_changes_nothing(self, store: StateStore, error: Exception) -> None:
-        """The error passes as it is; what was stored stays, what was not is not created, and the store goes on."""
+        """T1: the error passes as it is; what was stored stays, what was not is not created, and the store goes on."""
         driver, other = StoreDriver(store).read(), StoreDriver(store, Key("reader", "other"))
         state, due = driver.state, driver.due()
         for _ in range(2):
@@ -140,7 +140,7 @@ class UpdateRules:
         driver.read()
 
     def test_every_kind_of_signal_does_what_the_rules_say(self, store: StateStore) -> None:
-        """A heartbeat, run natively or not, equals the pure transition: deltas, totals, repeats, clamps, contexts."""
+        """T4: a heartbeat, run natively or not, equals the transition: deltas, totals, repeats, clamps, contexts."""
         driver = StoreDriver(store)
         driver.beat(SECOND)
         steps: tuple[tuple[int, dict[str, Any]], ...] = (
@@ -169,7 +169,7 @@ class UpdateRules:
             assert store.due(10, NOW + DAY) == (driver.key,)
 
     def test_every_verb_may_come_twice(self, store: StateStore) -> None:
-        """A driver may replay a call whose answer was lost: the second one finds what the first one left."""
+        """T1: a driver may replay a call whose answer was lost: the second one finds what the first one left."""
         driver = StoreDriver(store)
         for _ in range(2):
             driver.beat(0, heartbeat_id="birth", reader=driver.reader, article=driver.article)
@@ -196,7 +196,7 @@ class UpdateRules:
         assert [store.delete("reader") for _ in range(2)] == [1, 0]
 
     def test_a_commit_after_the_claim_was_taken_over_counts_once(self, store: StateStore) -> None:
-        """The slow owner's commit counts, and the new owner's finds that it was committed before."""
+        """K2: the slow owner's commit counts, and the new owner's finds that it was committed before."""
         driver = StoreDriver(store).read()
         driver.take("slow")
         driver.wait(POLICY.lock_ms)

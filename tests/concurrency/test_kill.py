@@ -26,7 +26,7 @@ def kill_seconds(request):
 
 
 def test_no_second_is_lost_or_doubled_by_kills(tmp_path, kill_seconds):
-    """A worker killed at any moment leaves at most its last heartbeat in doubt; all else is reported exactly once.
+    """C2: a worker killed at any moment leaves at most its last heartbeat in doubt; all else is reported exactly once.
 
     The endpoint fails before and after accepting, meanwhile, and others take over what the dead have claimed.
     """
@@ -41,7 +41,7 @@ def test_no_second_is_lost_or_doubled_by_kills(tmp_path, kill_seconds):
 
 @pytest.mark.parametrize("where", ["claimed", "sending", "sent"])
 def test_an_owner_that_sleeps_past_its_lease(tmp_path, where):
-    """SIGSTOP while it holds a claim, somebody else takes over, SIGCONT: the same event, counted once.
+    """K2, L1: SIGSTOP while it holds a claim, somebody else takes over, SIGCONT: the same event, counted once.
 
     One that has not begun to send finds that too little of its lease is left, and sends nothing.
     """

@@ -60,7 +60,7 @@ class TestRedisStateStore(RedisContract):
     """From a URL: the store holds connections of its own."""
 
     def test_a_state_that_cannot_be_read_is_left_as_it_is(self, store):
-        """DESIGN: CorruptState "is never overwritten": every verb names it, none touches it, others are unharmed."""
+        """T7: CorruptState is never overwritten: every verb names it, none touches it, others are unharmed."""
         driver, other = StoreDriver(store).read().park().read(), StoreDriver(store, Key("reader", "other")).read()
         name = store._layout.names(driver.key).state
         whole = store.client.hgetall(name)
@@ -80,7 +80,7 @@ class TestRedisStateStore(RedisContract):
         StoreDriver(store, now=driver.now).read().unpark().settle()
 
     def test_what_has_expired_goes_by_itself(self, store):
-        """Redis removes a settled state some time after everybody has stopped seeing it; what is unreported stays."""
+        """X2: Redis removes a settled state some time after nobody sees it any more; what is unreported stays."""
         settled, unreported = (StoreDriver(store, Key("reader", name)).read() for name in ("settled", "unreported"))
         settled.settle()
         grace = scripts.GRACE_MS
@@ -94,20 +94,20 @@ class TestRedisStateStore(RedisContract):
         assert store.client.pttl(names(settled.key).state) == -1  # HSET alone would have kept the old one
 
     def test_another_number_of_shards_is_refused(self, store, tmp_path):
-        """DESIGN: "changing ``shards`` cannot orphan time": a ConfigurationError before anything is read."""
+        """T6: changing ``shards`` cannot orphan time: a ConfigurationError before anything is read."""
         store.meta({})
         with closing(redis_store(tmp_path, shards=4)) as other, pytest.raises(ConfigurationError, match="shards"):
             other.meta({})
 
     def test_a_namespace_of_another_schema_is_refused(self, store):
-        """A newer major version has written here: ConfigurationError before anything is read or written."""
+        """T6: a newer major version has written here: ConfigurationError before anything is read or written."""
         store.meta({})
         store.client.hset(store._layout.meta, "schema", "2")
         with pytest.raises(ConfigurationError, match="schema"):
             store.meta({})
 
     def test_everything_of_a_reader_goes(self, store):
-        """Forget: after a deletion no key of any kind names the reader."""
+        """X4: after a deletion no key of any kind names the reader."""
         drivers = [StoreDriver(store, Key(reader, "a")).read() for reader in ("gone", "stays")]
         drivers[0].park().read().take()
         store.delete("gone")

@@ -54,7 +54,7 @@ class TestSqliteStateStore(StateStoreContract):
         return lose
 
     def test_a_state_that_cannot_be_read_is_left_as_it_is(self, store, tmp_path):
-        """DESIGN: CorruptState "is never overwritten": every verb names it, none touches it, others are unharmed."""
+        """T7: CorruptState is never overwritten: every verb names it, none touches it, others are unharmed."""
         driver, other = StoreDriver(store).read().park().read(), StoreDriver(store, Key("reader", "other")).read()
         with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
             whole = file.execute(ROW).fetchone()
@@ -75,7 +75,7 @@ class TestSqliteStateStore(StateStoreContract):
         StoreDriver(store, now=driver.now).read().unpark().settle()
 
     def test_claims_wait_for_the_disk_and_heartbeats_do_not(self, store):
-        """CHOICES: "Claims commit at FULL, heartbeats may at NORMAL"."""
+        """C6: claims commit at FULL, heartbeats at NORMAL."""
         driver = StoreDriver(store)
 
         def synchronous():
@@ -101,7 +101,7 @@ class TestSqliteStateStore(StateStoreContract):
         assert rows == [("unreported",)]
 
     def test_a_file_of_another_schema_is_refused(self, store, tmp_path):
-        """A newer major version has written here: ConfigurationError before anything is read or written."""
+        """T6: a newer major version has written here: ConfigurationError before anything is read or written."""
         store.meta({})
         with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
             file.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")

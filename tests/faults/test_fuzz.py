@@ -197,7 +197,7 @@ def _restructured(draw, raw):
 
 
 def test_whatever_is_stored_only_corrupt_state_escapes(stored):
-    """Fuzz: "only CorruptState may escape", the row stays as it was, other states are served, sweep and flush go on."""
+    """T7: only CorruptState escapes, the row stays as it was, other states are served, sweep and flush go on."""
     seen = {True: 0, False: 0}
 
     @given(mutated(stored.rows))
@@ -294,7 +294,7 @@ def test_a_claim_that_holds_no_event_is_corrupt(stored, kind, event):
 
 @pytest.mark.parametrize("schema", [[2, 0], [0, 9], [99, 99], [], [1], [1, 0, 0], "10", 1, None, [True, 0], [1.0, 0]])
 def test_another_major_schema_is_refused(stored, schema):
-    """Only an incompatible state raises CorruptState, and it is never overwritten."""
+    """T7: only an incompatible state raises CorruptState, and it is never overwritten."""
     raw = stored.rows["parked"]
     assert not survives(stored, with_ledger(raw, {**ledger_of(raw), "schema": schema}))
 
@@ -305,7 +305,7 @@ NEWER = {"mood": {"owl": ["wise", None, 1.5]}, "unknown": "\ud800", "pointer": -
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("verb", [verb for verb in ONE if verb != "state"])
 def test_fields_of_a_newer_minor_schema_are_kept(stored, kind, verb):
-    """Unknown fields of a newer minor schema are kept, whichever verb writes the state."""
+    """T7: unknown fields of a newer minor schema are kept, whichever verb writes the state."""
     raw = stored.rows[kind]
     tracker, _ = stored.begin(with_ledger(raw, {**ledger_of(raw), "schema": [1, 7], **NEWER}))
     try:

@@ -107,7 +107,7 @@ def test_an_event_that_is_no_json_is_rejected(pair):
 
 
 def test_held_asks_for_each_id(pair):
-    """Read-back URL: the endpoint's last segment replaced by events/<quoted id>; 404 is an absence."""
+    """H14: the endpoint's last segment replaced by events/<quoted id>; 404 is an absence."""
     endpoint, emitter = pair
     emitter.emit(MANY[:2])
     assert emitter.held(IDS[:3]) == frozenset(IDS[:2])
@@ -154,14 +154,14 @@ def test_held_returns_what_it_found_before_it_failed(pair):
 
 
 def test_held_takes_no_page_for_an_event(pair):
-    """A website that answers 200 to every path holds nothing."""
+    """R2: a website that answers 200 to every path holds nothing."""
     endpoint, emitter = pair
     endpoint.misbehave_reads(Answer(200, f"<html>{EVENT['id']}</html>"))
     assert emitter.held([EVENT["id"]]) == frozenset()
 
 
 def test_validate_stores_nothing(pair):
-    """validate: POST to endpoint + /validate, with the same errors."""
+    """H14: POST to endpoint + /validate, with the same errors."""
     endpoint, emitter = pair
     emitter.validate([EVENT])
     assert endpoint.requests[0].path == "/caliper/event/validate"
@@ -196,7 +196,7 @@ def test_a_query_is_kept_and_never_shown(pair):
 
 
 def test_after_an_outage_calls_fail_fast_until_one_of_them_gets_through(pair):
-    """PROTOCOL/DESIGN: an outage costs the host's workers nothing; the error says what is left of the window."""
+    """H11: an outage costs the host's workers nothing; the error says what is left of the window."""
     endpoint, emitter = pair
     endpoint.close()
     assert isinstance(timed(emitter.emit, [EVENT]).error.__cause__, requests.ConnectionError)

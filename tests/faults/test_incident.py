@@ -198,7 +198,7 @@ def test_a_missing_e_mail_or_actor_is_a_typed_error(host: PageCounter, signal, e
 
 @pytest.mark.parametrize("make_store", STORES.values(), ids=STORES)
 def test_lock_contention_has_one_winner(make_store, tmp_path):
-    """The seed incident: lock contention over real threads and hosts -> one winner, the others IN_FLIGHT."""
+    """C1: the seed incident: lock contention over real threads and hosts -> one winner, the others IN_FLIGHT."""
     with hosts(make_store, tmp_path, count=8, deadline_seconds=25) as everybody:
         first = everybody[0]
         first.read(ANNA, OWLS, 42)
@@ -226,7 +226,7 @@ def test_lock_contention_has_one_winner(make_store, tmp_path):
 
 @pytest.mark.parametrize("fault", [AcceptThen(Answer(503)), Drop(after="accept")])
 def test_a_lost_answer_sends_the_same_bytes_again(host: PageCounter, fault):
-    """Nothing is lost, and what arrives twice is recognisably the same event: same id, same seconds, same bytes."""
+    """C2, I7: what arrives twice is recognisably the same event: same id, same seconds, same bytes."""
     host.read(ANNA, OWLS, 42)
     host.endpoint.misbehave(fault)
     with pytest.raises(EmitterUnavailable):
@@ -240,7 +240,7 @@ def test_a_lost_answer_sends_the_same_bytes_again(host: PageCounter, fault):
 
 
 def test_a_lost_answer_is_read_back(host: PageCounter):
-    """Read-back: an ambiguous claim is asked for first and, if held, committed without a second send."""
+    """R1: an ambiguous claim is asked for first and, if held, committed without a second send."""
     host.read(ANNA, OWLS, 42)
     host.endpoint.misbehave(AcceptThen(Answer(503)))
     with pytest.raises(EmitterUnavailable):
@@ -268,7 +268,7 @@ def test_an_outage_loses_nothing(host: PageCounter):
 
 
 def test_wrong_credentials_park_nothing(host: PageCounter):
-    """HTTP answers: 401 is EndpointRefused: it says nothing about the event, which waits and arrives later."""
+    """H6: 401 is EndpointRefused: it says nothing about the event, which waits and arrives later."""
     host.read(ANNA, OWLS, 33)
     host.endpoint.token = "another"  # noqa: S105 - that we do not have
     with pytest.raises(EndpointRefused):
@@ -279,7 +279,7 @@ def test_wrong_credentials_park_nothing(host: PageCounter):
 
 
 def test_one_bad_reader_does_not_hold_up_the_others(host: PageCounter):
-    """Sweep over HTTP: the envelope is bisected, the poisonous event parked, a corrected e-mail heals it."""
+    """W3: over HTTP the envelope is halved, the poisonous event parked, a corrected e-mail heals it."""
     everybody = [Reader(f"r{number}", f"r{number}@example.org") for number in range(9)]
     for reader in everybody:
         host.read(reader, OWLS, 30)

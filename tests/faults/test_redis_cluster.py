@@ -142,7 +142,7 @@ def test_a_slot_that_is_torn_for_long(cluster, monkeypatch):
 
 
 def test_each_shard_is_timed_by_its_own_node(cluster):
-    """The clock is that of the node which holds the key, and of no other."""
+    """T3: the clock is that of the node which holds the key, and of no other."""
     with store_on(cluster) as store:
         for reader in READERS:
             names = names_of(reader, OWLS)

@@ -113,7 +113,7 @@ def with_number(meter, name, value):
 
 
 def test_whatever_is_stored_only_corrupt_state_escapes_from_redis(stored):
-    """Fuzz: only CorruptState escapes, the hash stays as it was, other states are served, sweep and flush go on."""
+    """T7: only CorruptState escapes, the hash stays as it was, other states are served, sweep and flush go on."""
     refused = []
 
     @given(mutated(stored.rows, READ))
@@ -157,7 +157,7 @@ def heartbeats_survive(native, raw):
 
 
 def test_no_heartbeat_mends_or_breaks_a_state(native):
-    """Fuzz with native heartbeats: CorruptState or the state as it is; what is wrong stays wrong."""
+    """T4, T7: fuzz with native heartbeats: CorruptState or the state as it is; what is wrong stays wrong."""
     seen = {True: 0, False: 0}
 
     @given(mutated(native.rows, FIELDS))

@@ -31,7 +31,7 @@ def store(request, tmp_path):
 
 
 def test_time_behind_a_parked_event_does_not_wait_for_its_retry(store):
-    """Due: the earliest of a whole unclaimed second (last sync) and a parked event (its retry time, a day later)."""
+    """D3: the earliest of a whole unclaimed second (last sync) and a parked event (its retry time, a day later)."""
     store.update(KEY, signal(5000), START)
     taken, _ = store.update(KEY, take("one"), START)
     store.update(KEY, Park("one", taken.claim.event_id, POLICY, 0.0, 422, "refused"), START)
@@ -41,7 +41,7 @@ def test_time_behind_a_parked_event_does_not_wait_for_its_retry(store):
 
 
 def test_a_deferral_does_not_outlive_its_time(store):
-    """Sweep takes what is due and idle: a deferral made while its time is in flight does not hurry later time."""
+    """D7: sweep takes what is due and idle: a deferral made while its time is in flight does not hurry later time."""
     store.update(KEY, signal(5000), START)
     taken, state = store.update(KEY, take("one"), START)
     waits, _ = store.update(KEY, Defer(finalize=False), START)

@@ -223,7 +223,7 @@ def key_of(world: World, scenario: Scenario) -> int:
       that has passed by more than the clock can still step back (and a sweeper's idle time) is as good as any other.
     * Dropped, because no transition decides by them: history, what was clamped, last_error, first_sync_at_ms and the
       times that an event merely carries (began, ended, claimed, since). That events carry them unchanged, and that no
-      signal raises total and carry by more than the time since the last sync, is checked at every step instead.
+      signal raises total and budget by more than the time since the last sync, is checked at every step instead.
     * Owner tokens are compared for equality and never drawn twice: what counts is who, if anybody alive, holds it.
     * The two workers may do the same things, so their order does not count.
     """
@@ -277,7 +277,7 @@ def _state_key(state: ReadTimeState | None, now: int, floor: int, scenario: Scen
         return None
     meter, ledger = state.meter, state.ledger
     claim, deferred = ledger.claim, ledger.deferred_at_ms
-    # What elapsed beyond the largest claim and the carry's limit changes nothing.
+    # What elapsed beyond the largest claim and the budget's limit changes nothing.
     oldest = floor - scenario.policy.catch_up_ms - 8000
     return (
         meter.cumulative_ms,

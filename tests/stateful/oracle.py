@@ -1,4 +1,4 @@
-"""What PROTOCOL says of accepted time, written a second time, and the book in which every durable write is checked."""
+"""What the protocol says of accepted time, written a second time, and the book that checks every durable write."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class AcceptedTime:
             self.granted += max(0, now - self.last)
         drawn = signal.heartbeat_id == signal.nonce
         if signal.view_id is None and signal.heartbeat_id not in self.beats and (first or claimed or not drawn):
-            # PROTOCOL: a known id is a duplicate whatever its delta, so an id that claimed nothing is known as well.
+            # S4: a known id is a duplicate whatever its delta, so an id that claimed nothing is known as well.
             remember(self.beats, signal.heartbeat_id, total)
         if not claimed and not first:
             return 0
@@ -152,7 +152,7 @@ class Book:
         for fault in faults_in(state):
             self.expect(False, f"{key}: broken: {fault}")
         if isinstance(transition, Park) and result is ParkResult.PARKED:
-            # PROTOCOL: set aside with the context it was built from, so that a correction meanwhile heals it.
+            # P1: set aside with the context it was built from, so that a correction meanwhile heals it.
             built, parked = self.built[transition.event_id], state.ledger.parked[-1]
             self.expect(parked.context == built, f"{key}: {transition.event_id} is parked with another context")
         self._leases(key, transition, now, old, state)
@@ -163,14 +163,14 @@ class Book:
         name = (key, state.ledger.generation)
         if name not in self.lives:
             if old is not None:
-                # Not forgotten, so it expired: PROTOCOL: expires only with less than a whole second unreported.
+                # Not forgotten, so it expired. X1: only with less than a whole second unreported.
                 self.expect(old.expires_at_ms is not None, f"{key}: unreported time expired")
             self.seen["rebirths"] += any(other == key and not life.forgotten for (other, _), life in self.lives.items())
             self.lives[name] = Life(self.policy)
         return self.lives[name]
 
     def _leases(self, key, transition, now, old, state):
-        """PROTOCOL: while a lease lives, only its owner may end it; a commit apart, which anybody may bring."""
+        """L1, P1: while a lease lives, only its owner may end it; a commit apart, which anybody may bring (K2)."""
         held, after = None if old is None else old.ledger.claim, state.ledger.claim
         if held is None or held.owner is None or held.until_at_ms <= now or isinstance(transition, Commit):
             return
@@ -244,10 +244,10 @@ class Book:
     def sends(self, event_ids, worker, monotonic, deadline):
         """Note that an emission begins."""
         for event_id in event_ids:
-            # PROTOCOL: a claim is returned only once it is durable.
+            # C6: a claim is returned only once it is durable.
             self.expect(event_id in self.owner_of, f"{event_id} is sent without a claim")
             lease = self.leases.get((worker, event_id))
-            # PROTOCOL: no emission starts unless it can end within the lease.
+            # C10: no emission starts unless it can end within the lease.
             self.expect(
                 lease is not None and monotonic - lease + deadline < self.policy.lock_seconds,
                 f"{event_id} is sent by somebody whose lease began at {lease}, at {monotonic}",
@@ -259,7 +259,7 @@ class Book:
         first = self.arrived.setdefault(event_id, body)
         self.seen["duplicates at the endpoint"] += first is not body
         if event_id not in self.refused:
-            # PROTOCOL: same id, same bytes; they differ only after a refusal.
+            # I7: same id, same bytes; they differ only after a refusal.
             self.expect(first == body, f"{event_id} came twice with different bytes")
         key, generation = self.owner_of[event_id]
         start, end = self.lives[key, generation].ranges[event_id]
@@ -268,7 +268,7 @@ class Book:
         self.expect(event["generated"]["items"][0]["value"] * SECOND == end - start, f"{event_id} has another value")
 
     def heard(self, report):
-        """Note what a host is told: PROTOCOL: on_report never counts twice."""
+        """Note what a host is told. K3: on_report never counts twice."""
         if report.delta_seconds:
             for event_id in report.event_ids:
                 self.told[event_id] = self.told.get(event_id, 0) + 1

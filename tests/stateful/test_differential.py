@@ -410,7 +410,7 @@ def played(make, play):
 
 
 def test_the_script_equals_the_transition(make):
-    """Result, state, due entry and expiry are equal after each step; what the script declines is what it must."""
+    """T4: Result, state, due entry and expiry are equal after each step; what the script declines is what it must."""
     seen, fake = Counter(), isinstance(make, Fakes)
     examples = settings().max_examples // (4 if fake else 1)
     run_state_machine_as_test(lambda: Differential(make, seen), settings=settings(max_examples=examples))
@@ -533,7 +533,7 @@ MISTAKES = [
 @pytest.mark.redis
 @pytest.mark.parametrize(("right", "wrong"), MISTAKES, ids=range(len(MISTAKES)))
 def test_a_mistake_in_the_script_is_noticed(right, wrong, tmp_path, monkeypatch):
-    """The comparison has teeth: with any of these mistakes in the script, the same history fails."""
+    """T4: the comparison has teeth: with any of these mistakes in the script, the same history fails."""
     text = scripts.BEAT.text
     assert right in text
     text = text.replace(right, wrong)

@@ -262,7 +262,7 @@ signals = st.tuples(
 
 @given(policies, st.lists(signals, min_size=1, max_size=60))
 def test_no_history_goes_beyond_wall_time(policy, history):
-    """PROTOCOL: cumulative <= (last sync - first sync or opening) + heartbeat + leeway over any history."""
+    """B8: cumulative <= (last sync - first sync or opening) + heartbeat + leeway over any history."""
     clock, state, model = ManualClock(START), None, AcceptedTime(policy)
     reader, what = named(KEYS[0])
     for number, (wait, view, beat, claimed, known, opened) in enumerate(history):
@@ -281,7 +281,7 @@ def test_no_history_goes_beyond_wall_time(policy, history):
 
 @given(st.lists(st.tuples(st.floats(0.5, 30), st.floats(0, 1), st.floats(0, 300), st.integers(0, 2)), min_size=1))
 def test_totals_heal_lost_late_and_reordered_heartbeats(beats):
-    """Whatever is lost, doubled, late (within catch_up) or reordered: once the last total is there, all time is."""
+    """S1: whatever is lost, doubled, late (within catch_up) or reordered: once the last total is there, all time is."""
     clock = ManualClock(START)
     tracker = ReadTimeTracker(InMemoryStateStore(), clock=clock)
     sent, total, arrivals = 0.0, 0.0, [(0.0, 0.0)]
@@ -301,7 +301,7 @@ def test_totals_heal_lost_late_and_reordered_heartbeats(beats):
 
 @given(st.lists(st.tuples(st.floats(0.5, 30), st.booleans()), min_size=1), st.integers(2, 30))
 def test_many_tabs_share_one_budget(beats, tabs):
-    """However many views claim all of the time at once, and whatever is repeated, wall time is spent once."""
+    """B1: however many views claim all of the time at once, and whatever is repeated, wall time is spent once."""
     clock = ManualClock(START)
     tracker = ReadTimeTracker(InMemoryStateStore(), clock=clock)
     reader, what = named(KEYS[0])

@@ -38,7 +38,7 @@ WHERE = "caliper.example.org/caliper/event"
     ],
 )
 def test_2xx_is_accepted_whatever_the_body(status, body):
-    """PROTOCOL: "2xx: accepted", also with an empty body, a job id, or garbage."""
+    """H1: 2xx is accepted, also with an empty body, a job id, or garbage."""
     assert EndpointResponse(status, body).verdict is Verdict.ACCEPTED
     assert EndpointResponse(status, body).error(WHERE, ["a"]) is None
 
@@ -54,7 +54,7 @@ def test_2xx_is_accepted_whatever_the_body(status, body):
     ],
 )
 def test_2xx_that_says_error_is_a_rejection(status, body):
-    """PROTOCOL: "unless the body says "status": "error": EventRejected", even where the body was cut."""
+    """H1: unless the body says that it is an error, even where the body was cut: EventRejected."""
     error = EndpointResponse(status, json.dumps(body).encode()[:65_536]).error(WHERE, ["a"])
     assert isinstance(error, EventRejected)
     assert error.status == status
@@ -72,7 +72,7 @@ def test_2xx_that_says_error_is_a_rejection(status, body):
     ],
 )
 def test_other_statuses(verdict, kind, statuses):
-    """PROTOCOL "HTTP answers", status by status; each error carries status, ids, and host and path."""
+    """H5, H6, H7: status by status; each error carries status, ids, and host and path."""
     for status in statuses:
         answer = EndpointResponse(status, b"<p>secret e-mail</p>", 3.0)
         error = answer.error(WHERE, ["a", "b"])
@@ -85,7 +85,7 @@ def test_other_statuses(verdict, kind, statuses):
 
 
 def test_409_is_a_conflict():
-    """PROTOCOL: 409 to an envelope of one event means that the endpoint holds it; several have to be looked at."""
+    """H2, H3: 409 to an envelope of one event means that the endpoint holds it; several have to be looked at."""
     assert EndpointResponse(409).verdict is Verdict.CONFLICT
     assert EndpointResponse(409).error(WHERE, ["a"]) is None
 
@@ -135,6 +135,6 @@ def test_retry_after(header, seconds):
     ],
 )
 def test_holds_needs_the_event_itself(body, held):
-    """PROTOCOL: "Absence proves nothing", and neither does a page that is shown for every path."""
+    """R2: absence proves nothing, and neither does a page that is shown for every path."""
     assert EndpointResponse(200, json.dumps(body).encode()).holds("urn:uuid:1") is held
     assert not EndpointResponse(200, b"<html>urn:uuid:1</html>").holds("urn:uuid:1")

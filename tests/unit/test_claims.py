@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports", on the pure transitions: claim, defer, finalize_wanted and history."""
+"""Claim, defer, wanted finalizes and history, on the pure transitions (chapters C and V)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXPLICIT, HEARTBEAT, SWEEP = Caller
 
 
 def test_a_claim_covers_the_whole_seconds_above_the_pointer():
-    """Claim: "a new claim over [pointer, pointer + whole seconds)"; the rest below one second is carried."""
+    """C3, V2: a new claim covers the whole seconds from the pointer on; the rest below one second is carried."""
     life = Life().read(42.7)
     taken = life.take()
     assert (taken.result, span(taken.claim), taken.again) == (AcquireResult.CLAIMED, (0.0, 42.0), False)
@@ -29,7 +29,7 @@ def test_a_claim_covers_the_whole_seconds_above_the_pointer():
 
 
 def test_a_claim_covers_at_most_a_day():
-    """Claim: "at most 86,400 s"; what is above waits for the next claim."""
+    """C3: a claim covers at most 86,400 s; what is above waits for the next."""
     life = Life(catch_up_seconds=4.0 * DAY).read(2.5 * DAY)
     spans = []
     while (taken := life.take()).claim:
@@ -39,7 +39,7 @@ def test_a_claim_covers_at_most_a_day():
 
 
 def test_a_claim_holds_the_finished_event_from_the_newest_context():
-    """Claim: it holds "the finished event, built from the newest context", refreshed by this very call."""
+    """C3: it holds the finished event, built from the newest context, refreshed by this very call."""
     life = Life().read()
     claim = life.take(reader=MENDED, article=attrs.evolve(OWLS, title="Owls, revised")).claim
     assert claim == life.ledger.claim
@@ -50,7 +50,7 @@ def test_a_claim_holds_the_finished_event_from_the_newest_context():
 
 @pytest.mark.parametrize("caller", list(Caller))
 def test_anothers_live_lease_is_in_flight(caller):
-    """Claim: "Another owner's live lease: IN_FLIGHT", to the last millisecond of it."""
+    """C1: another owner's live lease: IN_FLIGHT, to the last millisecond of it."""
     life = Life()
     claim = life.claimed()
     life.wait(29.999)
@@ -60,7 +60,7 @@ def test_anothers_live_lease_is_in_flight(caller):
 
 @pytest.mark.parametrize("released", [False, True])
 def test_an_older_claim_is_taken_over_as_it_is(released):
-    """Claim: "whose lease has run out or was released: the same claim again under a new owner token"."""
+    """C2: a claim whose lease has run out, or that was released, is handed on as it is under a new token."""
     life = Life()
     claim = life.claimed()
     if released:
@@ -74,7 +74,7 @@ def test_an_older_claim_is_taken_over_as_it_is(released):
 
 
 def test_one_owner_gets_its_claim_back():
-    """Claim: "The same owner claiming again gets its claim back, lease renewed"."""
+    """C4: the same owner claiming again gets its claim back, lease renewed."""
     life = Life()
     claim = life.claimed()
     for wait in (10, 25, 300):
@@ -84,7 +84,7 @@ def test_one_owner_gets_its_claim_back():
 
 
 def test_a_claim_may_be_replayed_after_time_has_come_in():
-    """Claim: a driver's replay gets the same range, though more could be claimed by now."""
+    """C4: a driver's replay gets the same range, though more could be claimed by now."""
     life = Life()
     claim = life.claimed()
     life.wait(10).beat(10)
@@ -93,7 +93,7 @@ def test_a_claim_may_be_replayed_after_time_has_come_in():
 
 @pytest.mark.parametrize("caller", list(Caller))
 def test_less_than_a_second_is_nothing(caller):
-    """Claim: whole seconds; where there is none, nothing is claimed and nothing changes."""
+    """V2: whole seconds; where there is none, nothing is claimed and nothing changes."""
     life = Life()
     life.beat(0.999)
     before = life.state
@@ -102,7 +102,7 @@ def test_less_than_a_second_is_nothing(caller):
 
 
 def test_no_state_is_nothing_and_nothing_is_created():
-    """Partial: "No state: NOTHING_TO_SEND and nothing is created", for every verb but a signal."""
+    """V7: no state: NOTHING_TO_SEND and nothing is created, for every verb but a signal."""
     life = Life()
     claim = Life().claimed()
     assert life.take(reader=ANNA, article=OWLS, finalize=True).result is AcquireResult.NOTHING
@@ -117,7 +117,7 @@ def test_no_state_is_nothing_and_nothing_is_created():
     [(EXPLICIT, AcquireResult.CLAIMED), (HEARTBEAT, AcquireResult.WAITING), (SWEEP, AcquireResult.WAITING)],
 )
 def test_explicit_calls_ignore_the_back_off(caller, took):
-    """Partial: "explicit calls ignore the back-off"; Completion: while it runs, further heartbeats send nothing (M)."""
+    """V3, S14: explicit calls ignore the back-off; while it runs, further heartbeats send nothing."""
     life = Life()
     life.release(life.claimed())
     life.wait(4.999)
@@ -127,7 +127,7 @@ def test_explicit_calls_ignore_the_back_off(caller, took):
 
 @pytest.mark.parametrize("build_again", [False, True])
 def test_an_event_that_cannot_be_built_is_parked(build_again):
-    """Claim: "An event that cannot be built is parked"; later time is not stuck behind it."""
+    """C5: an event that cannot be built is parked; later time is not stuck behind it."""
     life = Life().read()
     taken = life.take(builder=Broken())
     (parked,) = life.state.parked
@@ -144,7 +144,7 @@ def test_an_event_that_cannot_be_built_is_parked(build_again):
 
 
 def test_an_event_that_cannot_be_built_waits_where_the_list_is_full():
-    """Claim, park: "(at most 8)" holds for such an event too: its time stays unclaimed, and nothing is lost."""
+    """C5, P10: the list's eight holds for such an event too: its time stays unclaimed, and nothing is lost."""
     life = Life()
     life.fill()
     assert life.read(20).take(builder=Broken()).result is AcquireResult.UNBUILDABLE
@@ -160,7 +160,7 @@ def test_an_event_that_cannot_be_built_waits_where_the_list_is_full():
 
 
 def test_a_sweep_leaves_an_active_reader_alone():
-    """Due: "Sweep takes what is due and idle", new time at once where it was deferred."""
+    """D7, W1: sweep takes what is due and idle, new time at once where it was deferred."""
     life = Life().read().wait(59.999)
     assert life.take(caller=SWEEP, idle_ms=60_000).result is AcquireResult.WAITING
     assert life.wait(0.001).take(caller=SWEEP, idle_ms=60_000).result is AcquireResult.CLAIMED
@@ -170,7 +170,7 @@ def test_a_sweep_leaves_an_active_reader_alone():
 
 
 def test_a_small_partial_is_deferred():
-    """Defer: "a partial below partial_min_seconds sends nothing: the state becomes due at once"."""
+    """V9: a partial below partial_min_seconds sends nothing: the state becomes due at once."""
     life = Life().read(19.9)
     assert life.take(min_ms=20_000).result is AcquireResult.DEFERRED
     assert life.state.due == (life.now, False)
@@ -183,7 +183,7 @@ def test_a_small_partial_is_deferred():
 
 @pytest.mark.parametrize("finalize", [False, True])
 def test_a_deferral_makes_due_at_once(finalize):
-    """Defer: "sends nothing: the state becomes due at once (finalize: and wants finalizing)"."""
+    """V9: a deferral sends nothing, makes due at once, and for a finalize leaves the wish."""
     life = Life().read()
     meter = life.meter
     assert life.wait(7).defer(finalize=finalize)
@@ -192,7 +192,7 @@ def test_a_deferral_makes_due_at_once(finalize):
 
 
 def test_nothing_whole_is_nothing_to_defer():
-    """Defer: "NOTHING_TO_SEND when nothing whole is there"; a finalize is stamped on the spot."""
+    """V7: NOTHING_TO_SEND when nothing whole is there; a finalize is stamped on the spot."""
     life = Life()
     life.beat(0.9)
     before = life.state
@@ -203,7 +203,7 @@ def test_nothing_whole_is_nothing_to_defer():
 
 
 def test_a_deferral_refreshes_the_context():
-    """DESIGN section 2: "An object refreshes the stored context", for a deferral too."""
+    """S15: an object refreshes the stored context, for a deferral too."""
     life = Life().read()
     life.defer(reader=MENDED)
     assert life.ledger.context.reader == MENDED
@@ -211,7 +211,7 @@ def test_a_deferral_refreshes_the_context():
 
 @pytest.mark.parametrize(("rest", "there"), [(0.999, False), (1.0, True)])
 def test_a_whole_second_is_worth_deferring(rest, there):
-    """Defer: "NOTHING_TO_SEND when nothing whole is there", whatever was reported before."""
+    """V7: NOTHING_TO_SEND when nothing whole is there, whatever was reported before."""
     life = Life().sent()
     life.wait(5).beat(rest)
     assert life.defer() is there
@@ -222,7 +222,7 @@ def test_a_whole_second_is_worth_deferring(rest, there):
 
 
 def test_whoever_finishes_a_wanted_finalize_stamps_it():
-    """Finalize: one "that cannot finish (IN_FLIGHT, failure) leaves finalize_wanted" (M)."""
+    """V6: a finalize that cannot finish (IN_FLIGHT, failure) leaves its wish to whoever does."""
     for interrupt in (
         lambda life, claim: life.take("b", finalize=True),
         lambda life, claim: life.release(claim),
@@ -237,7 +237,7 @@ def test_whoever_finishes_a_wanted_finalize_stamps_it():
 
 
 def test_a_partial_wants_no_finalize():
-    """Partial: it reports, and leaves the state open."""
+    """V1: it reports, and leaves the state open."""
     life = Life()
     life.commit(life.claimed())
     assert (life.ledger.finalize_wanted, life.state.finalized_at) == (False, None)
@@ -247,7 +247,7 @@ def test_a_partial_wants_no_finalize():
 
 
 def test_the_history_tells_the_last_32_steps():
-    """DESIGN section 2: "claims, sends, failures, parkings, finalizations, with event id, seconds, time"."""
+    """Claims, sends, failures, parkings, finalizations, with event id, seconds, time."""
     life = Life()
     claim = life.claimed()
     life.release(claim, error="down")
@@ -273,7 +273,7 @@ def test_the_history_tells_the_last_32_steps():
 
 
 def test_the_history_counts_each_range_by_itself():
-    """DESIGN section 2: seconds of an entry are those of its event, wherever its range begins."""
+    """Seconds of an entry are those of its event, wherever its range begins."""
     life = Life().sent(30)
     life.release(life.claimed(20))
     life.park(life.take("b").claim, "b")

@@ -70,7 +70,7 @@ def test_the_same_text_is_read_once():
 
 @pytest.mark.parametrize("name", ["colour", "unknown", "Claim", ""])
 def test_fields_of_a_newer_minor_schema_are_kept(name):
-    """DESIGN: "Unknown fields of a newer minor schema are kept", whatever their name, through a read and a write."""
+    """T7: unknown fields of a newer minor schema are kept, whatever their name, through a read and a write."""
     value = {"of": [1, None, "ü", {"claim": 1.5}]}
     ledger = load_ledger(changed(schema=[1, 7], **{name: value}))
     assert attrs.evolve(ledger, unknown="{}") == EMPTY
@@ -79,7 +79,7 @@ def test_fields_of_a_newer_minor_schema_are_kept(name):
 
 @pytest.mark.parametrize("major", [0, 2, 10])
 def test_another_major_schema_says_what_to_do(major):
-    """DESIGN: "only an incompatible state raises CorruptState": it names both schemas."""
+    """T7: only an incompatible state raises CorruptState: it names both schemas."""
     with pytest.raises(CorruptState, match=rf"{major}\.3.*reads 1\.x"):
         load_ledger(changed(schema=[major, 3]))
 

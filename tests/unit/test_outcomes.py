@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports", on the pure transitions: commit, release and renew."""
+"""Commit, release and renew, on the pure transitions (chapters K and L)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXPLICIT, HEARTBEAT, SWEEP = Caller
 
 
 def test_a_commit_moves_the_reported_total():
-    """Commit: "moves the reported total to `to`", and nothing else."""
+    """K1: a commit moves the reported total to the end of its range, and nothing else."""
     life = Life()
     claim = life.claimed(42.5)
     meter = life.meter
@@ -30,7 +30,7 @@ def test_a_commit_moves_the_reported_total():
 
 
 def test_a_commit_is_idempotent_by_event_id():
-    """Commit: "one that finds its event already committed" answers so; no total moves twice."""
+    """K3: a commit that finds its event committed says so; no total moves twice."""
     life = Life()
     claim = life.claimed()
     assert life.commit(claim) is CommitResult.SENT
@@ -42,7 +42,7 @@ def test_a_commit_is_idempotent_by_event_id():
 
 
 def test_history_is_not_consulted():
-    """Commit: "`to` <= pointer: it was committed before (history is not consulted)"."""
+    """K5: what ends at or below the pointer was committed before, whatever the history holds."""
     life = Life()
     claim = life.claimed()
     life.commit(claim)
@@ -55,7 +55,7 @@ def test_history_is_not_consulted():
 
 @pytest.mark.parametrize("then", ["taken over", "released", "released and taken over"])
 def test_a_late_commit_still_counts_once(then):
-    """Commit: "A commit by an owner that lost its lease still counts, once"."""
+    """K2, K3: a commit by an owner that lost its lease still counts, once."""
     life = Life()
     claim = life.claimed()
     life.wait(31)
@@ -69,7 +69,7 @@ def test_a_late_commit_still_counts_once(then):
 
 
 def test_the_generation_is_checked():
-    """Commit: "after forget, expiry or rebirth it is a no-op and never recreates a state"."""
+    """K4: after forget, expiry or rebirth a commit is a no-op and never recreates a state."""
     life = Life()
     claim = life.claimed()
     generation = life.ledger.generation
@@ -82,7 +82,7 @@ def test_the_generation_is_checked():
 
 
 def test_a_commit_finds_parked_events():
-    """Commit: "It also finds parked events": a late acceptance takes the event out of the list."""
+    """K2: a late acceptance takes a parked event out of the list."""
     life = Life()
     claim = life.rejected()
     life.read(20)
@@ -93,7 +93,7 @@ def test_a_commit_finds_parked_events():
 
 
 def test_a_commit_never_lowers_the_pointer():
-    """Commit: "It never lowers the pointer" (M): a parked event sent again lies below later reported time."""
+    """K1: the pointer never goes back: a parked event sent again lies below later reported time."""
     life = Life()
     life.rejected()
     life.sent(20)
@@ -105,7 +105,7 @@ def test_a_commit_never_lowers_the_pointer():
 
 
 def test_a_commit_beyond_the_pointer_shows_that_the_store_lost_the_claim():
-    """Commit: "`to` > pointer: the store lost the claim"; what was accepted is not reported under a new id."""
+    """K6: the store lost the claim; what was accepted is not reported under a new id."""
     life = Life().read()
     before = life.state
     claim = life.take().claim
@@ -116,7 +116,7 @@ def test_a_commit_beyond_the_pointer_shows_that_the_store_lost_the_claim():
 
 
 def test_a_lost_claim_moves_the_pointer_no_further_than_the_time_that_is_left():
-    """Commit: the store lost heartbeats too: the pointer never passes what was accepted."""
+    """K6: the store lost heartbeats too: the pointer never passes what was accepted."""
     life = Life().read(20)
     older = life.state
     claim = life.claimed(10)
@@ -128,7 +128,7 @@ def test_a_lost_claim_moves_the_pointer_no_further_than_the_time_that_is_left():
 
 @pytest.mark.parametrize("reclaimed", [False, True])
 def test_a_lost_claim_never_moves_the_pointer_over_what_was_not_sent(reclaimed):
-    """Commit: a lost claim whose range is claimed anew, or begins above the pointer, changes nothing."""
+    """K6: a lost claim whose range is claimed anew, or begins above the pointer, changes nothing."""
     life = Life().read()
     older = life.state
     first = life.take().claim
@@ -157,7 +157,7 @@ def test_a_commit_forgets_the_last_error():
 
 @pytest.mark.parametrize("verb", ["release", "park", "renew"])
 def test_only_the_current_owner_may_let_go(verb):
-    """Release, park: "needs the current owner token"; renewing does too."""
+    """L1, P1, C11: releasing, parking and renewing need the current owner's token."""
     life = Life()
     claim = life.claimed()
     life.wait(31).take("b")
@@ -169,7 +169,7 @@ def test_only_the_current_owner_may_let_go(verb):
 
 @pytest.mark.parametrize("verb", ["release", "park", "renew"])
 def test_a_token_ends_with_its_claim(verb):
-    """Release, park: a token is worth nothing once its claim was released or committed, nor for another event."""
+    """L1, P1: a token is worth nothing once its claim was released or committed, nor for another event."""
     life = Life()
     claim = life.claimed()
     stranger = attrs.evolve(claim, event_id="urn:uuid:another")
@@ -182,7 +182,7 @@ def test_a_token_ends_with_its_claim(verb):
 
 
 def test_the_back_off_doubles_up_to_its_maximum():
-    """Release: "attempts + 1, last_error, … exponential backoff with jitter (5 s doubling to 3,600 s by default)"."""
+    """L2: each attempt doubles the back-off, up to its maximum, and leaves the error."""
     life = Life()
     claim = life.claimed()
     waits = []
@@ -196,7 +196,7 @@ def test_the_back_off_doubles_up_to_its_maximum():
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
 def test_jitter_only_shortens_the_back_off(jitter):
-    """Release: "with jitter", between half and the whole of the doubled wait, never beyond the maximum."""
+    """L2: jitter leaves between half and the whole of the doubled wait, never beyond the maximum."""
     life = Life()
     claim = life.claimed()
     for expected in (5.0, 10.0, 20.0):
@@ -206,7 +206,7 @@ def test_jitter_only_shortens_the_back_off(jitter):
 
 
 def test_a_refusing_endpoint_waits_for_the_maximum_at_once():
-    """Release: "EndpointRefused: the maximum at once"."""
+    """L3: EndpointRefused: the maximum at once."""
     life = Life()
     life.release(life.claimed(), jitter=0.9, at_maximum=True)
     assert life.state.due == (life.now + ms(3600), False)
@@ -214,14 +214,14 @@ def test_a_refusing_endpoint_waits_for_the_maximum_at_once():
 
 @pytest.mark.parametrize(("asked", "waited"), [(1, 5), (60, 60), (10**6, 3600)])
 def test_retry_after_lengthens_the_back_off(asked, waited):
-    """Release: what the endpoint asked for is honoured, within the maximum."""
+    """L2: what the endpoint asked for is honoured, within the maximum."""
     life = Life()
     life.release(life.claimed(), retry_after_ms=ms(asked))
     assert life.state.due.at_ms == life.now + ms(waited)
 
 
 def test_an_emission_that_was_never_started_is_no_attempt():
-    """Lease: "otherwise released without counting an attempt": free at once, no error, no history."""
+    """L6: what was not tried counts no attempt: free at once, no error, no history."""
     life = Life()
     claim = life.claimed()
     history = life.state.history
@@ -231,7 +231,7 @@ def test_an_emission_that_was_never_started_is_no_attempt():
 
 
 def test_a_claim_that_nobody_releases_is_left_to_its_lease():
-    """Release: "A BaseException leaves the claim to its lease"."""
+    """L5: a BaseException leaves the claim to its lease."""
     life = Life()
     life.claimed()
     assert life.state.due == (life.now + ms(30), False)
@@ -239,7 +239,7 @@ def test_a_claim_that_nobody_releases_is_left_to_its_lease():
 
 
 def test_renewing_starts_the_lease_anew():
-    """Sweep: "leases renewed before each step", also one that has run out and was not taken over."""
+    """C11: renewing starts a lease anew, also one that has run out and was not taken over."""
     life = Life()
     claim = life.claimed()
     for wait in (20, 20, 100):

@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports": park and unpark."""
+"""Park and unpark, at the public verbs (chapter P)."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fill_list(scene):
 
 
 def test_a_refused_event_is_set_aside(scene: Scene):
-    """Park: "set aside in the state's parked list"; ParkedEvent tells what an operator must know."""
+    """P1: a refused event is set aside; ParkedEvent tells what an operator must know."""
     park(scene)
     (parked,) = scene.state().parked
     assert parked == ParkedEvent(
@@ -69,7 +69,7 @@ def test_a_refused_event_is_set_aside(scene: Scene):
 
 
 def test_later_time_is_not_stuck_behind_it(scene: Scene):
-    """Park: "the pointer steps over its range, so later time is not stuck behind it (M)"."""
+    """P2: the pointer steps over its range, so later time is not stuck behind it."""
     park(scene, 30)
     scene.read(seconds=12)
     assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 12.0
@@ -79,7 +79,7 @@ def test_later_time_is_not_stuck_behind_it(scene: Scene):
 
 
 def test_parked_seconds_never_expire(scene: Scene):
-    """Park: "Parked seconds stay unreported, never expire, keep finalized_at unset"."""
+    """P3: parked seconds stay unreported, never expire, keep finalized_at unset."""
     scene.use(policy=ReadTimePolicy(state_ttl_seconds=3600))
     park(scene)
     scene.clock.advance(365 * DAY)
@@ -91,7 +91,7 @@ def test_parked_seconds_never_expire(scene: Scene):
 
 
 def test_an_unchanged_event_is_not_sent_again_at_once(scene: Scene):
-    """Park: not claimable before its context differs or its retry time has come: partial sends nothing."""
+    """P4: before its context differs or its retry time has come, partial sends nothing."""
     park(scene)
     assert scene.tracker.partial(ANNA, OWLS).outcome is Outcome.NOTHING_TO_SEND
     assert scene.tracker.partial("anna", "owls").outcome is Outcome.NOTHING_TO_SEND
@@ -100,7 +100,7 @@ def test_an_unchanged_event_is_not_sent_again_at_once(scene: Scene):
 
 @pytest.mark.parametrize("verb", ["partial", "finalize"])
 def test_a_corrected_e_mail_heals_itself(scene: Scene, verb):
-    """Park: "a corrected e-mail heals itself"; "rebuilt under the same id", and before new time."""
+    """P4, P7: a corrected e-mail heals itself; rebuilt under the same id, and before new time."""
     park(scene, 30)
     parked = scene.state().parked[0].event_id
     scene.read(seconds=12)
@@ -114,7 +114,7 @@ def test_a_corrected_e_mail_heals_itself(scene: Scene, verb):
 
 
 def test_a_heartbeat_brings_the_correction(scene: Scene):
-    """Park: "claimable when the state's context differs from its own": then due at once."""
+    """P4: a heartbeat brings the correction: then it is due at once."""
     park(scene)
     scene.tracker.accumulate(RIGHT, OWLS, 0)
     assert scene.tracker.parked()[0].claimable
@@ -123,7 +123,7 @@ def test_a_heartbeat_brings_the_correction(scene: Scene):
 
 
 def test_the_retry_comes_a_day_later_with_jitter(scene: Scene):
-    """Park: "its retry time has come (a day after each refusal, with jitter)", and again a day after the next."""
+    """P4: the retry comes a day later, with jitter, and again a day after the next refusal."""
     park(scene)
     for _ in range(3):
         wait = (scene.state().due_at - scene.clock()).total_seconds()
@@ -136,14 +136,14 @@ def test_the_retry_comes_a_day_later_with_jitter(scene: Scene):
         scene.emitter.fail(EventRejected("still bad", status=400))
         assert scene.tracker.sweep().parked == 1
         (parked,) = scene.tracker.parked()
-        assert (parked.status, parked.parked_at) == (400, scene.clock())  # a new refusal replaces its entry (M)
+        assert (parked.status, parked.parked_at) == (400, scene.clock())  # P8: a new refusal replaces its entry
     scene.clock.advance(DAY)
     assert scene.tracker.sweep().seconds_sent == 30.0
     assert scene.tracker.parked() == ()
 
 
 def test_a_wrong_correction_is_parked_with_its_own_context(scene: Scene):
-    """Park: "with the context it was built from (M)": the same wrong correction is not sent for ever."""
+    """P1: parked with the context it was built from: the same wrong correction is not sent for ever."""
     park(scene)
     scene.emitter.fail(EventRejected("still", status=422))
     with pytest.raises(EventRejected):
@@ -154,7 +154,7 @@ def test_a_wrong_correction_is_parked_with_its_own_context(scene: Scene):
 
 
 def test_unpark_sends_at_once(scene: Scene):
-    """Unpark: "sets that time to now, durably, … and then sends as partial does", later time included."""
+    """P6: ``unpark`` makes it claimable now, durably, and goes on as a partial, later time included."""
     park(scene, 30)
     park(scene, 20)
     scene.read(seconds=12)
@@ -164,7 +164,7 @@ def test_unpark_sends_at_once(scene: Scene):
 
 
 def test_unpark_raises_what_is_refused_again(scene: Scene):
-    """Unpark sends as partial does: a refusal is raised, the event stays parked for another day."""
+    """P6: unpark sends as partial does: a refusal is raised, the event stays parked for another day."""
     park(scene)
     scene.emitter.fail(EventRejected("still", status=422))
     with pytest.raises(EventRejected, match="still"):
@@ -173,7 +173,7 @@ def test_unpark_raises_what_is_refused_again(scene: Scene):
 
 
 def test_unpark_is_durable_where_the_endpoint_is_gone(scene: Scene):
-    """Unpark: "durably": the first event goes as soon as its back-off ends, the second right behind it."""
+    """P6: unpark is durable: the first event goes as soon as its back-off ends, the second right behind it."""
     park(scene, 30)
     park(scene, 20)
     scene.emitter.fail(EmitterUnavailable("gone"))
@@ -186,7 +186,7 @@ def test_unpark_is_durable_where_the_endpoint_is_gone(scene: Scene):
 
 
 def test_unpark_works_whoever_holds_a_claim(scene: Scene):
-    """Unpark: "whoever holds a claim": it is IN_FLIGHT now, and claimable as soon as the other one is done."""
+    """P6: whoever holds a claim, unpark works: IN_FLIGHT now, claimable as soon as the other one is done."""
     park(scene, 30)
     scene.read(seconds=12)
     gate = CircuitBreaker()
@@ -199,13 +199,13 @@ def test_unpark_works_whoever_holds_a_claim(scene: Scene):
 
 
 def test_unpark_where_nothing_is_parked_is_a_partial(scene: Scene):
-    """Unpark: "then sends as partial does"."""
+    """P6: unpark goes on as a partial, where nothing is parked too."""
     scene.read()
     assert scene.tracker.unpark(ANNA, OWLS).delta_seconds == 30.0
 
 
 def test_park_needs_the_current_owner(scene: Scene):
-    """Park: "needs the current owner token": a refusal that comes after the lease does not park another's claim."""
+    """P1: a refusal that comes after the lease does not park another owner's claim."""
     scene.read()
     slow, fast = CircuitBreaker(), CircuitBreaker()
     slow.error = EventRejected("no", status=422)
@@ -223,7 +223,7 @@ def test_park_needs_the_current_owner(scene: Scene):
 
 
 def test_commit_finds_a_parked_event(scene: Scene):
-    """Commit: "It also finds parked events": refused to one owner, accepted from the slow other, it is reported."""
+    """K2: refused to one owner, accepted from the slow other, a parked event is reported."""
     scene.read()
     slow = CircuitBreaker()
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as results:
@@ -238,7 +238,7 @@ def test_commit_finds_a_parked_event(scene: Scene):
 
 
 def test_when_the_list_is_full_new_time_is_not_due(scene: Scene):
-    """Park: (at most 8) "only explicit calls claim new time, and such time makes nothing due"."""
+    """P10: behind eight parked events only explicit calls claim new time, and such time makes nothing due."""
     fill_list(scene)
     retry = scene.state().due_at
     scene.read(seconds=50)
@@ -248,7 +248,7 @@ def test_when_the_list_is_full_new_time_is_not_due(scene: Scene):
 
 
 def test_when_the_list_is_full_a_refused_event_stays_in_the_slot(scene: Scene):
-    """Park: "if that event is refused it stays in the claim slot, released at the maximum back-off … (M)"."""
+    """P11: refused behind a full list it stays in the claim slot, released at the maximum back-off."""
     fill_list(scene)
     scene.read(seconds=50)
     scene.emitter.fail(EventRejected("no", status=422))
@@ -261,7 +261,7 @@ def test_when_the_list_is_full_a_refused_event_stays_in_the_slot(scene: Scene):
 
 
 def test_the_refused_event_in_the_slot_is_rebuilt(scene: Scene):
-    """Park: "rebuilt at its next claim if the context has changed (M)", under the same id."""
+    """P11: its next claim rebuilds it if the context has changed, under the same id."""
     fill_list(scene)
     scene.read(seconds=50)
     scene.emitter.fail(EventRejected("no", status=422))

@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports", on the pure transitions: park and unpark."""
+"""Park and unpark, on the pure transitions (chapter P)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXPLICIT, HEARTBEAT, SWEEP = Caller
 
 
 def test_a_refused_event_is_set_aside():
-    """Park: "set aside in the state's parked list with the context it was built from" (M), unreported."""
+    """P1: a refused event is set aside with the context it was built from, unreported."""
     life = Life()
     claim = life.rejected()
     (parked,) = life.state.parked
@@ -26,7 +26,7 @@ def test_a_refused_event_is_set_aside():
 
 
 def test_later_time_is_not_stuck_behind_it():
-    """Park: "the pointer steps over its range, so later time is not stuck behind it" (M)."""
+    """P2: the pointer steps over its range, so later time is not stuck behind it."""
     life = Life()
     life.rejected()
     claim = life.claimed(20)
@@ -39,7 +39,7 @@ def test_later_time_is_not_stuck_behind_it():
     "make", ["the context differs", "its retry time has come", "unparked"], ids=["context", "time", "unparked"]
 )
 def test_when_a_parked_event_is_claimable(make):
-    """Park: "claimable when the state's context differs from its own, or when its retry time has come"; unpark."""
+    """P4: claimable when the context differs from its own, when its retry time has come, or unparked."""
     life = Life()
     claim = life.rejected()
     assert life.take().result is AcquireResult.NOTHING
@@ -58,7 +58,7 @@ def test_when_a_parked_event_is_claimable(make):
 
 
 def test_a_context_that_is_set_back_is_no_correction():
-    """Park: the context is compared with the one the event was built from, not with whether it ever changed."""
+    """P4: the context is compared with the one the event was built from, not with whether it ever changed."""
     life = Life()
     life.rejected()
     life.beat(0, reader=MENDED)
@@ -67,7 +67,7 @@ def test_a_context_that_is_set_back_is_no_correction():
 
 
 def test_a_claimed_retry_is_rebuilt_under_its_id_and_stays_listed():
-    """Park: "It is rebuilt under the same id"; "While claimed it stays in the list"."""
+    """P7: a retry is rebuilt under the same id, and stays in the list while it is claimed."""
     life = Life()
     first = life.rejected()
     claim = life.take(reader=MENDED).claim
@@ -80,7 +80,7 @@ def test_a_claimed_retry_is_rebuilt_under_its_id_and_stays_listed():
 
 
 def test_a_retry_goes_before_new_time():
-    """Park: it "goes through the claim slot before new time"."""
+    """P7: a retry goes through the claim slot before new time."""
     life = Life()
     claim = life.rejected()
     life.read(20).unpark()
@@ -91,7 +91,7 @@ def test_a_retry_goes_before_new_time():
 
 
 def test_a_new_refusal_replaces_its_entry():
-    """Park: "a new refusal replaces its entry; commit removes it" (M), a day from now on."""
+    """P8: a new refusal replaces the entry, a day from now on; commit removes it."""
     life = Life()
     first = life.rejected()
     claim = life.wait(DAY).take(reader=MENDED).claim
@@ -105,7 +105,7 @@ def test_a_new_refusal_replaces_its_entry():
 
 
 def test_retry_times_are_spread():
-    """Park: "a day after each refusal, with jitter"."""
+    """P4: retry times are a day after each refusal, with jitter."""
     retries = []
     for jitter in (0.0, 0.5, 0.999):
         life = Life()
@@ -116,7 +116,7 @@ def test_retry_times_are_spread():
 
 
 def test_unparking_needs_no_claim_and_disturbs_none():
-    """Park: "unpark sets that time to now, durably, whoever holds a claim"."""
+    """P6: unpark sets the retry time to now, durably, whoever holds a claim."""
     life = Life()
     parked = life.rejected()
     claim = life.claimed(20, owner="b")
@@ -128,7 +128,7 @@ def test_unparking_needs_no_claim_and_disturbs_none():
 
 
 def test_unparking_holds_through_a_lost_retry():
-    """Park: an unparked event stays claimable until it is refused again or accepted."""
+    """P6: an unparked event stays claimable until it is refused again or accepted."""
     life = Life()
     life.rejected()
     life.unpark()
@@ -139,7 +139,7 @@ def test_unparking_holds_through_a_lost_retry():
 
 
 def test_the_list_holds_eight():
-    """Park: "the state's parked list (at most 8)", oldest first."""
+    """P1: the list holds eight, oldest first."""
     life = Life()
     claims = life.fill()
     assert MAX_PARKED == 8
@@ -152,14 +152,14 @@ def test_the_list_holds_eight():
     [(EXPLICIT, AcquireResult.CLAIMED), (HEARTBEAT, AcquireResult.WAITING), (SWEEP, AcquireResult.WAITING)],
 )
 def test_a_full_list_leaves_new_time_to_explicit_calls(caller, took):
-    """Park: "When the list is full only explicit calls claim new time"."""
+    """P10: when the list is full only explicit calls claim new time."""
     life = Life()
     life.fill()
     assert life.read(20).take("b", caller).result is took
 
 
 def test_what_is_refused_beyond_the_list_stays_in_the_claim_slot():
-    """Park: "if that event is refused it stays in the claim slot, released at the maximum back-off" (M)."""
+    """P11: refused behind a full list it stays in the claim slot, released at the maximum back-off."""
     life = Life()
     life.fill()
     claim = life.claimed(20)
@@ -173,7 +173,7 @@ def test_what_is_refused_beyond_the_list_stays_in_the_claim_slot():
 
 
 def test_a_stuck_event_is_rebuilt_once_its_context_has_changed():
-    """Park: "rebuilt at its next claim if the context has changed" (M), under its id."""
+    """P11: its next claim rebuilds it if the context has changed, under its id."""
     life = Life()
     life.fill()
     claim = life.claimed(20)
@@ -187,7 +187,7 @@ def test_a_stuck_event_is_rebuilt_once_its_context_has_changed():
 
 
 def test_an_event_that_was_never_refused_is_never_rebuilt():
-    """Identity: "the bytes differ only after a refusal": EmitterUnavailable is none."""
+    """I7: the bytes differ only after a refusal: EmitterUnavailable is none."""
     life = Life()
     claim = life.claimed()
     life.release(claim)
@@ -195,7 +195,7 @@ def test_an_event_that_was_never_refused_is_never_rebuilt():
 
 
 def test_a_retry_that_finds_a_full_list_replaces_its_entry():
-    """Park: one of eight that is refused again takes its own place."""
+    """P8: one of eight that is refused again takes its own place."""
     life = Life()
     claims = life.fill()
     life.unpark()
@@ -207,7 +207,7 @@ def test_a_retry_that_finds_a_full_list_replaces_its_entry():
 
 @pytest.mark.parametrize("when", ["unclaimed", "released", "lapsed"])
 def test_while_an_event_is_parked_heartbeats_send_nothing(when):
-    """Completion: while "an event is parked, further heartbeats answer DEFERRED and send nothing" (M)."""
+    """S14: while an event is parked, further heartbeats answer DEFERRED and send nothing."""
     life = Life()
     life.rejected()
     life.unpark()
@@ -220,7 +220,7 @@ def test_while_an_event_is_parked_heartbeats_send_nothing(when):
 
 
 def test_a_sweep_may_leave_retries_for_later():
-    """Sweep: "retries of parked events are sent alone, last": a first pass is told to wait."""
+    """W7: retries of parked events are sent alone, last: a first pass is told to wait."""
     life = Life()
     life.rejected()
     life.read(20).unpark()
@@ -230,7 +230,7 @@ def test_a_sweep_may_leave_retries_for_later():
 
 
 def test_a_finalize_hears_of_the_oldest_parked_event():
-    """Finalize: "nothing but unclaimable parked seconds left" names the oldest event."""
+    """V8: with nothing but waiting parked events left a finalize is told of the oldest."""
     life = Life()
     first = life.rejected()
     life.rejected(20)
@@ -240,7 +240,7 @@ def test_a_finalize_hears_of_the_oldest_parked_event():
 
 
 def test_a_parked_event_that_still_cannot_be_built_is_parked_anew():
-    """Park: a retry that cannot be built replaces its entry, and does not lose its range."""
+    """P8, C5: a retry that cannot be built replaces its entry, and does not lose its range."""
     life = Life()
     claim = life.rejected()
     life.wait(DAY)

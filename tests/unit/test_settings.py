@@ -1,4 +1,4 @@
-"""CHOICES "Settings": one mapping or the environment becomes a ready tracker."""
+"""Settings: one mapping or the environment becomes a ready tracker."""
 
 from __future__ import annotations
 

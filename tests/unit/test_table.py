@@ -46,14 +46,14 @@ PURE_NAMES = {
 
 
 def test_the_table_has_every_phase_and_verb():
-    """DESIGN idea 4: the rules live once: a row for each verb in each phase, and no other."""
+    """The rules live once: a row for each verb in each phase, and no other."""
     assert set(TABLE) == {(phase, verb) for phase in Phase for verb in VERBS}
     assert set(Verb.__subclasses__()) == set(_rules._VERBS)
 
 
 @pytest.mark.parametrize(("phase", "verb"), TABLE, ids=str)
 def test_every_row_makes_sense(phase, verb):
-    """STYLE section 5: {(phase, verb): (function, allowed end phases)}: no verb ends a state, only a signal births."""
+    """No verb ends a state, only a signal gives birth to one, and each row names its end phases."""
     function, ends = TABLE[phase, verb]
     assert inspect.isfunction(function)
     assert inspect.getdoc(function)
@@ -102,7 +102,7 @@ def test_every_verb_keeps_to_its_row(phase):
 
 
 def test_a_transition_is_pure():
-    """DESIGN idea 4: the same transition on the same state gives an equal answer, and leaves its input alone."""
+    """T1: the same transition on the same state gives an equal answer, and leaves its input alone."""
     life = Life().read()
     before, copied = life.state, repr(life.state.meter) + repr(life.state.ledger)
     signal = life._signal("f" * 32, 5, heartbeat_id="h")
@@ -114,7 +114,7 @@ def test_a_transition_is_pure():
 
 
 def test_transitions_are_frozen_hashable_values():
-    """The store verbs: "Transitions are frozen callable values"."""
+    """T1: transitions are frozen callable values."""
     life = Life().read()
     signal = life._signal("f" * 32, 5, heartbeat_id="h")
     with pytest.raises(AttributeError):
@@ -127,7 +127,7 @@ def test_transitions_are_frozen_hashable_values():
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
 def test_pure_modules_import_nothing_impure(path):
-    """DESIGN section 3: pure modules know no store, no network, no clock, no chance, and only each other."""
+    """Pure modules know no store, no network, no clock, no chance, and only each other."""
     imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -144,7 +144,7 @@ def test_pure_modules_import_nothing_impure(path):
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
 def test_pure_modules_call_no_clock_and_no_chance(path):
-    """DESIGN section 3: tokens and nonces are "drawn outside the transition", and time is passed in."""
+    """Tokens and nonces are drawn outside the transition, and time is passed in."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names |= {node.attr} if isinstance(node, ast.Attribute) else {node.id} if isinstance(node, ast.Name) else set()

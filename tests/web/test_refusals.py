@@ -61,7 +61,7 @@ CASES = {
 
 @pytest.mark.parametrize("reason", Refusal)
 def test_every_reason(make_site, reason):
-    """Bar 5: each reason has its status and its word, is counted once, told to the host's hook, and changes nothing."""
+    """Each reason has its status and its word, is counted once, told to the host's hook, and changes nothing."""
     told = []
     parts, send, status = CASES[reason]
     site = make_site(on_refusal=told.append, **parts)
@@ -122,7 +122,7 @@ def test_deep_nesting_that_can_be_read(site):
 
 @pytest.mark.parametrize("version", [0, 2, -1, "1", 1.0, True, None, [1]])
 def test_versions_of_the_script(site, version):
-    """Bar: scripts of versions that the server does not know (older or newer) are told so, by number alone."""
+    """Scripts of versions that the server does not know (older or newer) are told so, by number alone."""
     answer = site.log(site.ticket(), version=version)
     assert (answer.status_code, answer.json) == (400, {"error": "unknown_version"})
 
@@ -267,7 +267,7 @@ def test_trusted_origins(make_site, origin, taken, site_says):
 
 
 def test_ten_thousand_forged_views(site):
-    """Bar 3: replays and invented views bring no more than wall time, and a state of bounded size."""
+    """Replays and invented views bring no more than wall time, and a state of bounded size."""
     ticket = site.ticket()
     opened = site.clock()
     for n in range(10_000):

@@ -1,4 +1,4 @@
-"""What a signal does: WEB "Endpoints", over Flask and Django."""
+"""What a signal does, over Flask and Django."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_totals_heal(site):
 
 
 def test_the_opening_counts_from_the_ticket(site):
-    """The first signal may bring all that was read since the page was rendered, and the leeway, but no more."""
+    """S7: the first signal may bring all that was read since the page was rendered, and the leeway, but no more."""
     ticket = site.ticket()
     site.clock.advance(100)
     site.log(ticket, 1000)

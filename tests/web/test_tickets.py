@@ -174,7 +174,7 @@ def test_other_signatures_of_the_same_secret_are_no_tickets(make_signer):
 
 
 def test_the_signature_is_hmac_sha256():
-    """Bar 2, by hand: SHA-256, hmac key derivation, the salt named here."""
+    """By hand: SHA-256, hmac key derivation, the salt named here."""
     payload, _, signature = ItsdangerousSigner([NEW]).sign(["x"]).rpartition(".")
     key = hmac.new(NEW.encode(), SALT.encode(), sha256).digest()
     expected = base64.urlsafe_b64encode(hmac.new(key, payload.encode(), sha256).digest()).rstrip(b"=")
@@ -191,7 +191,7 @@ def test_a_signed_ticket_of_another_layout(make_signer):
 
 
 def test_a_swapped_ticket_counts_for_whom_it_was_issued(site):
-    """Bar: another reader's or article's ticket brings time to them alone; what a message says cannot change it."""
+    """Another reader's or article's ticket brings time to them alone; what a message says cannot change it."""
     annas, bens = site.ticket("anna"), site.ticket("ben")
     site.clock.advance(10)
     site.log(bens, 10, reader="anna", r="anna", article="bees")
@@ -288,7 +288,7 @@ def test_replays_change_nothing(site):
 
 
 def test_rotation(make_signer):
-    """Bar 1: the newest secret signs, an old one verifies, a removed one fails."""
+    """The newest secret signs, an old one verifies, a removed one fails."""
     before = Tickets(make_signer([OLD]))
     during = Tickets(make_signer([NEW, OLD]))
     after = Tickets(make_signer([NEW]))
@@ -303,7 +303,7 @@ def test_rotation(make_signer):
 
 
 def test_rotation_of_the_frameworks_secrets(make_site):
-    """Bar 1 by SECRET_KEY and SECRET_KEY_FALLBACKS, as hosts rotate them."""
+    """Rotated by SECRET_KEY and SECRET_KEY_FALLBACKS, as hosts rotate them."""
     before = make_site(secrets=(OLD,)).ticket()
     during = make_site(secrets=(NEW, OLD))
     assert during.read(before, 10).status_code == 204
@@ -315,7 +315,7 @@ def test_rotation_of_the_frameworks_secrets(make_site):
 
 
 def test_rotation_of_secrets_of_our_own(make_site):
-    """Bar 1 by the setting SECRETS: the framework's secret then signs and verifies no ticket."""
+    """Rotated by the setting SECRETS: the framework's secret then signs and verifies no ticket."""
     old = make_site(settings={"SECRETS": [OLD]}).ticket()
     during = make_site(settings={"SECRETS": f"{NEW} {OLD}"})
     new = during.ticket()
