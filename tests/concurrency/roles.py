@@ -344,7 +344,7 @@ class Pausing:
 
     def update(self, key, transition, now=None, /):
         answer = self.inner.update(key, transition, now)
-        if type(transition).__name__ == "Take":
+        if type(transition).__name__ == "AcquireClaim":
             self.pause("claimed")
         return answer
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.redis
 FIELDS = ("meter", "views", "heartbeats", "ledger", "steady")
 #: What Python reads of a state; the script alone reads `steady`.
 READ = FIELDS[:4]
-NUMBERS = ("cumulative", "lastSync", "carry", "since", "clamped", "position")
+NUMBERS = ("cumulative", "lastSync", "budget", "since", "clamped", "position")
 
 
 class StoredInRedis(Stored):
