@@ -175,7 +175,7 @@ class Steps:
         world, taken = self.apply(world, verb)
         if replayed:
             return _placed(world, place, worker)
-        if taken.result is AcquireResult.RETRY_FIRST:
+        if taken.result is AcquireResult.RETRY_LAST:
             return _placed(world, place, worker._replace(stage="retry"))
         if taken.result is not AcquireResult.CLAIMED:
             return _placed(world, place, None)
