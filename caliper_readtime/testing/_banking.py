@@ -68,6 +68,7 @@ def banked_minutes(
     an event that came twice is paid twice. Of an event it counts the first ``active`` item. An activity is the article
     where its id, or what follows ``/resources/`` in it, is the resource id to the letter: nothing is percent-decoded,
     so an id that a URL must encode is found only as a plain activity id (``TimeSpentEvents(activity_ids="plain")``).
+    A compound id ``nice_<unit>_<x>`` of an event is taken for ``nice_<x>``.
 
     Args:
         events: Caliper events in any order, one for each delivery, such as ``CaliperEndpoint.deliveries``.
@@ -87,7 +88,7 @@ def banked_minutes(
         if "id" not in activity or (distinct and event["id"] in counted):
             continue
         counted.add(event["id"])
-        resource_id = _named(activity["id"])
+        resource_id = _reduced(_named(activity["id"]))
         seconds[resource_id] = seconds.get(resource_id, 0.0) + _paid_seconds(event)
     banked: dict[str, float] = {}
     for resource_id in resource_ids:
@@ -101,3 +102,9 @@ def banked_minutes(
 
 def _named(activity_id: str) -> str:
     return activity_id.rpartition(_RESOURCES)[2] or activity_id
+
+
+def _reduced(resource_id: str) -> str:
+    """Return what the calculator makes of a compound id, ``nice_<unit>_<x>``: ``nice_<x>``."""
+    parts = resource_id.split("_")
+    return f"nice_{parts[2]}" if len(parts) == 3 and parts[0] == "nice" else resource_id  # noqa: PLR2004 - nice, unit, x
