@@ -27,7 +27,6 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))  # or pytest
 TESTS = Path(__file__).parent
 #: Files whose tests are all proofs (see the marker), relative to this folder. Single ones are marked where they stand.
 PROOFS = (
-    "benchmarks/test_*.py",
     "browser/test_*.py",
     "concurrency/test_*.py",
     "faults/test_cli.py",

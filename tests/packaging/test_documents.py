@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -15,9 +16,11 @@ import pytest
 from caliper_readtime import ReadTimePolicy, __version__, cli, config
 from caliper_readtime.testing import CaliperEndpoint
 from tests import command_page, diagram
+from tests.conftest import PROOFS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ENDPOINT = "https://caliper.example.org/caliper/event"
 
@@ -171,7 +174,29 @@ def test_ci_runs_the_readme_command():
     """CI takes its test command from the README, and there is only one."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme.count("-m pytest") == 1
-    assert "grep -m1 -F -- '-m pytest' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "command=$(grep -m1 -F -- '-m pytest' README.md)" in CI
+
+
+def test_ci_leaves_no_test_out(request):
+    """The README's command leaves out what is marked as a proof and no more; CI runs that, and then all proofs."""
+    command = next(line for line in PAGES[0].read_text(encoding="utf-8").splitlines() if "-m pytest" in line)
+    assert shlex.split(command.partition(" -m pytest")[2]) == ["-n", "auto"]
+    given = request.config.getini("addopts")
+    assert [word for word in given if not word.startswith("--")] == ["-m", "not proof"]
+    assert not any(word.startswith(("--ignore", "--deselect")) for word in given)
+    assert request.config.getini("testpaths") == ["tests"]
+    (readme,) = re.findall(r'^PYTEST_ADDOPTS="(.*)" bash -c "\$command"$', CI, re.MULTILINE)
+    (proofs,) = re.findall(r"^\.venv/bin/python -m pytest (.*-m proof.*)$", CI, re.MULTILINE)
+    assert [word for word in readme.split() if not word.startswith("--cov")] == []
+    assert [word for word in proofs.split() if not word.startswith("--cov")] == ["-m", "proof"]
+    for word in ("CALIPER_READTIME_REQUIRE_BROWSER=1", "CALIPER_READTIME_REQUIRE_REDIS=1", "set -euo pipefail"):
+        assert word in CI.partition("command=")[0]
+
+
+@pytest.mark.parametrize("pattern", PROOFS)
+def test_proofs_are_where_they_are_said_to_be(pattern):
+    """No pattern of the files of proofs has lost its files."""
+    assert list((ROOT / "tests").glob(pattern))
 
 
 def test_changelog_knows_the_version():
