@@ -78,6 +78,7 @@ class Mermaid(SphinxDirective):
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register the directive; without Graphviz the build ends here, and not somewhere in the pages."""
     if shutil.which("dot") is None:
-        raise ExtensionError("the drawings of these pages need Graphviz's program dot: apt-get install graphviz")
+        # Not an ExtensionError: Sphinx would surround the one sentence with a report for its developers.
+        raise SystemExit("The drawings of these pages need Graphviz's program dot: apt-get install graphviz")
     app.add_directive("mermaid", Mermaid)
     return {"parallel_read_safe": True}

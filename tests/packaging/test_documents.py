@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from caliper_readtime import ReadTimePolicy, __version__, cli, config
+from caliper_readtime import ReadTimePolicy, SqliteStateStore, __version__, cli, config
 from caliper_readtime.testing import CaliperEndpoint
 from tests import command_page, diagram
 from tests.conftest import PROOFS
@@ -25,6 +25,22 @@ PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ENDPOINT = "https://caliper.example.org/caliper/event"
 
 
+@pytest.fixture
+def _files_are_closed(monkeypatch):
+    """Close the files of states that a page opens, and which it needs until its last line."""
+    opened, make = [], SqliteStateStore.__init__
+
+    def made(store, *args, **options):
+        make(store, *args, **options)
+        opened.append(store)
+
+    monkeypatch.setattr(SqliteStateStore, "__init__", made)
+    yield
+    for store in opened:
+        store.close()
+
+
+@pytest.mark.usefixtures("_files_are_closed")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_runs(page, tmp_path, monkeypatch):
     """Every Python block of a page runs, in the page's order, with a loopback endpoint for the one it names."""
@@ -67,6 +83,7 @@ def assert_passes(tmp_path, source):
     assert " passed" in ran.stdout
 
 
+@pytest.mark.usefixtures("_files_are_closed")
 def test_readme_reports(tmp_path, monkeypatch, capsys):
     """The README's first steps end with the reader's seconds at the endpoint, and settled."""
     monkeypatch.chdir(tmp_path)
