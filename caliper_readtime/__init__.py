@@ -4,9 +4,15 @@ import importlib as _importlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from caliper_readtime.caliper import TimeSpentEvents
-    from caliper_readtime.emitters.http import HttpCaliperEmitter
-    from caliper_readtime.emitters.jsonl import JsonLinesEmitter
+    from caliper_readtime._model import App, Article, Course, HistoryEntry, PageView, ParkedEvent, Reader, Subject
+    from caliper_readtime._policy import Completion, ReadTimePolicy
+    from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
+    from caliper_readtime._rules.event import ActivityIds, TimeSpentEvents
+    from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime._sweeper import Stop, Sweeper
+    from caliper_readtime._tracker import ReadTimeTracker
+    from caliper_readtime.emitters._http import HttpCaliperEmitter
+    from caliper_readtime.emitters._jsonl import JsonLinesEmitter
     from caliper_readtime.errors import (
         ConfigurationError,
         ContentionError,
@@ -21,23 +27,19 @@ if _typing.TYPE_CHECKING:
         StoreError,
         StoreUnavailable,
     )
-    from caliper_readtime.model import App, Article, Course, HistoryEntry, PageView, ParkedEvent, Reader, Subject
-    from caliper_readtime.policy import ReadTimePolicy
     from caliper_readtime.protocols import Emitter, StateStore
-    from caliper_readtime.results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
-    from caliper_readtime.state import ReadTimeState
-    from caliper_readtime.stores.memory import InMemoryStateStore
-    from caliper_readtime.stores.redis.store import RedisStateStore
-    from caliper_readtime.stores.sqlite.store import SqliteStateStore
-    from caliper_readtime.sweeper import Sweeper
-    from caliper_readtime.tracker import ReadTimeTracker
+    from caliper_readtime.stores._memory import InMemoryStateStore
+    from caliper_readtime.stores._redis.store import RedisStateStore
+    from caliper_readtime.stores._sqlite.store import SqliteStateStore
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Accumulation",
+    "ActivityIds",
     "App",
     "Article",
+    "Completion",
     "ConfigurationError",
     "ContentionError",
     "CorruptState",
@@ -68,6 +70,7 @@ __all__ = [
     "SqliteStateStore",
     "StateStore",
     "Status",
+    "Stop",
     "StoreError",
     "StoreUnavailable",
     "Subject",
@@ -77,34 +80,46 @@ __all__ = [
     "__version__",
 ]
 
-# Every run of pytest imports this package, for its plugin, and most make no use of it: a name loads its module when it
-# is asked for.
-_HOMES = (
-    "errors",
-    "model",
-    "policy",
-    "protocols",
-    "results",
-    "state",
-    "caliper",
-    "stores.memory",
-    "stores.sqlite.store",
-    "stores.redis.store",
-    "emitters.http",
-    "emitters.jsonl",
-    "tracker",
-    "sweeper",
-)
+# Every run of pytest imports this package, for its plugin, and most make no use of it: a module is loaded when one of
+# its names is asked for.
+_NAMES = {
+    "._model": ("App", "Article", "Course", "HistoryEntry", "PageView", "ParkedEvent", "Reader", "Subject"),
+    "._policy": ("Completion", "ReadTimePolicy"),
+    "._results": ("Accumulation", "Explanation", "FlushReport", "Outcome", "Report", "Status", "SweepReport"),
+    "._rules.event": ("ActivityIds", "TimeSpentEvents"),
+    "._rules.state": ("ReadTimeState",),
+    "._sweeper": ("Stop", "Sweeper"),
+    "._tracker": ("ReadTimeTracker",),
+    ".emitters._http": ("HttpCaliperEmitter",),
+    ".emitters._jsonl": ("JsonLinesEmitter",),
+    ".errors": (
+        "ConfigurationError",
+        "ContentionError",
+        "CorruptState",
+        "EmitError",
+        "EmitterUnavailable",
+        "EndpointRefused",
+        "EventRejected",
+        "InvalidInput",
+        "MissingField",
+        "ReadTimeError",
+        "StoreError",
+        "StoreUnavailable",
+    ),
+    ".protocols": ("Emitter", "StateStore"),
+    ".stores._memory": ("InMemoryStateStore",),
+    ".stores._redis.store": ("RedisStateStore",),
+    ".stores._sqlite.store": ("SqliteStateStore",),
+}
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
 
 if not _typing.TYPE_CHECKING:  # or checkers would find every name here
 
     def __getattr__(name: str) -> _typing.Any:
-        if name in _HOMES:  # a module, as an import of them all would have bound it
+        if name in _HOMES:
+            return globals().setdefault(name, getattr(_importlib.import_module(_HOMES[name], __name__), name))
+        if name in ("errors", "protocols"):
             return _importlib.import_module(f"{__name__}.{name}")
-        for home in _HOMES if name in __all__ else ():
-            found = vars(_importlib.import_module(f"{__name__}.{home}"))
-            if name in found:
-                return globals().setdefault(name, found[name])
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
     def __dir__() -> list[str]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from caliper_readtime import cli, demo
+from caliper_readtime import _cli, _demo
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 #: Further commands of this program, which a host that mounts ours has no use for.
-MORE = (demo.add,)
+MORE = (_demo.add,)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command line; see ``caliper_readtime.cli.main``."""
-    return cli.main(argv, more=MORE)
+    """Run a command line; see ``caliper_readtime._cli.main``."""
+    return _cli.main(argv, more=MORE)
 
 
 if __name__ == "__main__":

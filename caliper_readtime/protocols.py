@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
+    from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime.errors import StoreError
-    from caliper_readtime.state import Key, ReadTimeState
 
 R_co = TypeVar("R_co", covariant=True)
 R = TypeVar("R")
@@ -85,7 +85,7 @@ class StateStore(Protocol):
         In any order, each once as long as nobody else writes; whoever has an entry all the while is not missed. The
         store is free for others between two states, and no more than some hundreds are in hand at once, so that an
         operator's look costs a busy host nothing. An expired state is left out; one that cannot be read is logged
-        (``say_unreadable``) and left out.
+        (``log_unreadable``) and left out.
         """
 
     def delete(self, reader: str) -> int:

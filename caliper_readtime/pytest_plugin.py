@@ -9,10 +9,10 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from caliper_readtime.stores.redis.store import RedisStateStore
+    from caliper_readtime._tracker import ReadTimeTracker
+    from caliper_readtime.stores._redis.store import RedisStateStore
     from caliper_readtime.testing import CaliperEndpoint, ManualClock
-    from caliper_readtime.testing.redis_server import RedisServer
-    from caliper_readtime.tracker import ReadTimeTracker
+    from caliper_readtime.testing._redis_server import RedisServer
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def caliper_endpoint() -> Iterator[CaliperEndpoint]:
 
 @pytest.fixture(scope="session")
 def _readtime_redis() -> Iterator[RedisServer]:
-    from caliper_readtime.testing.redis_server import NO_SERVER, RedisServer, find_server, must_have_server  # noqa: PLC0415
+    from caliper_readtime.testing._redis_server import NO_SERVER, RedisServer, find_server, must_have_server  # noqa: PLC0415
 
     if find_server() is None:
         (pytest.fail if must_have_server() else pytest.skip)(NO_SERVER)
@@ -57,7 +57,7 @@ def redis_readtime_store(_readtime_redis: RedisServer) -> Iterator[RedisStateSto
     """An empty store on a Redis of the run's own. Without a Redis: skipped, or failed in CI."""
     from uuid import uuid4  # noqa: PLC0415
 
-    from caliper_readtime.stores.redis.store import RedisStateStore  # noqa: PLC0415
+    from caliper_readtime.stores._redis.store import RedisStateStore  # noqa: PLC0415
 
     # A busy machine's server may take longer to answer than a request handler could wait.
     store = RedisStateStore.from_url(_readtime_redis.url, namespace=f"test-{uuid4().hex[:12]}", timeout_seconds=10)

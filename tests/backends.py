@@ -6,10 +6,10 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from caliper_readtime.stores.memory import InMemoryStateStore
-from caliper_readtime.stores.redis.store import RedisStateStore
-from caliper_readtime.stores.sqlite.store import SqliteStateStore
-from caliper_readtime.testing.redis_server import RedisServer, find_server
+from caliper_readtime.stores._memory import InMemoryStateStore
+from caliper_readtime.stores._redis.store import RedisStateStore
+from caliper_readtime.stores._sqlite.store import SqliteStateStore
+from caliper_readtime.testing._redis_server import RedisServer, find_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import attrs
 
 from caliper_readtime import App, Article, PageView, Reader, ReadTimeError, TimeSpentEvents
-from caliper_readtime.logs import logger
+from caliper_readtime._logs import logger
 
 MAIL, TOKEN, SECRET, BODY, BUG = (f"canary-{name}-7f3a" for name in ("mail", "token", "secret", "body", "bug"))
 CANARIES = (MAIL, TOKEN, SECRET, BODY, BUG)
@@ -60,7 +60,7 @@ def chain(error):
 def texts(value, stranger=None):
     """All that a value shows of itself when it is printed, and all that its errors say.
 
-    PROTOCOL: any other exception of an emitter is chained. That very object, the stranger, speaks for itself.
+    L4: any other exception of an emitter is chained. That very object, the stranger, speaks for itself.
     """
     if isinstance(value, BaseException):
         return [said for error in chain(value) if error is not stranger for said in (repr(error), str(error))]

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from caliper_readtime.__main__ import MORE
-from caliper_readtime.cli.parser import own_parser
+from caliper_readtime._cli.parser import own_parser
 
 PAGE = Path(__file__).parents[1] / "docs" / "reference" / "command-line.md"
 _BLOCK = re.compile(r"(<!-- commands: [^>]*-->\n).*?(<!-- /commands -->)", re.DOTALL)

@@ -8,8 +8,8 @@ import signal
 
 import attrs
 
-from caliper_readtime.cli import run
-from caliper_readtime.cli.parser import own_parser
+from caliper_readtime._cli import run
+from caliper_readtime._cli.parser import own_parser
 
 
 class Terminal(io.StringIO):

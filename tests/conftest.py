@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from caliper_readtime.logs import logger
-from caliper_readtime.testing.redis_server import NO_SERVER, must_have_server
+from caliper_readtime._logs import logger
+from caliper_readtime.testing._redis_server import NO_SERVER, must_have_server
 from tests import backends
 
 # The machine may be busy: only the number of examples bounds a test, never a clock.

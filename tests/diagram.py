@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from pathlib import Path
 
-from caliper_readtime.transitions import TABLE
+from caliper_readtime._rules import TABLE
 
 PAGE = Path(__file__).parents[1] / "docs" / "explanation" / "delivery.md"
 _BLOCK = re.compile(r"(<!-- diagram: [^>]*-->\n```mermaid\n).*?(```\n<!-- /diagram -->)", re.DOTALL)

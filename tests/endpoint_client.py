@@ -9,7 +9,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 import attrs
 
-from caliper_readtime.testing.wire import CALIPER_VERSION
+from caliper_readtime.testing._strict_schema import CALIPER_VERSION
 from tests.scenes import WAIT_SECONDS
 
 JSON = {"Content-Type": "application/json"}

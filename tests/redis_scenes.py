@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 
 from caliper_readtime import PageView, ReadTimePolicy, ReadTimeTracker, RedisStateStore
-from caliper_readtime.state import Key
-from caliper_readtime.stores.redis.layout import Layout, state_of
+from caliper_readtime._rules import AcquireClaim
+from caliper_readtime._rules.state import Key
+from caliper_readtime.stores._redis.encoding import Layout, state_of
 from caliper_readtime.testing import FlakyEmitter
-from caliper_readtime.transitions import Take
 from tests.scenes import ANNA, OWLS, events
 
 #: Every verb of the tracker that asks the store for something.
@@ -72,7 +72,7 @@ class Watched(RedisStateStore):
         answer = super()._transition(key, names, transition, found, now)
         stored = state_of(key, found[2:])
         old, new = (None if state is None else state.ledger.claim for state in (stored, answer[1]))
-        if isinstance(transition, Take) and old is not None and new is not None:
+        if isinstance(transition, AcquireClaim) and old is not None and new is not None:
             same, other = old.event_id == new.event_id, old.owner not in (None, new.owner)
             self.sometimes["taken-over"] += same and other
         return answer

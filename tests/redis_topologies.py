@@ -13,7 +13,7 @@ import redis as driver
 from redis.crc import key_slot
 
 from caliper_readtime.errors import StoreUnavailable
-from caliper_readtime.testing.redis_server import NO_SERVER, RedisServer, find_server, must_have_server
+from caliper_readtime.testing._redis_server import NO_SERVER, RedisServer, find_server, must_have_server
 
 SLOTS = 16384
 LONGEST_WAIT = 30.0  # for elections; only a hang ever waits so long

@@ -93,7 +93,7 @@ def value(event):
     return event["generated"]["items"][0]["value"]
 
 
-class Picky(RecordingEmitter):
+class SelectiveEmitter(RecordingEmitter):
     """Refuses every call that brings an event which ``bad`` names; ``calls`` keeps the ids of every call."""
 
     def __init__(self, bad, max_batch=100):
@@ -149,7 +149,7 @@ class Hooked(RecordingEmitter):
             super().emit(events)
 
 
-class Gate(RecordingEmitter):
+class CircuitBreaker(RecordingEmitter):
     """Stands still while delivering until ``open`` is set; ``arrived`` tells that somebody is inside."""
 
     def __init__(self):

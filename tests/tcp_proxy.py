@@ -72,7 +72,7 @@ class TcpProxy:
         """Forward nothing any more; connections stay open."""
         self._flows.clear()
 
-    def refuse(self):
+    def park(self):
         """Close every connection and take no other."""
         listener, self._listener = self._listener, None
         if listener is not None:
@@ -140,7 +140,7 @@ class TcpProxy:
         return self
 
     def __exit__(self, *_):
-        self.refuse()
+        self.park()
         self._flows.set()
         self.cut()
         for thread in self._threads:

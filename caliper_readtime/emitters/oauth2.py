@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from caliper_readtime.emitters import arguments
-from caliper_readtime.emitters.address import Address
-from caliper_readtime.emitters.answers import Answer, Verdict
-from caliper_readtime.emitters.deadline import cut, left, within
+from caliper_readtime.emitters import _arguments
+from caliper_readtime.emitters._address import Address
+from caliper_readtime.emitters._deadline import cut, left, within
+from caliper_readtime.emitters._responses import EndpointResponse, Verdict
 from caliper_readtime.errors import ConfigurationError, EmitError, EmitterUnavailable, EndpointRefused
 
 if TYPE_CHECKING:
@@ -74,8 +74,8 @@ class ClientCredentials:
         if not isinstance(scope, str | None):
             raise ConfigurationError("scope: must be text")
         self._scope = scope
-        self._timeout = arguments.seconds(timeout, "timeout")
-        self._leeway = arguments.seconds(leeway_seconds, "leeway_seconds", zero=True)
+        self._timeout = _arguments.seconds(timeout, "timeout")
+        self._leeway = _arguments.seconds(leeway_seconds, "leeway_seconds", zero=True)
         self._token: _Token | None = None
         self._used = local()
         self._locks: dict[int, Lock] = {}
@@ -155,7 +155,7 @@ class ClientCredentials:
         return _Token(text, started + life - min(self._leeway, life / 2))
 
     def _session(self) -> Any:
-        from caliper_readtime.emitters.transport import fit  # noqa: PLC0415 - requests is loaded late
+        from caliper_readtime.emitters._transport import fit  # noqa: PLC0415 - requests is loaded late
 
         session = _session_class()(
             self._client_id,
@@ -169,7 +169,7 @@ class ClientCredentials:
 
     def _judged(self, response: Response) -> Response:
         """Return an answer that may hold a token."""
-        answer = Answer.of(response, datetime.now(UTC))
+        answer = EndpointResponse.of(response, datetime.now(UTC))
         where = self._address.where
         if answer.verdict is Verdict.UNAVAILABLE:
             raise EmitterUnavailable(

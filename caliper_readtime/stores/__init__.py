@@ -1,1 +1,38 @@
-"""Where states live: in memory, in an SQLite file, or in Redis."""
+"""Where states live, and what whoever writes a store needs: what is stored, how it is written, what is told."""
+
+from caliper_readtime._logs import log_unreadable
+from caliper_readtime._rules.state import Claim, Context, Due, Key, Ledger, Meter, Parked, Phase
+from caliper_readtime.stores._codec import (
+    SCHEMA,
+    check_meter,
+    dump_heartbeats,
+    dump_ledger,
+    dump_views,
+    load_heartbeats,
+    load_ledger,
+    load_views,
+    named,
+)
+from caliper_readtime.stores._meta import compare_meta
+
+__all__ = [
+    "SCHEMA",
+    "Claim",
+    "Context",
+    "Due",
+    "Key",
+    "Ledger",
+    "Meter",
+    "Parked",
+    "Phase",
+    "check_meter",
+    "compare_meta",
+    "dump_heartbeats",
+    "dump_ledger",
+    "dump_views",
+    "load_heartbeats",
+    "load_ledger",
+    "load_views",
+    "log_unreadable",
+    "named",
+]

@@ -6,15 +6,15 @@ import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from caliper_readtime.minutes import minutes_rounded_up
-from caliper_readtime.testing.assertions import HasEvents, assert_banked, assert_reported
-from caliper_readtime.testing.banking import banked_minutes
-from caliper_readtime.testing.endpoint import CaliperEndpoint
-from caliper_readtime.testing.kit import FlakyEmitter, ManualClock, RecordingEmitter
+from caliper_readtime._units import minutes_rounded_up
+from caliper_readtime.testing._assertions import HasEvents, assert_banked, assert_reported
+from caliper_readtime.testing._banking import banked_minutes
+from caliper_readtime.testing._endpoint import CaliperEndpoint
+from caliper_readtime.testing._kit import FlakyEmitter, ManualClock, RecordingEmitter
 
 if TYPE_CHECKING:
-    from caliper_readtime.testing.emitter_contract import EmitterContract
-    from caliper_readtime.testing.store_contract import StateStoreContract
+    from caliper_readtime.testing._emitter_contract import EmitterContract
+    from caliper_readtime.testing._store_contract import StateStoreContract
 
 __all__ = [
     "CaliperEndpoint",
@@ -31,15 +31,15 @@ __all__ = [
 ]
 
 # The contracts need pytest, which the demo and hosts' notebooks may lack.
-_CONTRACTS = {"EmitterContract": "emitter_contract", "StateStoreContract": "store_contract"}
+_CONTRACTS = {"EmitterContract": "_emitter_contract", "StateStoreContract": "_store_contract"}
 _CHECKS = (
-    "emitter_contract",
-    "store_contract",
-    "store_crowds",
-    "store_hand",
-    "store_indexes",
-    "store_many",
-    "store_updates",
+    "_emitter_contract",
+    "_store_concurrency",
+    "_store_contract",
+    "_store_driver",
+    "_store_indexes",
+    "_store_many",
+    "_store_updates",
 )
 
 

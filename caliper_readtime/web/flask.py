@@ -16,20 +16,20 @@ from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 from markupsafe import Markup
 from werkzeug.local import LocalProxy
 
-from caliper_readtime import config
+from caliper_readtime import _settings
+from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime.errors import ConfigurationError, StoreError
-from caliper_readtime.tracker import ReadTimeTracker
 from caliper_readtime.web import script
-from caliper_readtime.web.host import Host
-from caliper_readtime.web.settings import WebSettings
+from caliper_readtime.web._settings import WebSettings
+from caliper_readtime.web.page_counter import PageCounter
 from caliper_readtime.web.signals import MAX_BODY
 from caliper_readtime.web.tickets import ItsdangerousSigner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from caliper_readtime.model import Article, Reader
-    from caliper_readtime.web.host import Answer
+    from caliper_readtime._model import Article, Reader
+    from caliper_readtime.web.page_counter import PageResponse
     from caliper_readtime.web.refusals import Refusal
 
 #: Under this name the host's part lives in ``app.extensions``.
@@ -43,7 +43,7 @@ def init_app(
     tracker: ReadTimeTracker | None = None,
     on_refusal: Callable[[Refusal], object] | None = None,
     url_prefix: str = "/readtime",
-) -> Host:
+) -> PageCounter:
     """Count an application's article pages.
 
     Settings are those of ``app.config`` and of the environment, all named ``CALIPER_READTIME_…``; ``app.config`` wins.
@@ -59,10 +59,10 @@ def init_app(
     Raises:
         ConfigurationError: settings are missing or wrong.
     """
-    settings = config.named(config.prefixed(os.environ)) | config.named(config.prefixed(app.config))
+    settings = _settings.named(_settings.prefixed(os.environ)) | _settings.named(_settings.prefixed(app.config))
     web = WebSettings.of(settings if reader is None else {**settings, "reader": reader})
     secrets = web.secrets or _own_secrets(app)
-    host = Host(
+    host = PageCounter(
         (lambda: ReadTimeTracker.from_settings(settings)) if tracker is None else tracker,
         ItsdangerousSigner(secrets),
         web,
@@ -80,24 +80,26 @@ def init_app(
 
 def _own_secrets(app: Flask) -> list[str | bytes]:
     if not app.secret_key:
-        raise ConfigurationError(f"set Flask's SECRET_KEY, or {config.PREFIX}SECRETS: page tickets are signed with it")
+        raise ConfigurationError(
+            f"set Flask's SECRET_KEY, or {_settings.PREFIX}SECRETS: page tickets are signed with it"
+        )
     return [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
 
 
-def current_host() -> Host:
+def current_page_counter() -> PageCounter:
     """Return what ``init_app`` made for the current application; set its ``tracker`` in tests.
 
     Raises:
         ConfigurationError: it was not called.
     """
     host = current_app.extensions.get(NAME)
-    if not isinstance(host, Host):
+    if not isinstance(host, PageCounter):
         raise ConfigurationError("call caliper_readtime.web.flask.init_app(app) first")
     return host
 
 
 #: The current application's tracker.
-current_tracker: ReadTimeTracker = LocalProxy(lambda: current_host().tracker)  # type: ignore[assignment]
+current_tracker: ReadTimeTracker = LocalProxy(lambda: current_page_counter().tracker)  # type: ignore[assignment]
 
 
 def readtime_script(reader: Reader | str, article: Article | None = None, **options: Any) -> Markup:
@@ -106,11 +108,11 @@ def readtime_script(reader: Reader | str, article: Article | None = None, **opti
     Args:
         reader: whose page, or her sourced id.
         article: what she reads; or name its fields.
-        options: as for ``Host.script_tag``.
+        options: as for ``PageCounter.script_tag``.
     """
     g.caliper_readtime_ticket = True
     urls = url_for(f"{NAME}.script_file", name="readtime.js"), url_for(f"{NAME}.signals")
-    return Markup(current_host().script_tag(urls, reader, article, **options))  # noqa: S704 - escaped there
+    return Markup(current_page_counter().script_tag(urls, reader, article, **options))  # noqa: S704 - escaped there
 
 
 def _private(response: Response) -> Response:
@@ -128,7 +130,7 @@ def _blueprint() -> Blueprint:
     def signals() -> Response:
         # One byte more than is taken tells a longer body, which is not read; unless a hook of the host's has read it.
         body = request.stream.read(MAX_BODY + 1) or request.get_data()
-        return _response(current_host().receive(request.headers, body))
+        return _response(current_page_counter().receive(request.headers, body))
 
     @blueprint.get("/<any('readtime.js', 'readtime.mjs'):name>")
     def script_file(name: str) -> Any:
@@ -140,7 +142,7 @@ def _blueprint() -> Blueprint:
 
     @blueprint.get("/health")
     def health() -> Response:
-        return _response(current_host().health())
+        return _response(current_page_counter().health())
 
     return blueprint
 
@@ -152,5 +154,5 @@ class _WithoutCookies(Response):
         """Set none."""
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: PageResponse) -> Response:
     return _WithoutCookies(answer.body, answer.status, answer.headers)

@@ -7,8 +7,8 @@ from enum import StrEnum
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from caliper_readtime._logs import log
 from caliper_readtime.errors import ReadTimeError
-from caliper_readtime.logs import say
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,9 +90,9 @@ class Refusals:
             count = self._counts[refused.reason]
         if str(count).rstrip("0") == "1":
             reason, detail = refused.reason.value, refused.detail or "-"
-            say(logging.WARNING, "signals refused", reason=reason, count=count, detail=detail)
+            log(logging.WARNING, "signals refused", reason=reason, count=count, detail=detail)
         if self._hook is not None:
             try:
                 self._hook(refused.reason)
             except Exception as error:  # noqa: BLE001 - a host's metrics must not cost a reader's time
-                say(logging.ERROR, "on_refusal failed", reason=refused.reason.value, cause=error)
+                log(logging.ERROR, "on_refusal failed", reason=refused.reason.value, cause=error)

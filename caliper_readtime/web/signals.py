@@ -17,19 +17,19 @@ import attrs
 from cattrs import BaseValidationError, Converter
 from cattrs.gen import make_dict_structure_fn, override
 
-from caliper_readtime import checks
+from caliper_readtime import _checks
+from caliper_readtime._model import PageView, Reader
+from caliper_readtime._policy import Completion
+from caliper_readtime._units import MAX_SECONDS
 from caliper_readtime.errors import ConfigurationError, EmitError, InvalidInput, MissingField, StoreError
-from caliper_readtime.model import PageView, Reader
-from caliper_readtime.policy import Completion
-from caliper_readtime.units import MAX_SECONDS
 from caliper_readtime.web.refusals import Refusal, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from caliper_readtime.results import Accumulation
-    from caliper_readtime.tracker import ReadTimeTracker
+    from caliper_readtime._results import Accumulation
+    from caliper_readtime._tracker import ReadTimeTracker
     from caliper_readtime.web.tickets import Ticket
 
 #: Longest message, in bytes; an honest one has a few hundred.
@@ -134,7 +134,7 @@ def parse(body: bytes) -> PageSignal:
         raise Refused(Refusal.UNKNOWN_VERSION, f"version {version}" if type(version) is int else "no version")
     try:
         signal = _CONVERTER.structure(said, PageSignal)
-        checks.text(signal.view_id, "v", checks.MAX_SIGNAL_ID)
+        _checks.text(signal.view_id, "v", _checks.MAX_SIGNAL_ID)
         good = (
             0 <= signal.total_ms <= MAX_TOTAL_MS
             and 0 <= signal.acknowledged_ms <= MAX_TOTAL_MS

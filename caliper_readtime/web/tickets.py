@@ -13,10 +13,10 @@ from typing import Any, Final, Protocol
 
 import attrs
 
-from caliper_readtime import checks
+from caliper_readtime import _checks
+from caliper_readtime._model import Article, Course, Reader
+from caliper_readtime._units import MAX_SECONDS, to_datetime, to_epoch_ms, to_ms
 from caliper_readtime.errors import ConfigurationError, InvalidInput
-from caliper_readtime.model import Article, Course, Reader
-from caliper_readtime.units import MAX_SECONDS, to_datetime, to_epoch_ms, to_ms
 from caliper_readtime.web.refusals import Refusal, Refused
 
 #: How long a page can be read before its ticket runs out; a page that is read gets a fresh one at half of it.
@@ -174,7 +174,7 @@ class Tickets:
         Raises:
             InvalidInput: a value is not acceptable, or the article is too long for a ticket.
         """
-        sourced_id = checks.identifier(reader.sourced_id if isinstance(reader, Reader) else reader, "reader")
+        sourced_id = _checks.identifier(reader.sourced_id if isinstance(reader, Reader) else reader, "reader")
         if not isinstance(article, Article):
             raise InvalidInput("article", f"must be an Article, not {type(article).__name__}")
         if duration_seconds is not None:

@@ -11,7 +11,7 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
-from caliper_readtime.logs import logger
+from caliper_readtime._logs import logger
 from tests.benchmarks.accuracy_library import Deltas, Totals
 from tests.benchmarks.accuracy_replaced import ReadModifyWrite, UnmountOnly
 from tests.benchmarks.accuracy_score import bound, bounds_table, rates_table, score, scores_table

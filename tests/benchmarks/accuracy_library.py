@@ -12,8 +12,8 @@ from caliper_readtime import (
     ReadTimePolicy,
     ReadTimeTracker,
 )
-from caliper_readtime.state import Key
-from caliper_readtime.transitions import Commit, Signal, Take
+from caliper_readtime._rules import AcquireClaim, Commit, Signal
+from caliper_readtime._rules.state import Key
 from tests.benchmarks.accuracy_traces import DAY, SECOND, Kind
 from tests.benchmarks.accuracy_world import Sent
 from tests.scenes import START, events
@@ -21,7 +21,7 @@ from tests.scenes import START, events
 BUILDER = events()
 ARTICLE = Article("owls", "Owls", "https://reader.example.org/owls")
 START_MS = int(START.timestamp()) * SECOND
-STEP_OF = {Signal: "store", Take: "claim", Commit: "commit"}
+STEP_OF = {Signal: "store", AcquireClaim: "claim", Commit: "commit"}
 
 
 class WatchedStore:
@@ -29,7 +29,7 @@ class WatchedStore:
 
     def __init__(self, world, inner):
         self.world, self.inner = world, inner
-        self.ranges = {}  # event id -> (generation, from_ms, to_ms)
+        self.ranges = {}  # event id -> (generation, start_ms, end_ms)
         self.births = {}  # session -> from when on its wall time counts, in epoch milliseconds
 
     def update(self, key, transition, now=None, /):
@@ -42,11 +42,11 @@ class WatchedStore:
         result, state = self.inner.update(key, transition, now)
         if step == "store":
             self.births.setdefault(
-                int(key.reader_sourced_id), now if transition.opened_ms is None else transition.opened_ms
+                int(key.reader_sourced_id), now if transition.opened_at_ms is None else transition.opened_at_ms
             )
         elif step == "claim" and result.claim is not None:
             claim = result.claim
-            span = (state.ledger.generation, claim.from_ms, claim.to_ms)
+            span = (state.ledger.generation, claim.start_ms, claim.end_ms)
             assert self.ranges.setdefault(claim.event_id, span) == span, "one id, two ranges"
         self.world.at(f"{step} after")
         return result, state
@@ -105,7 +105,7 @@ class Library:
     def replaced(self):
         """Another process takes over; there is nothing but the store to take over."""
         self.tracker = ReadTimeTracker(self.store, self.emitter, BUILDER, self.policy, self._clock)
-        self.tracker._courier.monotonic = lambda: self.world.now / SECOND
+        self.tracker._delivery.monotonic = lambda: self.world.now / SECOND
 
     def deployed(self):
         """Every worker is another process."""

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import attrs
 
-from caliper_readtime.testing.banking import minutes_rounded_up
+from caliper_readtime.testing._banking import minutes_rounded_up
 from tests.benchmarks.accuracy_traces import SECOND, Rates, union
 
 
@@ -87,7 +87,7 @@ def bound(name, trace, flow):
         if state is None:
             continue
         counted = state.meter.cumulative_ms
-        wall = state.meter.last_sync_ms - flow.births[number]
+        wall = state.meter.last_sync_at_ms - flow.births[number]
         left.append(wall + flow.policy.heartbeat_ms + flow.policy.leeway_ms - counted)
         if session.overlaps:
             sums["sessions"] += 1

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import requests
 
 from caliper_readtime import Article, HttpCaliperEmitter, InMemoryStateStore, Reader, ReadTimeTracker, TimeSpentEvents
-from caliper_readtime.caliper import envelope
+from caliper_readtime._rules.event import envelope
 from caliper_readtime.testing import ManualClock
 from tests.benchmarks.harness import pin
 
@@ -74,8 +74,8 @@ def events_of(count: int) -> list[dict[str, object]]:
             event_id=f"urn:uuid:00000000-0000-4000-8000-{n:012d}",
             generated_id=f"urn:uuid:00000000-0000-4000-9000-{n:012d}",
             seconds=42,
-            started_ms=1_700_000_000_000,
-            ended_ms=1_700_000_060_000,
+            started_at_ms=1_700_000_000_000,
+            ended_at_ms=1_700_000_060_000,
         )
         for n in range(count)
     ]

@@ -13,10 +13,10 @@ from itertools import count
 from pathlib import Path
 
 from caliper_readtime import Article, PageView, Reader, ReadTimePolicy, ReadTimeTracker
-from caliper_readtime.state import Key
-from caliper_readtime.stores.memory import InMemoryStateStore
-from caliper_readtime.stores.sqlite.store import SqliteStateStore
-from caliper_readtime.transitions import Signal
+from caliper_readtime._rules import Signal
+from caliper_readtime._rules.state import Key
+from caliper_readtime.stores._memory import InMemoryStateStore
+from caliper_readtime.stores._sqlite.store import SqliteStateStore
 from tests.benchmarks.harness import medians, pin, show
 
 READER = Reader("u1", "s@example.org")

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 from redis import Redis
 
 from caliper_readtime import Article, PageView, Reader, ReadTimePolicy, ReadTimeTracker
-from caliper_readtime.state import Key
-from caliper_readtime.stores.redis import scripts
-from caliper_readtime.stores.redis.arguments import beat
-from caliper_readtime.stores.redis.store import RedisStateStore
-from caliper_readtime.testing.redis_server import RedisServer
-from caliper_readtime.transitions import Signal
+from caliper_readtime._rules import Signal
+from caliper_readtime._rules.state import Key
+from caliper_readtime.stores._redis import scripts
+from caliper_readtime.stores._redis.arguments import beat
+from caliper_readtime.stores._redis.store import RedisStateStore
+from caliper_readtime.testing._redis_server import RedisServer
 from tests.benchmarks.harness import medians, pin, show
 
 if TYPE_CHECKING:

@@ -27,13 +27,13 @@ from caliper_readtime import (
     RedisStateStore,
     SqliteStateStore,
 )
-from caliper_readtime.caliper import envelope
+from caliper_readtime._rules import Signal
+from caliper_readtime._rules.event import envelope
+from caliper_readtime._rules.state import Key
+from caliper_readtime._units import to_epoch_ms
 from caliper_readtime.errors import EmitterUnavailable
-from caliper_readtime.state import Key
 from caliper_readtime.testing import ManualClock
-from caliper_readtime.testing.redis_server import RedisServer
-from caliper_readtime.transitions import Signal
-from caliper_readtime.units import to_epoch_ms
+from caliper_readtime.testing._redis_server import RedisServer
 from tests.benchmarks.delivery import EVENTS, events_of, serving
 from tests.benchmarks.harness import pin
 
@@ -45,7 +45,7 @@ POLICY = ReadTimePolicy(retry_backoff_seconds=1.0, max_retry_backoff_seconds=1.0
 CHUNK = 1000
 
 
-class Gate:
+class CircuitBreaker:
     """Delivers, or says that the endpoint is away."""
 
     def __init__(self, url: str) -> None:
@@ -116,7 +116,7 @@ def posts(url: str, count: int) -> float:
 def sweep(store: StateStore, url: str, count: int) -> tuple[float, float]:
     """Return the seconds of a sweep of so many due states, and of the way back from an outage."""
     clock = ManualClock()
-    with closing(Gate(url)) as emitter:
+    with closing(CircuitBreaker(url)) as emitter:
         tracker = ReadTimeTracker(store, emitter, EVENTS, POLICY, clock)
         fill(store, "first", count, to_epoch_ms(clock(), "clock"))
         clock.advance(300)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from flask import Flask, request
 from redis import Redis
 
-from caliper_readtime import Article, Reader, ReadTimePolicy, ReadTimeTracker, config
-from caliper_readtime.testing.redis_server import RedisServer
+from caliper_readtime import Article, Reader, ReadTimePolicy, ReadTimeTracker, _settings
+from caliper_readtime.testing._redis_server import RedisServer
 from caliper_readtime.web import flask as flask_adapter
 from caliper_readtime.web.signals import MAX_BODY
 from tests.benchmarks.harness import medians, pin, show
@@ -109,7 +109,7 @@ def django_views(client: Redis, tracker: ReadTimeTracker) -> tuple[Callable, obj
     from django.urls import include, path  # noqa: PLC0415
     from django.views.decorators.csrf import csrf_exempt  # noqa: PLC0415
 
-    from caliper_readtime.web.django import current_host  # noqa: PLC0415
+    from caliper_readtime.web.django import current_page_counter  # noqa: PLC0415
 
     flow = replaced(client)
 
@@ -133,7 +133,7 @@ def django_views(client: Redis, tracker: ReadTimeTracker) -> tuple[Callable, obj
     ]
     settings.ROOT_URLCONF = module
     settings.CALIPER_READTIME = {"READER": {"u1": READER}.get}
-    host = current_host()
+    host = current_page_counter()
     host.tracker = tracker
     return get_wsgi_application(), host
 
@@ -182,7 +182,7 @@ def main(rounds: int = 31, number: int = 200) -> None:
     with RedisServer() as server:
         client = Redis(port=server.port)
         for name, make in (("Flask", flask_views), ("Django", django_views)):
-            store = config.store(server.url, namespace=name.lower())
+            store = _settings.store(server.url, namespace=name.lower())
             tracker = ReadTimeTracker(store, policy=POLICY)
             application, host = make(client, tracker)
             measure(name, application, host, tracker, rounds, number)

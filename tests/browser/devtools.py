@@ -37,8 +37,8 @@ QUIET = [
 def need(program, name):
     """Skip without this program, and say so; where browsers are required, fail."""
     if program is None:
-        say = pytest.fail if REQUIRED else pytest.skip
-        say(f"no {name} on this machine: the page's script is NOT tested with it (apt-get install {name})")
+        log = pytest.fail if REQUIRED else pytest.skip
+        log(f"no {name} on this machine: the page's script is NOT tested with it (apt-get install {name})")
 
 
 class Refused(Exception):

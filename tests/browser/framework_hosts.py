@@ -67,7 +67,7 @@ def _django_example():
     setup_django()
     from django.core.wsgi import get_wsgi_application  # noqa: PLC0415
 
-    from caliper_readtime.web.django import current_host  # noqa: PLC0415
+    from caliper_readtime.web.django import current_page_counter  # noqa: PLC0415
 
-    current_host().tracker = _Playing()
+    current_page_counter().tracker = _Playing()
     return get_wsgi_application()

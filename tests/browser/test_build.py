@@ -33,8 +33,8 @@ def test_minified_is_the_source():
     try:
         rebuilt = build.minified()
     except subprocess.CalledProcessError as error:
-        say = pytest.fail if REQUIRED else pytest.skip
-        say(f"the minifier could not be had, so that readtime.min.js is NOT compared: {error.stderr[-300:]}")
+        log = pytest.fail if REQUIRED else pytest.skip
+        log(f"the minifier could not be had, so that readtime.min.js is NOT compared: {error.stderr[-300:]}")
     assert build.MINIFIED.read_text(encoding="utf-8") == rebuilt
 
 

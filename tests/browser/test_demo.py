@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from caliper_readtime.demo.served import Served
-from caliper_readtime.demo.world import Mood
+from caliper_readtime._demo.served import Served
+from caliper_readtime._demo.stage import EndpointMode
 from tests.browser.devtools import CHROMIUM, Chromium, need
 
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -174,7 +174,7 @@ def test_hidden_panels_hear_nothing_and_catch_up(visit):
     visit.until_read(2)
     other = visit.browser.page(f"{visit.served.url}elsewhere")
     visit.page.until_shown(shown=False)
-    visit.served.world.turn(Mood.DOWN)
+    visit.served.world.turn(EndpointMode.DOWN)
     pressed = "document.querySelector('[data-act=down]').ariaPressed"
     assert visit.page.run(pressed) == "false"
     other.close()

@@ -47,7 +47,7 @@ class Child:
         said = self.line()
         assert said == wanted, said
 
-    def say(self, line="go"):
+    def log(self, line="go"):
         """Say a line to it."""
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()

@@ -28,7 +28,7 @@ def all_count(path, endpoint):
         for worker in workers:
             worker.expect("ready")
         for worker in workers:
-            worker.say()
+            worker.log()
         accepted = sum(pool.map(lambda place: reading(tracker, BEATS, place), range(THREADS)))
         accepted += sum(worker.result() for worker in workers)
         states = [state for reader in READERS for state in tracker.states(reader)]

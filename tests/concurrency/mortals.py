@@ -10,7 +10,7 @@ from tests.concurrency.children import Child
 WORKERS = 4
 
 
-class Mortals:
+class MortalWorkers:
     """Workers in the role ``mortal``; every one of them writes notes of its own in the folder."""
 
     def __init__(self, folder, *roles, **more):

@@ -11,7 +11,7 @@ import time
 from contextlib import ExitStack, closing, suppress
 
 from caliper_readtime import EmitError, PageView, ReadTimePolicy, StoreUnavailable
-from tests.concurrency.roles import ARTICLES, GENEROUS, READERS, Unreliable, forked, hear, say
+from tests.concurrency.roles import ARTICLES, GENEROUS, READERS, Unreliable, forked, hear, log
 from tests.redis_scenes import Watched, tracker_on
 from tests.scenes import ANNA, OWLS, WAIT_SECONDS, article, running
 
@@ -87,7 +87,7 @@ def mortal(*, url, endpoint, notes, seed):
     """Work until killed, or until told to stop."""
     worker, stop = Worker(url, endpoint, notes, seed), threading.Event()
     threading.Thread(target=lambda: (hear(), stop.set()), daemon=True).start()
-    say("ready")
+    log("ready")
     with closing(worker.store):
         while not stop.is_set():
             worker.beat()
@@ -139,4 +139,4 @@ def locks(client):
 
 
 if __name__ == "__main__":
-    say(json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))
+    log(json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -30,7 +30,7 @@ from caliper_readtime import (
     StoreUnavailable,
     Sweeper,
 )
-from caliper_readtime.state import Key
+from caliper_readtime._rules.state import Key
 from caliper_readtime.testing import RecordingEmitter
 from tests.scenes import ANNA, BEN, OWLS, WAIT_SECONDS, article, events
 
@@ -59,7 +59,7 @@ def tracker_on(where, emitter=None, **policy):
     return ReadTimeTracker(store, emitter, events(), ReadTimePolicy(**{**GENEROUS, **policy})), store
 
 
-def say(line):
+def log(line):
     print(line, flush=True)
 
 
@@ -101,7 +101,7 @@ def reading(tracker, beats, seed):
 def worker(*, path, endpoint, number, threads, beats):
     """Read in several threads; answers what was accepted."""
     tracker, store = tracker_on(path, JsonLinesEmitter(endpoint, fsync=False))
-    say("ready")
+    log("ready")
     hear()
     with closing(store):
         return sum(in_threads(threads, lambda place: reading(tracker, beats, number * 1000 + place)))
@@ -111,7 +111,7 @@ def opener(*, folder, number, files):
     """Open one new file after the other, at the same moment as others do; answers what went wrong."""
     errors = []
     for place in range(files):
-        say("ready")
+        log("ready")
         hear()
         try:
             SqliteStateStore(Path(folder) / f"{place}.db").close()
@@ -124,7 +124,7 @@ def holder(*, path):
     """Keep a file to itself until told."""
     with closing(sqlite3.connect(path, isolation_level=None)) as file:
         file.execute("BEGIN EXCLUSIVE")
-        say("held")
+        log("held")
         hear()
         file.execute("COMMIT")
     return "let go"
@@ -213,11 +213,11 @@ def survivor(*, path):
     pid = os.fork()
     if pid:
         store.close()
-        say("closed")
+        log("closed")
         _, status = os.waitpid(pid, 0)
         return os.waitstatus_to_exitcode(status)
     tracker.accumulate(ANNA, OWLS, 20)
-    say("forked")
+    log("forked")
     hear()
     tracker.accumulate(ANNA, OWLS, 40)
     os._exit(0)
@@ -310,7 +310,7 @@ def mortal(*, path, endpoint, notes, seed):
         os.write(file, (" ".join(map(str, fields)) + "\n").encode())
         os.fsync(file)
 
-    say("ready")
+    log("ready")
     with closing(store):
         while not stop.is_set():
             reader, what, ms = dice.choice(READERS), dice.choice(ARTICLES), dice.randint(200, 4000)
@@ -344,7 +344,7 @@ class Pausing:
 
     def update(self, key, transition, now=None, /):
         answer = self.inner.update(key, transition, now)
-        if type(transition).__name__ == "Take":
+        if type(transition).__name__ == "AcquireClaim":
             self.pause("claimed")
         return answer
 
@@ -356,7 +356,7 @@ class Pausing:
     def pause(self, where):
         if where == self.where:
             self.where = None
-            say(where)
+            log(where)
             hear()
 
 
@@ -394,4 +394,4 @@ def swept_fork():
 
 
 if __name__ == "__main__":
-    say(json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))
+    log(json.dumps(globals()[sys.argv[1]](**json.loads(sys.argv[2]))))

@@ -33,7 +33,7 @@ def test_a_file_that_another_process_writes_to_without_end(tmp_path):
         assert 0.15 < time.monotonic() - started < WAIT_SECONDS
         assert isinstance(caught.value.__cause__, sqlite3.OperationalError)
         assert tracker.state(ANNA, OWLS) is None  # who only reads is not kept waiting
-        holder.say()
+        holder.log()
         assert holder.result() == "let go"
         assert tracker.accumulate(ANNA, OWLS, 5, heartbeat_id="h").accepted_seconds == 5
 

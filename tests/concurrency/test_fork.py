@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system doe
 
 
 def test_parent_child_and_grandchild_share_what_was_built_before(tmp_path):
-    """DESIGN: "may be built before fork": all of them count, and every second arrives once."""
+    """A tracker may be built before a fork: all of them count, and every second arrives once."""
     path, endpoint = tmp_path / "readtime.db", tmp_path / "events.jsonl"
     with child("preloaded", path=path, endpoint=endpoint) as parent:
         assert parent.result() == {"statuses": [0, 0], "total": 10 + 2 * (20 + 40) + 5}
@@ -34,7 +34,7 @@ def test_a_childs_writes_outlive_its_parents_file(tmp_path):
         assert {parent.line(), parent.line()} == {"forked", "closed"}
         with closing(SqliteStateStore(path)) as store:  # opens and, as the last one that SQLite knows of, closes it
             store.now()
-        parent.say()
+        parent.log()
         assert parent.result() == 0
     tracker, store = tracker_on(path)
     with closing(store):

@@ -12,7 +12,7 @@ from caliper_readtime import JsonLinesEmitter, Outcome
 from tests.concurrency.arrivals import distinct, lines_of
 from tests.concurrency.children import child
 from tests.concurrency.judging import judged
-from tests.concurrency.mortals import Mortals
+from tests.concurrency.mortals import MortalWorkers
 from tests.concurrency.roles import tracker_on
 from tests.scenes import ANNA, OWLS, until
 
@@ -26,12 +26,12 @@ def kill_seconds(request):
 
 
 def test_no_second_is_lost_or_doubled_by_kills(tmp_path, kill_seconds):
-    """A worker killed at any moment leaves at most its last heartbeat in doubt; all else is reported exactly once.
+    """C2: a worker killed at any moment leaves at most its last heartbeat in doubt; all else is reported exactly once.
 
     The endpoint fails before and after accepting, meanwhile, and others take over what the dead have claimed.
     """
     path, endpoint = tmp_path / "readtime.db", tmp_path / "events.jsonl"
-    workers = Mortals(tmp_path, path=path, endpoint=endpoint)
+    workers = MortalWorkers(tmp_path, path=path, endpoint=endpoint)
     end = time.monotonic() + kill_seconds
     workers.die(lambda: time.monotonic() < end)
     tracker, store = tracker_on(path, JsonLinesEmitter(endpoint))
@@ -41,7 +41,7 @@ def test_no_second_is_lost_or_doubled_by_kills(tmp_path, kill_seconds):
 
 @pytest.mark.parametrize("where", ["claimed", "sending", "sent"])
 def test_an_owner_that_sleeps_past_its_lease(tmp_path, where):
-    """SIGSTOP while it holds a claim, somebody else takes over, SIGCONT: the same event, counted once.
+    """K2, L1: SIGSTOP while it holds a claim, somebody else takes over, SIGCONT: the same event, counted once.
 
     One that has not begun to send finds that too little of its lease is left, and sends nothing.
     """
@@ -62,7 +62,7 @@ def test_an_owner_that_sleeps_past_its_lease(tmp_path, where):
 
         until(taken_over)
         assert reports[-1].delta_seconds == 30
-        owner.say()
+        owner.log()
         owner.send(signal.SIGCONT)
         answer = owner.result()
         state = tracker.state(ANNA, OWLS)

@@ -14,7 +14,7 @@ from tests.concurrency.roles import READERS, reading, tracker_on
 
 
 def test_nothing_is_lost_between_processes_and_threads(tmp_path):
-    """Defects 1 and 3: eight processes of two threads, and sixteen threads here, on the same four states.
+    """T1: defects 1 and 3: eight processes of two threads, and sixteen threads here, on the same four states.
 
     Nobody is told that the store is unavailable, every accepted millisecond is in the totals, and every whole second
     arrives once.
@@ -30,7 +30,7 @@ def test_a_new_file_may_be_opened_by_several_processes_at_once(tmp_path):
             for opener in openers:
                 opener.expect("ready")
             for opener in openers:
-                opener.say()
+                opener.log()
         assert [opener.result() for opener in openers] == [[]] * 3
 
 

@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from caliper_readtime import PageView
-from caliper_readtime.testing.redis_server import RedisServer
+from caliper_readtime.testing._redis_server import RedisServer
 from tests.concurrency.arrivals import seconds_of
 from tests.concurrency.children import child
 from tests.concurrency.crowd import BEATS, THREADS, all_count
@@ -104,7 +104,7 @@ def test_a_child_goes_on_after_its_parent_has_closed(node):
     """What a parent closes is its own."""
     with child("survivor", path=node.server.url) as parent:
         assert {parent.line(), parent.line()} == {"forked", "closed"}
-        parent.say()
+        parent.log()
         assert parent.result() == 0
     tracker, store = tracker_on(node.server.url)
     with closing(store):

@@ -10,10 +10,10 @@ from contextlib import closing
 import pytest
 
 from caliper_readtime import JsonLinesEmitter
-from caliper_readtime.testing.redis_server import RedisServer
+from caliper_readtime.testing._redis_server import RedisServer
 from tests.concurrency.arrivals import repeats
 from tests.concurrency.judging import judged
-from tests.concurrency.mortals import Mortals
+from tests.concurrency.mortals import MortalWorkers
 from tests.concurrency.roles import tracker_on
 from tests.redis_scenes import reloaded
 from tests.redis_topologies import Node, program
@@ -38,7 +38,7 @@ def test_no_second_is_lost_or_doubled_by_kills_of_workers_and_redis(tmp_path, re
     """
     endpoint, dice, sometimes = tmp_path / "events.jsonl", random.Random(), Counter()
     with Node(RedisServer(AOF, program=program())) as node:
-        workers = Mortals(tmp_path, "redis_roles", url=node.server.url, endpoint=endpoint)
+        workers = MortalWorkers(tmp_path, "redis_roles", url=node.server.url, endpoint=endpoint)
 
         def restart():
             if workers.kills % 5 == 2:

@@ -12,7 +12,7 @@ from shutil import rmtree
 
 import pytest
 
-from caliper_readtime.testing.store_hand import Hand
+from caliper_readtime.testing._store_driver import StoreDriver
 from tests.backends import redis_store
 
 ROOT = Path(__file__).parents[2]
@@ -61,12 +61,12 @@ def test_states_belong_to_their_folder(tmp_path):
     for folder in folders:
         folder.mkdir()
     with closing(redis_store(folders[0])) as store:
-        state = Hand(store).read().state
+        state = StoreDriver(store).read().state
     with closing(redis_store(folders[0])) as store:
-        assert Hand(store).loaded == state
+        assert StoreDriver(store).loaded == state
     with closing(redis_store(folders[1])) as store:
-        assert Hand(store).loaded is None
+        assert StoreDriver(store).loaded is None
     rmtree(folders[0])
     folders[0].mkdir()
     with closing(redis_store(folders[0])) as store:
-        assert Hand(store).loaded is None
+        assert StoreDriver(store).loaded is None

@@ -8,8 +8,8 @@ import pytest
 
 from caliper_readtime import EventRejected, HttpCaliperEmitter, JsonLinesEmitter
 from caliper_readtime.testing import CaliperEndpoint, FlakyEmitter, RecordingEmitter
+from caliper_readtime.testing._emitter_contract import SENSOR, EmitterContract
 from caliper_readtime.testing.behaviours import Answer, Conflict, Reject
-from caliper_readtime.testing.emitter_contract import SENSOR, EmitterContract
 
 
 class TestHttpCaliperEmitter(EmitterContract):
@@ -93,7 +93,7 @@ class TestRecordingEmitter(EmitterContract):
         return lambda: emitter.events
 
 
-class Picky(RecordingEmitter):
+class SelectiveEmitter(RecordingEmitter):
     def emit(self, events, /):
         raise EventRejected("no", event_ids=[event["id"] for event in events])
 
@@ -111,4 +111,4 @@ class TestFlakyEmitter(EmitterContract):
 
     @pytest.fixture
     def rejecting(self):
-        return FlakyEmitter(Picky())
+        return FlakyEmitter(SelectiveEmitter())

@@ -16,13 +16,13 @@ import redis
 from fakeredis import FakeRedis, FakeServer
 
 from caliper_readtime import ConfigurationError, CorruptState, RedisStateStore, StoreUnavailable
-from caliper_readtime.state import Key
-from caliper_readtime.stores.codec import SCHEMA, fingerprint
-from caliper_readtime.stores.redis import scripts
-from caliper_readtime.stores.redis.layout import other_fields
-from caliper_readtime.testing.redis_server import RedisServer
-from caliper_readtime.testing.store_contract import StateStoreContract
-from caliper_readtime.testing.store_hand import CENTURY, NOW, POLICY, SECOND, Hand, Look, empty_state, take
+from caliper_readtime._rules.state import Key
+from caliper_readtime.stores._codec import SCHEMA, fingerprint
+from caliper_readtime.stores._redis import scripts
+from caliper_readtime.stores._redis.encoding import other_fields
+from caliper_readtime.testing._redis_server import RedisServer
+from caliper_readtime.testing._store_contract import StateStoreContract
+from caliper_readtime.testing._store_driver import CENTURY, NOW, POLICY, SECOND, Look, StoreDriver, empty_state, take
 from tests.backends import namespace, redis_server, redis_store
 from tests.contract.unreadable import refused
 
@@ -60,28 +60,28 @@ class TestRedisStateStore(RedisContract):
     """From a URL: the store holds connections of its own."""
 
     def test_a_state_that_cannot_be_read_is_left_as_it_is(self, store):
-        """DESIGN: CorruptState "is never overwritten": every verb names it, none touches it, others are unharmed."""
-        hand, other = Hand(store).read().park().read(), Hand(store, Key("reader", "other")).read()
-        name = store._layout.names(hand.key).state
+        """T7: CorruptState is never overwritten: every verb names it, none touches it, others are unharmed."""
+        driver, other = StoreDriver(store).read().park().read(), StoreDriver(store, Key("reader", "other")).read()
+        name = store._layout.names(driver.key).state
         whole = store.client.hgetall(name)
         torn = {**whole, b"ledger": whole[b"ledger"][:-9]}
         store.client.hset(name, mapping=torn)
-        for verb in refused(store, hand):
-            error, answer = store.update_many([(hand.key, verb), (other.key, Look())], hand.now)
+        for verb in refused(store, driver):
+            error, answer = store.update_many([(driver.key, verb), (other.key, Look())], driver.now)
             assert isinstance(error, CorruptState)
             assert answer[1] == other.state
         with pytest.raises(CorruptState):
-            store.load(hand.key, hand.now)
-        assert set(store.keys("reader", hand.now)) == set(store.due(10, hand.now)) == {hand.key, other.key}
+            store.load(driver.key, driver.now)
+        assert set(store.keys("reader", driver.now)) == set(store.due(10, driver.now)) == {driver.key, other.key}
         store.swept(NOW + CENTURY)
         other.read().settle()
         assert store.client.hgetall(name) == torn
         store.client.hset(name, mapping=whole)
-        Hand(store, now=hand.now).read().unpark().settle()
+        StoreDriver(store, now=driver.now).read().unpark().settle()
 
     def test_what_has_expired_goes_by_itself(self, store):
-        """Redis removes a settled state some time after everybody has stopped seeing it; what is unreported stays."""
-        settled, unreported = (Hand(store, Key("reader", name)).read() for name in ("settled", "unreported"))
+        """X2: Redis removes a settled state some time after nobody sees it any more; what is unreported stays."""
+        settled, unreported = (StoreDriver(store, Key("reader", name)).read() for name in ("settled", "unreported"))
         settled.settle()
         grace = scripts.GRACE_MS
         ttl = POLICY.state_ttl_ms + grace
@@ -94,22 +94,22 @@ class TestRedisStateStore(RedisContract):
         assert store.client.pttl(names(settled.key).state) == -1  # HSET alone would have kept the old one
 
     def test_another_number_of_shards_is_refused(self, store, tmp_path):
-        """DESIGN: "changing ``shards`` cannot orphan time": a ConfigurationError before anything is read."""
+        """T6: changing ``shards`` cannot orphan time: a ConfigurationError before anything is read."""
         store.meta({})
         with closing(redis_store(tmp_path, shards=4)) as other, pytest.raises(ConfigurationError, match="shards"):
             other.meta({})
 
     def test_a_namespace_of_another_schema_is_refused(self, store):
-        """A newer major version has written here: ConfigurationError before anything is read or written."""
+        """T6: a newer major version has written here: ConfigurationError before anything is read or written."""
         store.meta({})
         store.client.hset(store._layout.meta, "schema", "2")
         with pytest.raises(ConfigurationError, match="schema"):
             store.meta({})
 
     def test_everything_of_a_reader_goes(self, store):
-        """Forget: after a deletion no key of any kind names the reader."""
-        hands = [Hand(store, Key(reader, "a")).read() for reader in ("gone", "stays")]
-        hands[0].park().read().take()
+        """X4: after a deletion no key of any kind names the reader."""
+        drivers = [StoreDriver(store, Key(reader, "a")).read() for reader in ("gone", "stays")]
+        drivers[0].park().read().take()
         store.delete("gone")
         left = [key.decode() for key in store.client.scan_iter(f"{store._layout.namespace}:*")]
         assert not [key for key in left if "gone" in key]
@@ -240,17 +240,17 @@ class TestWithTheRightsOfTheManual(RedisContract):
         """WAIT is allowed: without a replica a claim is not sent."""
         store.claim_replicas = 1
         store.claim_wait_seconds = 0.05
-        hand = Hand(store).read()
+        driver = StoreDriver(store).read()
         with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
-            store.update(hand.key, take("owner"), hand.now)
-        assert hand.claim.owner is None
+            store.update(driver.key, take("owner"), driver.now)
+        assert driver.claim.owner is None
 
     def test_other_keys_and_commands_are_refused(self, store, guarded):
         """What is not in the rules is a StoreUnavailable that names the ACL; nothing is written, and no key is seen."""
         server, admin = guarded
         url = f"redis://readtime:a-password@{server.host}:{server.port}/0"
         with closing(RedisStateStore.from_url(url, namespace="another")) as other:
-            for call in (lambda: Hand(other).beat(0), lambda: other.keys("reader"), lambda: other.due(1)):
+            for call in (lambda: StoreDriver(other).beat(0), lambda: other.keys("reader"), lambda: other.due(1)):
                 with pytest.raises(StoreUnavailable, match="ACL"):
                     call()
         with pytest.raises(redis.exceptions.NoPermissionError):
@@ -271,8 +271,8 @@ import sys
 sys.modules["hiredis"] = None  # importing it fails, as where it is not installed
 import pytest
 from redis.utils import HIREDIS_AVAILABLE
-from caliper_readtime.stores.redis import link
-assert not HIREDIS_AVAILABLE and link.pack_command is None
+from caliper_readtime.stores._redis import connection
+assert not HIREDIS_AVAILABLE and connection.pack_command is None
 # The package was imported before pytest could rewrite its plugin's assertions, which has none.
 sys.exit(pytest.main(["-W", "ignore::pytest.PytestAssertRewriteWarning", *sys.argv[1:]]))
 """
@@ -297,7 +297,7 @@ def test_without_hiredis():
 
 
 LUA = sorted(
-    (file for file in (files("caliper_readtime.stores.redis") / "lua").iterdir() if file.name.endswith(".lua")),
+    (file for file in (files("caliper_readtime.stores._redis") / "lua").iterdir() if file.name.endswith(".lua")),
     key=lambda file: file.name,
 )
 

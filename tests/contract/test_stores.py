@@ -8,10 +8,10 @@ from contextlib import closing
 import pytest
 
 from caliper_readtime import ConfigurationError, CorruptState
-from caliper_readtime.state import Key
-from caliper_readtime.testing.store_contract import StateStoreContract
-from caliper_readtime.testing.store_hand import CENTURY, NOW, POLICY, SECOND, Hand, nonce, take
-from caliper_readtime.transitions import Signal
+from caliper_readtime._rules import Signal
+from caliper_readtime._rules.state import Key
+from caliper_readtime.testing._store_contract import StateStoreContract
+from caliper_readtime.testing._store_driver import CENTURY, NOW, POLICY, SECOND, StoreDriver, nonce, take
 from tests.backends import STORES
 from tests.contract.unreadable import refused
 
@@ -48,60 +48,60 @@ class TestSqliteStateStore(StateStoreContract):
     def lose_due(self, tmp_path):
         def lose():
             with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
-                file.execute("UPDATE state SET due_ms = NULL")
+                file.execute("UPDATE state SET due_at_ms = NULL")
                 file.commit()
 
         return lose
 
     def test_a_state_that_cannot_be_read_is_left_as_it_is(self, store, tmp_path):
-        """DESIGN: CorruptState "is never overwritten": every verb names it, none touches it, others are unharmed."""
-        hand, other = Hand(store).read().park().read(), Hand(store, Key("reader", "other")).read()
+        """T7: CorruptState is never overwritten: every verb names it, none touches it, others are unharmed."""
+        driver, other = StoreDriver(store).read().park().read(), StoreDriver(store, Key("reader", "other")).read()
         with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
             whole = file.execute(ROW).fetchone()
             file.execute("UPDATE state SET ledger = substr(ledger, 1, length(ledger) - 9) WHERE resource = 'article'")
             file.commit()
             torn = file.execute(ROW).fetchone()
             assert torn != whole
-            assert len(list(refused(store, hand))) == 6
+            assert len(list(refused(store, driver))) == 6
             with pytest.raises(CorruptState):
-                store.load(hand.key, hand.now)
-            assert set(store.keys("reader", hand.now)) == set(store.due(10, hand.now)) == {hand.key, other.key}
-            assert list(store.unreported(hand.now)) == [other.state]
+                store.load(driver.key, driver.now)
+            assert set(store.keys("reader", driver.now)) == set(store.due(10, driver.now)) == {driver.key, other.key}
+            assert list(store.unreported(driver.now)) == [other.state]
             store.swept(NOW + CENTURY)
             other.read().settle()
             assert file.execute(ROW).fetchone() == torn
             file.execute("UPDATE state SET ledger = ? WHERE resource = 'article'", whole[-1:])
             file.commit()
-        Hand(store, now=hand.now).read().unpark().settle()
+        StoreDriver(store, now=driver.now).read().unpark().settle()
 
     def test_claims_wait_for_the_disk_and_heartbeats_do_not(self, store):
-        """CHOICES: "Claims commit at FULL, heartbeats may at NORMAL"."""
-        hand = Hand(store)
+        """C6: claims commit at FULL, heartbeats at NORMAL."""
+        driver = StoreDriver(store)
 
         def synchronous():
             return store.connection().sqlite.execute("PRAGMA synchronous").fetchone()[0]
 
         normal, full = 1, 2
         for _ in range(2):
-            hand.read()
-            store.update(hand.key, Signal(POLICY, nonce(), SECOND, None, None, nonce()), hand.now)
+            driver.read()
+            store.update(driver.key, Signal(POLICY, nonce(), SECOND, None, None, nonce()), driver.now)
             assert synchronous() == normal
             for verb in (take("owner"), lambda state, _: (state, None)):
-                store.update(hand.key, verb, hand.now)
+                store.update(driver.key, verb, driver.now)
                 assert synchronous() == full
-            hand.settle()
+            driver.settle()
         assert store.connection().sqlite.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
     def test_a_sweep_removes_what_has_expired(self, store):
         """The file does not grow for ever; what is unreported stays."""
-        hands = [Hand(store, Key("reader", name)).read() for name in ("settled", "unreported")]
-        hands[0].settle()
+        drivers = [StoreDriver(store, Key("reader", name)).read() for name in ("settled", "unreported")]
+        drivers[0].settle()
         store.swept(NOW + CENTURY)
         rows = store.connection().sqlite.execute("SELECT resource FROM state").fetchall()
         assert rows == [("unreported",)]
 
     def test_a_file_of_another_schema_is_refused(self, store, tmp_path):
-        """A newer major version has written here: ConfigurationError before anything is read or written."""
+        """T6: a newer major version has written here: ConfigurationError before anything is read or written."""
         store.meta({})
         with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
             file.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")

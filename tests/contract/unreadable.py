@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from caliper_readtime import CorruptState
-from caliper_readtime.testing.store_hand import POLICY, SECOND, Look, nonce, take
-from caliper_readtime.transitions import Commit, Defer, Signal, Unpark
+from caliper_readtime._rules import Commit, Defer, Signal, Unpark
+from caliper_readtime.testing._store_driver import POLICY, SECOND, Look, nonce, take
 
 
 def refused(store, hand):

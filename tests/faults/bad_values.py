@@ -12,9 +12,9 @@ from fractions import Fraction
 import pytest
 
 from caliper_readtime import InMemoryStateStore, InvalidInput
-from caliper_readtime.stores.codec import dump_ledger
-from caliper_readtime.stores.redis.store import RedisStateStore
-from caliper_readtime.units import MAX_SECONDS
+from caliper_readtime._units import MAX_SECONDS
+from caliper_readtime.stores._codec import dump_ledger
+from caliper_readtime.stores._redis.store import RedisStateStore
 
 HUGE = 10**400
 LONG = "x" * 10_000_000

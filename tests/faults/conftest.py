@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caliper_readtime import RedisStateStore
-from caliper_readtime.testing.redis_server import RedisServer
+from caliper_readtime.testing._redis_server import RedisServer
 from tests.canaries import hearing
 from tests.faults.emitting import endpoint_and_emitter
 from tests.redis_topologies import Node, program

@@ -7,7 +7,7 @@ import attrs
 
 from caliper_readtime import HttpCaliperEmitter
 from caliper_readtime.errors import EmitError
-from caliper_readtime.testing.endpoint import CaliperEndpoint
+from caliper_readtime.testing._endpoint import CaliperEndpoint
 from tests.endpoint_client import event
 
 DEADLINE = 30.0  # roomy, so that a slow machine changes nothing

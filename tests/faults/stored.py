@@ -9,16 +9,16 @@ import attrs
 import pytest
 
 from caliper_readtime import Article, Course, EmitterUnavailable, EventRejected, Reader
-from caliper_readtime.state import Key
-from caliper_readtime.stores.sqlite.store import SqliteStateStore
+from caliper_readtime._rules.state import Key
+from caliper_readtime.stores._sqlite.store import SqliteStateStore
 from caliper_readtime.testing import RecordingEmitter
 from tests.scenes import ANNA, BEES, BEN, OWLS, Scene, article
 
 VICTIM = Key("anna", "owls")
 NEWS = article("news")
 TEXTS = ("views", "heartbeats", "ledger")
-NUMBERS = ("cumulative_ms", "last_sync_ms", "carry_ms", "since_ms", "clamped_ms", "position_ms")
-COLUMNS = (*NUMBERS, *TEXTS, "due_ms", "soft", "expires_ms", "parked")
+NUMBERS = ("cumulative_ms", "last_sync_at_ms", "budget_ms", "since_at_ms", "clamped_ms", "position_ms")
+COLUMNS = (*NUMBERS, *TEXTS, "due_at_ms", "soft", "expires_at_ms", "parked")
 _MOST_CALLS = 60
 
 

@@ -121,7 +121,7 @@ def every(table, values=lambda row: row[1]):
 
 @pytest.mark.parametrize(("field", "value"), every(VALUES))
 def test_no_value_is_made_of_bad_input(field, value):
-    """Refused: each field names itself, at once and briefly; None or empty text that is needed is a MissingField."""
+    """S10: each field names itself, at once and briefly; None or empty text that is needed is a MissingField."""
     make, _ = VALUES[field]
     needed = not field.endswith(("_seconds", "subject", "course"))
     missing = needed and (value is None or (isinstance(value, str) and not value))
@@ -281,7 +281,7 @@ class Untouchable:
     ],
 )
 def test_no_verb_takes_bad_input(verb, field, value):
-    """Refused before the store is asked anything, whichever it is: the argument named, nothing sent, nobody told."""
+    """S10: InvalidInput names the argument before any store is asked anything; nothing is sent and nobody told."""
     emitter, told = RecordingEmitter(), []
     tracker = ReadTimeTracker(Untouchable(), emitter, events(), on_report=told.append)
     with refused(InvalidInput, field, value):
@@ -292,7 +292,7 @@ def test_no_verb_takes_bad_input(verb, field, value):
 @pytest.mark.parametrize("field", ["reader", "article"])
 @pytest.mark.parametrize("verb", ["accumulate", "observe"])
 def test_a_birth_needs_objects(scene: Scene, verb, field):
-    """Identity: a string where nothing is stored is a MissingField that says what to do; nothing is created."""
+    """S15: a string where nothing is stored is a MissingField that says what to do; nothing is created."""
     reader, what = ("nobody", OWLS) if field == "reader" else (ANNA, "nowhere")
     before = contents(scene.store)
     with refused(MissingField, field, says="pass a Reader and an Article once"):
@@ -303,7 +303,7 @@ def test_a_birth_needs_objects(scene: Scene, verb, field):
 @pytest.mark.parametrize("make_store", STORES.values(), ids=STORES)
 @pytest.mark.parametrize("odd", GOOD_IDS, ids=range(len(GOOD_IDS)))
 def test_odd_ids_are_ids(make_store, tmp_path, odd):
-    """Identity: ids with ``:{}|/?#`` and letters of any script are taken, kept apart, and sent as URIs."""
+    """I1: ids with ``:{}|/?#`` and letters of any script are taken, kept apart, and sent as URIs."""
     store = make_store(tmp_path)
     scene = Scene(lambda: store)
     reader = Reader(odd, "odd@example.org")
@@ -326,7 +326,7 @@ def test_odd_ids_are_ids(make_store, tmp_path, odd):
 
 @pytest.mark.parametrize("make_store", STORES.values(), ids=STORES)
 def test_ids_that_look_alike_are_kept_apart(make_store, tmp_path):
-    """Identity: a JSON array of key parts, so ``a|b,c`` is never ``a,b|c``; no two letters are taken for one."""
+    """I6: a JSON array of key parts, so ``a|b,c`` is never ``a,b|c``; no two letters are taken for one."""
     store = make_store(tmp_path)
     scene = Scene(lambda: store)
     cuts = [(f"a{mark}b", "c") for mark in ":|/{},. #\\"] + [("a", f"b{mark}c") for mark in ":|/{},. #\\"]
@@ -347,7 +347,7 @@ _SAYS = {**WIRED, "below": 99, "above": 1000, "64-bits": 2**63, "text": "422"}
 @pytest.mark.parametrize("make_store", STORES.values(), ids=STORES)
 @pytest.mark.parametrize("value", _SAYS.values(), ids=_SAYS)
 def test_a_strange_emitter_cannot_spoil_a_state(make_store, tmp_path, value):
-    """Release, park: whatever an emitter's error says of status and Retry-After, what is kept can be read back."""
+    """L2, P1: whatever an emitter's error says of status and Retry-After, what is kept can be read back."""
     store = make_store(tmp_path)
     scene = Scene(lambda: store)
     for error in (

@@ -19,7 +19,7 @@ import pytest
 from caliper_readtime import HttpCaliperEmitter, ReadTimeTracker, SqliteStateStore
 from caliper_readtime.doctor import examine
 from caliper_readtime.testing import CaliperEndpoint
-from caliper_readtime.testing.endpoint import Answer, Hang, Reject
+from caliper_readtime.testing._endpoint import Answer, Hang, Reject
 from tests.commands import Ran, complained
 from tests.scenes import ANNA, BEES, BEN, OWLS, ROSTER, SENSOR, WAIT_SECONDS, events, of_reader
 

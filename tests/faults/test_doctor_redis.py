@@ -6,9 +6,9 @@ from contextlib import closing
 
 import pytest
 
+from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime.doctor import examine
-from caliper_readtime.testing.redis_server import RedisServer
-from caliper_readtime.tracker import ReadTimeTracker
+from caliper_readtime.testing._redis_server import RedisServer
 from tests.scenes import until
 
 redis = pytest.importorskip("redis")
@@ -21,7 +21,7 @@ def found_on(store):
 
 
 def store_of(client, **more):
-    from caliper_readtime.stores.redis.store import RedisStateStore  # noqa: PLC0415 - without the driver all is skipped
+    from caliper_readtime.stores._redis.store import RedisStateStore  # noqa: PLC0415 - without the driver all is skipped
 
     return RedisStateStore(client, **more)
 
@@ -87,7 +87,7 @@ def test_a_server_that_is_away():
 
 def test_a_cluster():
     """Each master is asked for itself, through the cluster's own client and its time-outs."""
-    from caliper_readtime.stores.redis.store import RedisStateStore  # noqa: PLC0415
+    from caliper_readtime.stores._redis.store import RedisStateStore  # noqa: PLC0415
 
     with RedisServer({"cluster-enabled": "yes", "appendonly": "yes"}) as server:
         with closing(redis.Redis(host=server.host, port=server.port)) as client:

@@ -6,9 +6,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from caliper_readtime.testing._endpoint import CaliperEndpoint
+from caliper_readtime.testing._strict_schema import CALIPER_VERSION
 from caliper_readtime.testing.behaviours import EmptyBody, Reply202JobId, StatusBody
-from caliper_readtime.testing.endpoint import CaliperEndpoint
-from caliper_readtime.testing.wire import CALIPER_VERSION
 from tests.endpoint_client import JSON, ask, connected, envelope, event, head, post, read
 
 

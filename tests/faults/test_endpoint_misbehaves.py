@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from caliper_readtime.testing._endpoint import CaliperEndpoint
 from caliper_readtime.testing.behaviours import AcceptThen, Answer, Conflict, Drop, Hang, Reject, Trickle
-from caliper_readtime.testing.endpoint import CaliperEndpoint
 from tests.endpoint_client import GONE, JSON, connected, envelope, event, head, post, read
 from tests.scenes import WAIT_SECONDS, until
 

@@ -22,9 +22,10 @@ from caliper_readtime import (
     Reader,
     Subject,
 )
-from caliper_readtime.checks import MAX_URL, is_url
-from caliper_readtime.state import Claim, Context, Ledger, Parked
-from caliper_readtime.stores.codec import (
+from caliper_readtime._checks import MAX_URL, is_url
+from caliper_readtime._rules.state import Claim, Context, Ledger, Parked
+from caliper_readtime._units import to_datetime
+from caliper_readtime.stores._codec import (
     LARGEST,
     dump_heartbeats,
     dump_ledger,
@@ -33,7 +34,6 @@ from caliper_readtime.stores.codec import (
     load_ledger,
     load_views,
 )
-from caliper_readtime.units import to_datetime
 from tests.faults.bad_values import problem_text
 from tests.faults.stored import (
     COLUMNS,
@@ -197,7 +197,7 @@ def _restructured(draw, raw):
 
 
 def test_whatever_is_stored_only_corrupt_state_escapes(stored):
-    """Fuzz: "only CorruptState may escape", the row stays as it was, other states are served, sweep and flush go on."""
+    """T7: only CorruptState escapes, the row stays as it was, other states are served, sweep and flush go on."""
     seen = {True: 0, False: 0}
 
     @given(mutated(stored.rows))
@@ -249,7 +249,8 @@ def test_torn_views_are_corrupt(stored, text):
 _OTHERS = (None, True, 7, 0.25, "x", "", [], [7], {}, {"x": 7})
 #: Fields that may be null.
 _OPTIONAL = {
-    "duration_ms", "claim", "finalized_ms", "deferred_ms", "last_error", "course", "owner", "status", "event_id", "id"
+    "duration_ms", "claim", "finalized_at_ms", "deferred_at_ms", "last_error", "course", "owner", "status", "event_id",
+    "id",
 }  # fmt: skip
 
 
@@ -293,7 +294,7 @@ def test_a_claim_that_holds_no_event_is_corrupt(stored, kind, event):
 
 @pytest.mark.parametrize("schema", [[2, 0], [0, 9], [99, 99], [], [1], [1, 0, 0], "10", 1, None, [True, 0], [1.0, 0]])
 def test_another_major_schema_is_refused(stored, schema):
-    """Only an incompatible state raises CorruptState, and it is never overwritten."""
+    """T7: only an incompatible state raises CorruptState, and it is never overwritten."""
     raw = stored.rows["parked"]
     assert not survives(stored, with_ledger(raw, {**ledger_of(raw), "schema": schema}))
 
@@ -304,7 +305,7 @@ NEWER = {"mood": {"owl": ["wise", None, 1.5]}, "unknown": "\ud800", "pointer": -
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("verb", [verb for verb in ONE if verb != "state"])
 def test_fields_of_a_newer_minor_schema_are_kept(stored, kind, verb):
-    """Unknown fields of a newer minor schema are kept, whichever verb writes the state."""
+    """T7: unknown fields of a newer minor schema are kept, whichever verb writes the state."""
     raw = stored.rows[kind]
     tracker, _ = stored.begin(with_ledger(raw, {**ledger_of(raw), "schema": [1, 7], **NEWER}))
     try:

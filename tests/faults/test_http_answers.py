@@ -41,7 +41,7 @@ class Token(requests.auth.AuthBase):
 
 @pytest.mark.parametrize("success", [Reply202JobId(), EmptyBody(), Answer(204), Answer(200, b"\x00garbage<")])
 def test_2xx_is_accepted(pair, success):
-    """PROTOCOL: "2xx: accepted": with a job id, empty, or with garbage."""
+    """H1: 2xx is accepted: with a job id, empty, or with garbage."""
     endpoint, emitter = pair
     endpoint.misbehave(success)
     assert timed(emitter.emit, [EVENT]).error is None
@@ -50,7 +50,7 @@ def test_2xx_is_accepted(pair, success):
 
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_rejections_are_not_repeated(pair, status):
-    """PROTOCOL: "400, 413, 422: EventRejected", with the shortened body, which the text does not show."""
+    """H5: 400, 413 and 422 are EventRejected, with the shortened body, which the text does not show."""
     endpoint, emitter = pair
     endpoint.misbehave(Answer(status, "s@example.org " * 1000))
     error = timed(emitter.emit, MANY).error
@@ -61,7 +61,7 @@ def test_rejections_are_not_repeated(pair, status):
 
 
 def test_200_that_says_error_is_a_rejection(pair):
-    """PROTOCOL: unless the body says "status": "error": EventRejected(status=200)."""
+    """H1: a 200 whose body says that it is an error is EventRejected(status=200)."""
     endpoint, emitter = pair
     endpoint.misbehave(Answer.json(200, {"status": "error", "message": "no"}))
     error = timed(emitter.emit, [EVENT]).error
@@ -71,7 +71,7 @@ def test_200_that_says_error_is_a_rejection(pair):
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308, 403, 404, 405, 407, 415, 418])
 def test_refusals_are_not_repeated_and_no_redirect_is_followed(pair, status):
-    """PROTOCOL: "3xx and every other 4xx: EndpointRefused"; the text says where, the status and what to do."""
+    """H7: 3xx and every other 4xx are EndpointRefused; the text says where, the status and what to do."""
     endpoint, emitter = pair
     endpoint.misbehave(Answer(status, "secret", {"Location": endpoint.url + "/validate?moved=1"}))
     error = timed(emitter.emit, [EVENT]).error
@@ -93,7 +93,7 @@ def test_a_redirect_to_nonsense_is_a_refusal(pair, location):
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_passing_failures_are_retried(pair, status):
-    """PROTOCOL: "408, 425, 429, every 5xx: retried inside the deadline, then EmitterUnavailable"."""
+    """H15: 408, 425, 429 and every 5xx are retried inside the deadline, then EmitterUnavailable."""
     endpoint, emitter = pair
     endpoint.misbehave(Answer(status))
     assert timed(emitter.emit, [EVENT]).error is None
@@ -156,7 +156,7 @@ def test_resets_for_good_are_unavailable(pair):
 
 
 def test_401_renews_the_auth_once(pair):
-    """PROTOCOL: "401: the auth is renewed once", and the request repeated, even with a single attempt."""
+    """H6: 401 renews the auth once, and the request is repeated, even with a single attempt."""
     endpoint, _ = pair
     endpoint.token = "fresh"
     auth = Token()
@@ -167,7 +167,7 @@ def test_401_renews_the_auth_once(pair):
 
 
 def test_401_again_is_a_refusal(pair):
-    """PROTOCOL: "401 again: EndpointRefused"."""
+    """H6: a second 401 is EndpointRefused."""
     endpoint, _ = pair
     endpoint.token = "other"
     auth = Token()
@@ -236,7 +236,7 @@ def test_a_token_that_cannot_be_sent_is_not_shown(pair, text):
 
 
 def test_a_base_exception_passes():
-    """KeyboardInterrupt is nobody's to swallow, and leaves the emitter usable."""
+    """L5: KeyboardInterrupt is nobody's to swallow, and leaves the emitter usable."""
     with endpoint_and_emitter(auth=Failing(KeyboardInterrupt())) as (_, emitter), pytest.raises(KeyboardInterrupt):
         emitter.emit([EVENT])
 
@@ -245,7 +245,7 @@ def test_a_base_exception_passes():
 
 
 def test_409_for_one_event_is_acceptance(pair):
-    """PROTOCOL: "409 to an envelope of one event: the endpoint holds it, accepted"."""
+    """H2: 409 to an envelope of one event: the endpoint holds it, accepted."""
     endpoint, emitter = pair
     endpoint.misbehave_always(Conflict())
     emitter.emit([EVENT])
@@ -255,7 +255,7 @@ def test_409_for_one_event_is_acceptance(pair):
 
 @pytest.mark.parametrize("known", [[0], [7], [0, 1, 2, 3], [1, 4, 6], list(range(8))])
 def test_409_for_several_is_halved_until_each_stands_alone(pair, known):
-    """PROTOCOL: "to several: the emitter halves the envelope": nothing is lost and nothing sent twice."""
+    """H3: after a 409 to several events the envelope is halved: nothing is lost and nothing sent twice."""
     endpoint, emitter = pair
     emitter.emit([MANY[number] for number in known])
     endpoint.misbehave_always(Conflict())
@@ -266,7 +266,7 @@ def test_409_for_several_is_halved_until_each_stands_alone(pair, known):
 
 
 def test_what_halving_could_not_settle_is_unavailable(pair):
-    """PROTOCOL: "what it could not settle is EmitterUnavailable": the ids are those of the unsettled events."""
+    """H3: what halving could not settle is EmitterUnavailable: the ids are those of the unsettled events."""
     endpoint, emitter = pair
     endpoint.misbehave(Answer(409), Conflict(), Answer(503), Answer(503))
     error = timed(emitter.emit, MANY).error
@@ -288,7 +288,7 @@ def test_a_rejection_while_halving_names_the_half(pair):
 
 
 def test_endless_conflicts_end_with_the_deadline():
-    """Halving happens inside the deadline, however slow the endpoint is."""
+    """H3, H15: halving happens inside the deadline, however slow the endpoint is."""
     with endpoint_and_emitter() as (endpoint, emitter):
         endpoint.misbehave_always(Answer(409))
         never = threading.Event()

@@ -36,7 +36,7 @@ def test_silence_ends_with_the_time_outs():
 
 
 def test_silence_ends_with_the_deadline():
-    """PROTOCOL: time-outs are cut to what is left of the deadline."""
+    """H15: time-outs are cut to what is left of the deadline."""
     with RawServer() as server, emitter_for(server.url, timeout=LONG, deadline_seconds=SHORT) as emitter:
         server.answer = server.hang
         unavailable(timed(emitter.emit, [EVENT], deadline=SHORT))
@@ -56,7 +56,7 @@ def test_silence_ends_with_the_deadline():
     ids=["status line", "header", "body", "chunks", "until closed", "informational"],
 )
 def test_trickling_gains_no_time(before, trickled):
-    """A byte now and then resets no clock: the deadline holds."""
+    """H15: a byte now and then resets no clock: the deadline holds."""
     with RawServer() as server, emitter_for(server.url, deadline_seconds=SHORT) as emitter:
         server.answer = lambda connection, _: server.trickle(connection, before + trickled)
         ended = timed(emitter.emit, [EVENT], deadline=SHORT)
@@ -166,7 +166,7 @@ def test_compressed_answers_are_understood_and_bounded(encoding, body):
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
 def test_an_encoding_that_cannot_be_undone_is_garbage(encoding):
-    """PROTOCOL: "2xx: accepted", whatever the bytes of the body are."""
+    """H1: 2xx is accepted, whatever the bytes of the body are."""
     with (
         RawServer(lambda *_: reply(200, b"\x1f\x8bgarbage", f"Content-Encoding: {encoding}")) as server,
         emitter_for(server.url) as emitter,
@@ -210,7 +210,7 @@ def test_no_credentials_or_proxies_from_the_environment(monkeypatch, tmp_path):
 
 
 def test_exactly_one_caller_probes_after_an_outage():
-    """Once the window is over one caller tries, and the others fail fast until it knows more."""
+    """H11: once the window is over one caller tries, and the others fail fast until it knows more."""
     asked = threading.Event()
     go_on = threading.Event()
 

@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from caliper_readtime import HttpCaliperEmitter
-from caliper_readtime.emitters.gate import FAIL_FAST_SECONDS
+from caliper_readtime.emitters._circuit import FAIL_FAST_SECONDS
 from caliper_readtime.errors import (
     ConfigurationError,
     EmitError,
@@ -107,7 +107,7 @@ def test_an_event_that_is_no_json_is_rejected(pair):
 
 
 def test_held_asks_for_each_id(pair):
-    """Read-back URL: the endpoint's last segment replaced by events/<quoted id>; 404 is an absence."""
+    """H14: the endpoint's last segment replaced by events/<quoted id>; 404 is an absence."""
     endpoint, emitter = pair
     emitter.emit(MANY[:2])
     assert emitter.held(IDS[:3]) == frozenset(IDS[:2])
@@ -154,14 +154,14 @@ def test_held_returns_what_it_found_before_it_failed(pair):
 
 
 def test_held_takes_no_page_for_an_event(pair):
-    """A website that answers 200 to every path holds nothing."""
+    """R2: a website that answers 200 to every path holds nothing."""
     endpoint, emitter = pair
     endpoint.misbehave_reads(Answer(200, f"<html>{EVENT['id']}</html>"))
     assert emitter.held([EVENT["id"]]) == frozenset()
 
 
 def test_validate_stores_nothing(pair):
-    """validate: POST to endpoint + /validate, with the same errors."""
+    """H14: POST to endpoint + /validate, with the same errors."""
     endpoint, emitter = pair
     emitter.validate([EVENT])
     assert endpoint.requests[0].path == "/caliper/event/validate"
@@ -196,7 +196,7 @@ def test_a_query_is_kept_and_never_shown(pair):
 
 
 def test_after_an_outage_calls_fail_fast_until_one_of_them_gets_through(pair):
-    """PROTOCOL/DESIGN: an outage costs the host's workers nothing; the error says what is left of the window."""
+    """H11: an outage costs the host's workers nothing; the error says what is left of the window."""
     endpoint, emitter = pair
     endpoint.close()
     assert isinstance(timed(emitter.emit, [EVENT]).error.__cause__, requests.ConnectionError)
@@ -269,7 +269,7 @@ def test_plain_http_to_elsewhere_is_warned_about_once(url, warned, caplog):
 def test_importing_loads_no_driver():
     """requests, tenacity and Authlib load with the first emitter, not with the module."""
     code = (
-        "import sys; import caliper_readtime.emitters.http, caliper_readtime.emitters.oauth2;"
+        "import sys; import caliper_readtime.emitters._http, caliper_readtime.emitters.oauth2;"
         "sys.exit(len({'requests', 'urllib3', 'tenacity', 'authlib'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

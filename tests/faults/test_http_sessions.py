@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from caliper_readtime.errors import EmitterUnavailable
-from caliper_readtime.testing.endpoint import CaliperEndpoint
+from caliper_readtime.testing._endpoint import CaliperEndpoint
 from tests.endpoint_client import event
 from tests.faults.emitting import SHORT, emitter_for, endpoint_and_emitter, timed
 from tests.faults.raw_server import RawServer

@@ -22,12 +22,12 @@ from caliper_readtime import (
     ReadTimeTracker,
 )
 from caliper_readtime.testing import CaliperEndpoint, ManualClock, banked_minutes
-from caliper_readtime.testing.endpoint import AcceptThen, Answer, Drop, Reject
+from caliper_readtime.testing._endpoint import AcceptThen, Answer, Drop, Reject
 from tests.backends import STORES
 from tests.scenes import ANNA, BEN, OWLS, START, WAIT_SECONDS, article, events, in_threads, of_reader, value
 
 
-class Host:
+class PageCounter:
     """A host application: a tracker on a store, reporting to an endpoint over HTTP."""
 
     def __init__(self, store, endpoint, clock, deadline_seconds):
@@ -60,7 +60,7 @@ def hosts(make_store, path, count=1, deadline_seconds=5):
     with ExitStack() as closing_all, CaliperEndpoint() as endpoint:
         store = closing_all.enter_context(closing(make_store(path)))
         clock = ManualClock(START)
-        made = [Host(store, endpoint, clock, deadline_seconds) for _ in range(count)]
+        made = [PageCounter(store, endpoint, clock, deadline_seconds) for _ in range(count)]
         for host in made:
             closing_all.enter_context(closing(host.emitter))
         yield made
@@ -80,7 +80,7 @@ def host(request, tmp_path):
         yield only
 
 
-def test_a_heartbeat_then_navigating_at_once(host: Host):
+def test_a_heartbeat_then_navigating_at_once(host: PageCounter):
     """The seed incident: one heartbeat, then away at once: the partial is recorded at the endpoint."""
     host.tracker.accumulate(ANNA, OWLS, 5)
     report = host.tracker.partial(ANNA, OWLS)
@@ -97,7 +97,7 @@ def test_a_heartbeat_then_navigating_at_once(host: Host):
     assert host.tracker.state(ANNA, OWLS).reported_read_time_seconds == 5.0
 
 
-def test_a_view_that_ends_before_its_second_heartbeat(host: Host):
+def test_a_view_that_ends_before_its_second_heartbeat(host: PageCounter):
     """The seed incident with running totals: the leave signal brings the seconds, the partial reports them."""
     host.tracker.observe(ANNA, OWLS, PageView("v", 0))
     host.clock.advance(7)
@@ -106,7 +106,7 @@ def test_a_view_that_ends_before_its_second_heartbeat(host: Host):
     assert host.endpoint.seconds() == 7
 
 
-def test_a_long_dwell_then_finalize(host: Host):
+def test_a_long_dwell_then_finalize(host: PageCounter):
     """The seed incident: long dwell -> finalize with the right delta."""
     host.read(ANNA, OWLS, 754.4)
     report = host.tracker.finalize(ANNA, OWLS)
@@ -116,7 +116,7 @@ def test_a_long_dwell_then_finalize(host: Host):
     assert host.minutes(ANNA, [OWLS], 20) == {"owls": 13}
 
 
-def test_partials_on_the_way_then_finalize(host: Host):
+def test_partials_on_the_way_then_finalize(host: PageCounter):
     """The seed incident: finalize sends what the partials before it have not: the right delta, no second twice."""
     for _ in range(3):
         host.read(ANNA, OWLS, 25)
@@ -127,7 +127,7 @@ def test_partials_on_the_way_then_finalize(host: Host):
     assert host.endpoint.duplicates == ()
 
 
-def test_five_eligible_articles_are_all_banked(host: Host):
+def test_five_eligible_articles_are_all_banked(host: PageCounter):
     """The seed incident: five eligible articles -> banked minutes above 0 for each, whatever ended each of them."""
     articles = [article(f"a{number}") for number in range(5)]
     for what in articles:
@@ -141,7 +141,7 @@ def test_five_eligible_articles_are_all_banked(host: Host):
     assert host.minutes(ANNA, articles) == {what.resource_id: 1 for what in articles}
 
 
-def test_five_articles_whose_tabs_died_are_swept(host: Host):
+def test_five_articles_whose_tabs_died_are_swept(host: PageCounter):
     """The seed incident: nobody said goodbye: the sweep reports all five in one envelope."""
     articles = [article(f"a{number}") for number in range(5)]
     for what in articles:
@@ -153,7 +153,7 @@ def test_five_articles_whose_tabs_died_are_swept(host: Host):
 
 
 @pytest.mark.parametrize(("seconds", "minutes"), [(5, 0), (20, 0), (20.9, 0), (21, 1), (60, 1), (61, 2)])
-def test_twenty_seconds_are_not_paid(host: Host, seconds, minutes):
+def test_twenty_seconds_are_not_paid(host: PageCounter, seconds, minutes):
     """The seed incident: dwell <= 20 s -> 0 minutes, though the time itself is recorded."""
     host.read(ANNA, OWLS, seconds)
     host.tracker.finalize(ANNA, OWLS)
@@ -185,7 +185,7 @@ def page(resource_id="owls", title="Owls", url="https://reader.example.org/owls"
         (lambda tracker: tracker.flush_reader(None), MissingField),
     ],
 )
-def test_a_missing_e_mail_or_actor_is_a_typed_error(host: Host, signal, error):
+def test_a_missing_e_mail_or_actor_is_a_typed_error(host: PageCounter, signal, error):
     """The seed incident: missing e-mail or actor -> typed error, nothing stored, nothing sent."""
     with pytest.raises(error) as raised:
         signal(host.tracker)
@@ -198,7 +198,7 @@ def test_a_missing_e_mail_or_actor_is_a_typed_error(host: Host, signal, error):
 
 @pytest.mark.parametrize("make_store", STORES.values(), ids=STORES)
 def test_lock_contention_has_one_winner(make_store, tmp_path):
-    """The seed incident: lock contention over real threads and hosts -> one winner, the others IN_FLIGHT."""
+    """C1: the seed incident: lock contention over real threads and hosts -> one winner, the others IN_FLIGHT."""
     with hosts(make_store, tmp_path, count=8, deadline_seconds=25) as everybody:
         first = everybody[0]
         first.read(ANNA, OWLS, 42)
@@ -225,8 +225,8 @@ def test_lock_contention_has_one_winner(make_store, tmp_path):
 
 
 @pytest.mark.parametrize("fault", [AcceptThen(Answer(503)), Drop(after="accept")])
-def test_a_lost_answer_sends_the_same_bytes_again(host: Host, fault):
-    """Nothing is lost, and what arrives twice is recognisably the same event: same id, same seconds, same bytes."""
+def test_a_lost_answer_sends_the_same_bytes_again(host: PageCounter, fault):
+    """C2, I7: what arrives twice is recognisably the same event: same id, same seconds, same bytes."""
     host.read(ANNA, OWLS, 42)
     host.endpoint.misbehave(fault)
     with pytest.raises(EmitterUnavailable):
@@ -239,8 +239,8 @@ def test_a_lost_answer_sends_the_same_bytes_again(host: Host, fault):
     assert host.endpoint.seconds() == 54
 
 
-def test_a_lost_answer_is_read_back(host: Host):
-    """Read-back: an ambiguous claim is asked for first and, if held, committed without a second send."""
+def test_a_lost_answer_is_read_back(host: PageCounter):
+    """R1: an ambiguous claim is asked for first and, if held, committed without a second send."""
     host.read(ANNA, OWLS, 42)
     host.endpoint.misbehave(AcceptThen(Answer(503)))
     with pytest.raises(EmitterUnavailable):
@@ -251,7 +251,7 @@ def test_a_lost_answer_is_read_back(host: Host):
     assert host.endpoint.requests[-1].method == "GET"
 
 
-def test_an_outage_loses_nothing(host: Host):
+def test_an_outage_loses_nothing(host: PageCounter):
     """The endpoint is away while everybody reads: typed errors, and all of it arrives afterwards, once."""
     host.endpoint.close()
     for reader in (ANNA, BEN):
@@ -267,8 +267,8 @@ def test_an_outage_loses_nothing(host: Host):
     assert host.tracker.state(ANNA, OWLS).finalized_at is not None
 
 
-def test_wrong_credentials_park_nothing(host: Host):
-    """HTTP answers: 401 is EndpointRefused: it says nothing about the event, which waits and arrives later."""
+def test_wrong_credentials_park_nothing(host: PageCounter):
+    """H6: 401 is EndpointRefused: it says nothing about the event, which waits and arrives later."""
     host.read(ANNA, OWLS, 33)
     host.endpoint.token = "another"  # noqa: S105 - that we do not have
     with pytest.raises(EndpointRefused):
@@ -278,8 +278,8 @@ def test_wrong_credentials_park_nothing(host: Host):
     assert host.tracker.finalize(ANNA, OWLS).delta_seconds == 33.0
 
 
-def test_one_bad_reader_does_not_hold_up_the_others(host: Host):
-    """Sweep over HTTP: the envelope is bisected, the poisonous event parked, a corrected e-mail heals it."""
+def test_one_bad_reader_does_not_hold_up_the_others(host: PageCounter):
+    """W3: over HTTP the envelope is halved, the poisonous event parked, a corrected e-mail heals it."""
     everybody = [Reader(f"r{number}", f"r{number}@example.org") for number in range(9)]
     for reader in everybody:
         host.read(reader, OWLS, 30)

@@ -17,7 +17,7 @@ import requests
 
 from caliper_readtime.emitters.oauth2 import ClientCredentials
 from caliper_readtime.errors import ConfigurationError, EmitError, EmitterUnavailable, EndpointRefused
-from caliper_readtime.testing.endpoint import CaliperEndpoint
+from caliper_readtime.testing._endpoint import CaliperEndpoint
 from tests.endpoint_client import event
 from tests.faults.emitting import SHORT, emitter_for, timed
 from tests.faults.raw_server import RawServer, reply
@@ -151,7 +151,7 @@ def test_renew_without_use_fetches(server):
 
 
 def test_an_expired_jwt_is_replaced_within_one_emit(server):
-    """PROTOCOL: "401: the auth is renewed once": 401 "jwt expired", new token, accepted."""
+    """H6: 401 renews the auth once: 401 "jwt expired", new token, accepted."""
     with CaliperEndpoint(token="token-2") as endpoint, emitter_for(endpoint.url, auth=auth_for(server)) as emitter:
         emitter.emit([event()])
         assert [request.status for request in endpoint.requests] == [401, 200]
@@ -160,7 +160,7 @@ def test_an_expired_jwt_is_replaced_within_one_emit(server):
 
 
 def test_a_token_that_is_never_good_is_a_refusal(server):
-    """PROTOCOL: "401 again: EndpointRefused"; two tokens were fetched, and none is shown."""
+    """H6: a second 401 is EndpointRefused; two tokens were fetched, and none is shown."""
     with CaliperEndpoint(token="other") as endpoint, emitter_for(endpoint.url, auth=auth_for(server)) as emitter:
         error = timed(emitter.emit, [event()]).error
         assert type(error) is EndpointRefused
@@ -232,7 +232,7 @@ def test_the_fetch_has_a_time_out_of_its_own(server, trickled):
 
 
 def test_the_emitters_deadline_cuts_the_fetch(server):
-    """DESIGN: the total deadline includes token fetches, and waiting for another thread's fetch."""
+    """H15: the total deadline includes token fetches, and waiting for another thread's fetch."""
     server.answer = server.hang
     auth = auth_for(server, timeout=30)
     with CaliperEndpoint() as endpoint, emitter_for(endpoint.url, auth=auth, deadline_seconds=SHORT) as emitter:

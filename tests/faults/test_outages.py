@@ -9,8 +9,8 @@ import pytest
 
 from caliper_readtime import HttpCaliperEmitter, Reader, ReadTimeTracker, RedisStateStore, SqliteStateStore
 from caliper_readtime.testing import CaliperEndpoint
-from caliper_readtime.testing.endpoint import Reject
-from caliper_readtime.testing.redis_server import RedisServer
+from caliper_readtime.testing._endpoint import Reject
+from caliper_readtime.testing._redis_server import RedisServer
 from tests.faults.test_cli import Site
 from tests.scenes import ANNA, BEES, BEN, OWLS, article, events, of_reader
 

@@ -29,7 +29,7 @@ from caliper_readtime import (
 )
 from caliper_readtime.emitters.oauth2 import ClientCredentials
 from caliper_readtime.testing import CaliperEndpoint, FlakyEmitter, ManualClock
-from caliper_readtime.testing.endpoint import AcceptThen, Answer, Drop
+from caliper_readtime.testing._endpoint import AcceptThen, Answer, Drop
 from tests.backends import STORES
 from tests.canaries import (
     ARTICLE,
@@ -61,7 +61,7 @@ FAILURES = {
 @pytest.mark.parametrize("delivered", [False, True])
 @pytest.mark.parametrize("failure", FAILURES.values(), ids=FAILURES)
 def test_no_canary_sings(make_store, tmp_path, heard, failure, delivered):
-    """Logs: e-mails, tokens, bodies never; nor in what a verb returns or raises, or what a state keeps."""
+    """G2: e-mails, tokens, bodies are never logged; nor in what a verb returns or raises, or what a state keeps."""
     clock, emitter, reports = ManualClock(), FlakyEmitter(), []
     if failure is not None:
         emitter.fail(*[failure] * 50, delivered=delivered)
@@ -81,7 +81,7 @@ def test_no_canary_sings(make_store, tmp_path, heard, failure, delivered):
 
 @pytest.mark.parametrize("make_store", STORES.values(), ids=STORES)
 def test_of_a_strangers_exception_only_its_kind_is_kept(make_store, tmp_path):
-    """Release: "any other Exception of an emitter, chained": the cause; a state keeps its kind."""
+    """L4: any other exception of an emitter is chained as the cause; a state keeps its kind alone."""
     store, emitter, clock = make_store(tmp_path), FlakyEmitter(), ManualClock()
     tracker = ReadTimeTracker(store, emitter, EVENTS, clock=clock)
     tracker.accumulate(READER, ARTICLE, 10.0)
@@ -297,7 +297,7 @@ def test_a_corrupt_state_is_not_quoted(tmp_path, heard):
 
 
 def test_events_that_cannot_be_built_say_only_their_kind(heard):
-    """PROTOCOL: an event that cannot be built is parked; what the builder said may hold an address."""
+    """C5: an event that cannot be built is parked; what the builder said may hold an address."""
 
     class Broken(TimeSpentEvents):
         def event(self, reader, *_, **__):

@@ -11,7 +11,7 @@ import attrs
 import pytest
 
 from caliper_readtime import Outcome, RedisStateStore, StoreUnavailable
-from caliper_readtime.testing.redis_server import RedisServer
+from caliper_readtime.testing._redis_server import RedisServer
 from tests.redis_scenes import GENEROUS, VERBS, WRITING, content, reloaded, tracker_on
 from tests.redis_topologies import Node, Replicated, program, wait
 from tests.scenes import ANNA, OWLS, article, running

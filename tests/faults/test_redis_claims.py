@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 import pytest
 
 from caliper_readtime import Outcome, RedisStateStore, StoreUnavailable
-from caliper_readtime.testing.redis_server import RedisServer, wheel_server
+from caliper_readtime.testing._redis_server import RedisServer, wheel_server
 from tests.redis_topologies import Node, Replicated, program
 from tests.scenes import ANNA, BEES, BEN, OWLS, Scene
 from tests.tcp_proxy import TcpProxy
@@ -56,7 +56,7 @@ def test_a_claim_that_the_replica_has_is_sent(claims):
 
 @pytest.mark.parametrize("verb", ["partial", "finalize"])
 def test_too_few_replicas(pair, claims, verb):
-    """StoreUnavailable, nothing is sent, the claim is given back; with the replica there the very same event goes."""
+    """C7: StoreUnavailable, nothing is sent, the claim is given back; once the replica is there the same event goes."""
     (replica,) = pair.replicas
     replica.server.pause()
     claims.store.claim_wait_seconds = IN_VAIN_SECONDS
@@ -73,7 +73,7 @@ def test_too_few_replicas(pair, claims, verb):
 
 
 def test_too_few_replicas_for_flush_and_sweep(pair, claims):
-    """Nothing is sent by those that claim many at once; later all of it is, once."""
+    """C7: nothing is sent by those that claim many at once; later all of it is, once."""
     claims.read(ANNA, BEES)
     claims.read(BEN, BEES)
     (replica,) = pair.replicas
@@ -106,7 +106,7 @@ def test_only_the_connection_that_claimed_is_asked(pair, claims):
 
 @pytest.mark.parametrize("lost", [1, 2])
 def test_a_repeated_claim_waits_as_well(pair, lost):
-    """The answer to a claim is lost: its repetition, on another connection, does not take the replica's word for it."""
+    """C4, C7: the answer to a claim is lost: its repetition, on another connection, waits for the replica itself."""
     (replica,) = pair.replicas
     with ExitStack() as stack:
         proxy = stack.enter_context(TcpProxy(pair.master.port))
@@ -138,7 +138,7 @@ def test_a_claim_that_cannot_be_given_back(pair, claims, caplog):
         tracker, give_back = claims.another(store=store), store._give_back
 
         def cut_off(*args):
-            proxy.refuse()
+            proxy.park()
             give_back(*args)
 
         store._give_back = cut_off
@@ -179,7 +179,7 @@ def wheel():
 
 
 def test_a_claim_that_is_on_disk_is_sent():
-    """WAITAOF: with the append-only file nothing is different, and the claim outlives a kill."""
+    """C6: WAITAOF: with the append-only file nothing is different, and the claim outlives a kill."""
     stack, scene, node = fsynced({"appendonly": "yes", "appendfsync": "always"}, wheel())
     with stack:
         scene.read(ANNA, OWLS)

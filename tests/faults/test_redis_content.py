@@ -138,7 +138,7 @@ def test_a_state_of_a_newer_major_schema(node, redis):
 
 
 def test_a_state_of_a_newer_minor_schema(node, redis):
-    """Unknown fields are kept by heartbeats, in Redis or out of it, by claims and by commits."""
+    """T7: unknown fields are kept by heartbeats, in Redis or out of it, by claims and by commits."""
     with_neighbours(redis)
     _with_schema(node.admin, 1, 7, mood={"owl": ["wise"]})
     node.admin.hset(NAMES.state, "later", "kept")
@@ -184,8 +184,16 @@ def test_every_verb_copes_with_a_state_that_is_gone(node, redis, verb, caplog):
     assert [key.reader_sourced_id for key in redis.store.due(9, None, 0)] == ["ben"]
 
 
+def test_listing_drops_what_is_gone(node, redis):
+    """T5: listing a reader's states drops the index entry of one that is gone, and of no other."""
+    with_neighbours(redis)
+    node.admin.delete(NAMES.state)
+    assert [key.resource_id for key in redis.store.keys(ANNA.sourced_id)] == [BEES.resource_id]
+    assert node.admin.zrange(NAMES.reader, 0, -1) == [BEES.resource_id]
+
+
 def test_whole_indexes_that_are_gone(node, redis):
-    """Due, idle and reader sets evicted: every accepting signal puts its entry back, and nothing is lost."""
+    """D6: Due, idle and reader sets evicted: every accepting signal puts its entry back, and nothing is lost."""
     with_neighbours(redis)
     node.admin.delete(NAMES.due, NAMES.idle, NAMES.reader)
     redis.read(seconds=10)

@@ -38,7 +38,7 @@ class Site:
     def lag(self):
         """From now on the replica gets nothing; what was written before, it has."""
         self.pair.wait_for_replicas()
-        self.between.refuse()
+        self.between.park()
 
     def fail_over(self):
         """The replica becomes the master, and the address names it."""
@@ -63,7 +63,7 @@ def careful():
 
 
 def test_the_commit_of_a_claim_that_is_lost(site, caplog):
-    """Fail-over while an event is sent: its commit finds no claim, says so, and the seconds are not sent again."""
+    """K6: Fail-over while an event is sent: its commit finds no claim, says so, and the seconds are not sent again."""
     site.scene.read(seconds=30)
     site.lag()
     tracker = site.scene.use(Hooked(site.fail_over, after=True))
@@ -97,7 +97,7 @@ def test_a_sender_that_dies_together_with_the_master(site):
 
 
 def test_with_claim_replicas_that_does_not_happen(careful):
-    """``claim_replicas=1``: a claim that the replica does not have is not sent, so that no second goes twice."""
+    """C7: ``claim_replicas=1``: a claim that the replica does not have is not sent, so that no second goes twice."""
     careful.scene.read(seconds=30)
     careful.lag()
     careful.scene.store.claim_wait_seconds = 0.2  # in vain
@@ -126,7 +126,7 @@ def test_with_claim_replicas_a_dead_sender_is_taken_over(careful):
 
 
 def test_lost_heartbeats_are_healed_by_the_next_total(site):
-    """The last heartbeats before a fail-over are lost; a page view's next running total brings them back."""
+    """S1: the last heartbeats before a fail-over are lost; a page view's next running total brings them back."""
     site.scene.tracker.observe(ANNA, OWLS, PageView("view", 0))
     site.scene.clock.advance(10)
     site.scene.tracker.observe(ANNA, OWLS, PageView("view", 10))

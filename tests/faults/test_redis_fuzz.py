@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caliper_readtime import CorruptState, MissingField
-from caliper_readtime.stores.codec import LARGEST
-from caliper_readtime.stores.redis.layout import state_of
+from caliper_readtime.stores._codec import LARGEST
+from caliper_readtime.stores._redis.encoding import state_of
 from tests.backends import redis_store
 from tests.faults.bad_values import problem_text
 from tests.faults.stored import KINDS, VICTIM, Stored
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.redis
 FIELDS = ("meter", "views", "heartbeats", "ledger", "steady")
 #: What Python reads of a state; the script alone reads `steady`.
 READ = FIELDS[:4]
-NUMBERS = ("cumulative", "lastSync", "carry", "since", "clamped", "position")
+NUMBERS = ("cumulative", "lastSync", "budget", "since", "clamped", "position")
 
 
 class StoredInRedis(Stored):
@@ -113,7 +113,7 @@ def with_number(meter, name, value):
 
 
 def test_whatever_is_stored_only_corrupt_state_escapes_from_redis(stored):
-    """Fuzz: only CorruptState escapes, the hash stays as it was, other states are served, sweep and flush go on."""
+    """T7: only CorruptState escapes, the hash stays as it was, other states are served, sweep and flush go on."""
     refused = []
 
     @given(mutated(stored.rows, READ))
@@ -157,7 +157,7 @@ def heartbeats_survive(native, raw):
 
 
 def test_no_heartbeat_mends_or_breaks_a_state(native):
-    """Fuzz with native heartbeats: CorruptState or the state as it is; what is wrong stays wrong."""
+    """T4, T7: fuzz with native heartbeats: CorruptState or the state as it is; what is wrong stays wrong."""
     seen = {True: 0, False: 0}
 
     @given(mutated(native.rows, FIELDS))

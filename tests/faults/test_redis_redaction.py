@@ -9,9 +9,9 @@ import pytest
 import redis as driver
 
 from caliper_readtime import ReadTimeTracker, RedisStateStore, StoreError, StoreUnavailable
-from caliper_readtime.state import Key
-from caliper_readtime.stores.redis import link
-from caliper_readtime.stores.redis.layout import Layout
+from caliper_readtime._rules.state import Key
+from caliper_readtime.stores._redis import connection
+from caliper_readtime.stores._redis.encoding import Layout
 from caliper_readtime.testing import FlakyEmitter, ManualClock
 from tests.canaries import ARTICLE, EVENTS, MAIL, READER, SECRET, drive, silent, texts
 from tests.redis_topologies import Cluster
@@ -34,7 +34,7 @@ FAULTS = {
     "no eval": _forbid("-@scripting"),
     "no keys": _forbid("resetkeys"),
     "no password": lambda node, proxy: (node.admin.config_set("requirepass", SECRET), proxy.cut()),
-    "refusing": lambda _, proxy: proxy.refuse(),
+    "refusing": lambda _, proxy: proxy.park(),
     "losing": lambda _, proxy: proxy.lose_next_reply(b"*", times=999),
     "hanging": lambda node, _: node.server.pause(),
     "string": lambda node, _: (node.admin.delete(NAMES.state), node.admin.set(NAMES.state, MAIL)),
@@ -85,7 +85,7 @@ def test_a_password_in_a_url_is_not_shown(request, node, kind):
 def test_a_cluster_that_loses_its_nodes(request, monkeypatch):
     """Node by node a cluster goes away: the driver quotes commands then, which hold addresses; nobody hears them."""
     said = request.getfixturevalue("heard")
-    monkeypatch.setattr(link, "MOVING_SECONDS", 0.3)
+    monkeypatch.setattr(connection, "MOVING_SECONDS", 0.3)
     with Cluster(1) as cluster, closing(RedisStateStore.from_url(cluster.url, timeout_seconds=0.2)) as store:
         logging.getLogger("redis").setLevel(logging.INFO)
         clock = ManualClock()

@@ -145,7 +145,7 @@ def test_a_network_that_refuses_and_comes_back(node):
     """Connections cut, and no new ones: StoreUnavailable; once they are accepted again everything goes on."""
     with behind(node) as (scene, proxy):
         begin(node, scene)
-        proxy.refuse()
+        proxy.park()
         for verb in VERBS:
             with pytest.raises(StoreUnavailable, match="cannot be reached"):
                 VERBS[verb](scene.tracker)

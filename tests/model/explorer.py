@@ -10,7 +10,7 @@ from tests.model.steps import Steps
 from tests.model.world import Budget, World, first, key_of
 
 if TYPE_CHECKING:
-    from caliper_readtime.state import Phase
+    from caliper_readtime._rules.state import Phase
     from tests.model.world import Scenario
 
 

@@ -4,34 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from caliper_readtime import state as limits  # a scenario shrinks its constants
-from caliper_readtime.state import SECOND
-from caliper_readtime.transitions import (
-    MAX_REFUSALS,
+from caliper_readtime._rules import (
+    MAX_REJECTIONS,
     TABLE,
-    Accepted,
+    AcquireClaim,
+    AcquireResult,
     Caller,
     Commit,
+    CommitResult,
     Defer,
-    Refuse,
-    Refused,
+    Park,
+    ParkResult,
     Release,
     Renew,
     Signal,
-    Take,
-    Took,
     Unpark,
 )
+from caliper_readtime._rules import state as limits  # a scenario shrinks its constants
+from caliper_readtime._rules.state import SECOND
 from tests.model.world import EVENTS, READERS, START, read_event
 
 if TYPE_CHECKING:
-    from caliper_readtime.state import Phase, ReadTimeState
+    from caliper_readtime._rules.state import Phase, ReadTimeState
     from tests.model.world import Scenario, World
 
 #: By this the clock moves between two sweeps of a quiet world: past every lease, back-off and retry time.
 QUIET_MS = 2 * 86_400_000
 QUIET_SWEEPS = 16
-_TIMES = ("from_ms", "to_ms", "began_ms", "ended_ms")
+_TIMES = ("start_ms", "end_ms", "began_at_ms", "ended_at_ms")
 
 
 class Violation(AssertionError):
@@ -61,26 +61,26 @@ def check_step(
         return
     _check_time(verb, old, new, result, now)
     _check_ledger(verb, old, new, now)
-    if isinstance(verb, Take):
+    if isinstance(verb, AcquireClaim):
         _check_take(verb, old, new, result, now)
     elif isinstance(verb, Commit):
         _check_commit(verb, old, new, result)
-    elif isinstance(verb, Release | Renew | Refuse):
+    elif isinstance(verb, Release | Renew | Park):
         claim = old.ledger.claim
         if claim is None or claim.owner != verb.owner or claim.event_id != verb.event_id:
             must(new is old, "release, renew and refuse by anybody but the owner change nothing")
-        elif isinstance(verb, Refuse):
+        elif isinstance(verb, Park):
             _check_refused(verb, old, new, result, now)
         elif isinstance(verb, Release) and verb.counted:
-            waits = new.ledger.claim.until_ms - now
+            waits = new.ledger.claim.until_at_ms - now
             must(waits >= verb.policy.retry_backoff_ms // 2, "a failed emission is followed by a back-off")
             must(new.ledger.claim.attempts == claim.attempts + 1, "a failed emission is an attempt")
     elif isinstance(verb, Unpark):
         parked = new.ledger.parked
         must(all(p.claimable(new.ledger.context, now) for p in parked), "after unpark every event may be sent at once")
     elif isinstance(verb, Defer) and result and new.unclaimed_ms >= SECOND:
-        before = old.ledger.deferred_ms
-        must(new.ledger.deferred_ms == (now if before is None else before), "what is deferred is due at once")
+        before = old.ledger.deferred_at_ms
+        must(new.ledger.deferred_at_ms == (now if before is None else before), "what is deferred is due at once")
 
 
 def _check_time(verb: Any, old: ReadTimeState, new: ReadTimeState, result: Any, now: int) -> None:
@@ -90,11 +90,11 @@ def _check_time(verb: Any, old: ReadTimeState, new: ReadTimeState, result: Any, 
         return
     gained = has.cumulative_ms - was.cumulative_ms
     must(gained == result.accepted_ms >= 0, "the total grows by what was accepted")
-    must(has.last_sync_ms >= was.last_sync_ms, "the last sync never moves back")
-    # With the bound at birth, step by step: cumulative + carry <= last sync - first sync + heartbeat + leeway.
-    passed = has.last_sync_ms - was.last_sync_ms
-    must(gained + has.carry_ms - was.carry_ms <= passed, "total and carry grow by no more than the time that passed")
-    must(passed <= max(0, now - was.last_sync_ms), "the last sync is no later than now")
+    must(has.last_sync_at_ms >= was.last_sync_at_ms, "the last sync never moves back")
+    # With the bound at birth, step by step: cumulative + budget <= last sync - first sync + heartbeat + leeway.
+    passed = has.last_sync_at_ms - was.last_sync_at_ms
+    must(gained + has.budget_ms - was.budget_ms <= passed, "total and carry grow by no more than the time that passed")
+    must(passed <= max(0, now - was.last_sync_at_ms), "the last sync is no later than now")
     if not result.accepted_ms and not result.clamped_ms:
         must(has == was, "a signal that claims nothing new moves no time")
 
@@ -104,15 +104,15 @@ def _check_ledger(verb: Any, old: ReadTimeState, new: ReadTimeState, now: int) -
     must(has.generation == was.generation, "a state keeps its generation")
     must(has.pointer_ms >= was.pointer_ms, "the pointer is never lowered")
     must(new.reported_ms >= old.reported_ms, "what was reported stays reported")
-    if was.finalized_ms is not None:
-        must(has.finalized_ms == was.finalized_ms, "a stamp stays as it is")
-    elif has.finalized_ms is not None:
+    if was.finalized_at_ms is not None:
+        must(has.finalized_at_ms == was.finalized_at_ms, "a stamp stays as it is")
+    elif has.finalized_at_ms is not None:
         whole = has.claim is not None or has.parked or new.unclaimed_ms >= SECOND
-        must(not whole and has.finalized_ms == now, "the stamp comes when nothing whole is left")
+        must(not whole and has.finalized_at_ms == now, "the stamp comes when nothing whole is left")
         asked = was.finalize_wanted or getattr(verb, "finalize", False) or isinstance(verb, Signal)
         must(asked, "only what was to be finalized is stamped")
-    finalizing = was.finalize_wanted or (isinstance(verb, Take | Defer) and verb.finalize)
-    must(not finalizing or has.finalize_wanted or has.finalized_ms, "finalize is wanted until it is stamped")
+    finalizing = was.finalize_wanted or (isinstance(verb, AcquireClaim | Defer) and verb.finalize)
+    must(not finalizing or has.finalize_wanted or has.finalized_at_ms, "finalize is wanted until it is stamped")
     if was is has:
         return
     now_open = {entry.event_id: entry for entry in (*has.parked, *([has.claim] if has.claim else []))}
@@ -126,70 +126,75 @@ def _check_ledger(verb: Any, old: ReadTimeState, new: ReadTimeState, now: int) -
         must(same, "an event's range and times never change")
 
 
-def _check_take(verb: Take, old: ReadTimeState, new: ReadTimeState, result: Any, now: int) -> None:
+def _check_take(verb: AcquireClaim, old: ReadTimeState, new: ReadTimeState, result: Any, now: int) -> None:
     was, claim, own, context = old.ledger.claim, result.claim, False, new.ledger.context
-    ready = [parked for parked in old.ledger.parked if parked.context != context or parked.retry_ms <= now]
-    if result.took is not Took.CLAIMED:
+    ready = [parked for parked in old.ledger.parked if parked.context != context or parked.retry_at_ms <= now]
+    if result.result is not AcquireResult.CLAIMED:
         must(new.ledger.claim == was, "who gets no claim leaves the claim as it is")
-        if was is None and result.took in (Took.NOTHING, Took.WAITING, Took.DEFERRED):
+        if was is None and result.result in (AcquireResult.NOTHING, AcquireResult.WAITING, AcquireResult.DEFERRED):
             waits = ready and verb.caller is not Caller.HEARTBEAT
             must(not waits, "a parked event goes again when its context or its time has come")
-        must(result.took is not Took.NOTHING or old.unclaimed_ms < SECOND, "nothing means that nothing whole is there")
+        must(
+            result.result is not AcquireResult.NOTHING or old.unclaimed_ms < SECOND,
+            "nothing means that nothing whole is there",
+        )
         return
     must(claim == new.ledger.claim and claim.owner == verb.owner, "the claim that is handed out is the stored one")
-    must(claim.until_ms == now + verb.policy.lock_ms, "a lease lasts lock_seconds from now")
+    must(claim.until_at_ms == now + verb.policy.lock_ms, "a lease lasts lock_seconds from now")
     event = read_event(claim.event)
-    must(event["seconds"] * SECOND == claim.to_ms - claim.from_ms, "the event says how long the range is")
+    must(event["seconds"] * SECOND == claim.end_ms - claim.start_ms, "the event says how long the range is")
     must(event["email"] == claim.context.reader.email, "a claim holds the context of its event")
     if was is not None:
         own = was.owner == verb.owner
         must(was.event_id == claim.event_id, "an older claim is handed out before a new one is made")
-        live = was.owner is not None and not own and was.until_ms > now
+        live = was.owner is not None and not own and was.until_at_ms > now
         must(not live, "nobody gets a claim while another owner's lease lasts")
         if was.event != claim.event:
-            must(was.refusals and not own, "the same id means the same bytes, a refusal apart")
-        elif was.refusals and not own and context.reader is not READERS[2]:
+            must(was.rejections and not own, "the same id means the same bytes, a refusal apart")
+        elif was.rejections and not own and context.reader is not READERS[2]:
             must(claim.context == context, "a refused event is rebuilt when the context has changed")
     elif ready:
         must(claim.event_id == ready[0].event_id, "parked events go before new time, the oldest first")
     elif not any(parked.event_id == claim.event_id for parked in old.ledger.parked):
         room = len(old.ledger.parked) < limits.MAX_PARKED
         must(room or verb.caller is Caller.EXPLICIT, "with a full parked list only explicit calls claim new time")
-    waits = was is not None and not own and was.until_ms > now
+    waits = was is not None and not own and was.until_at_ms > now
     must(not waits or verb.caller is Caller.EXPLICIT, "nobody but an explicit call sends before the back-off is over")
     if verb.caller is Caller.HEARTBEAT:
         must(not old.ledger.parked, "no heartbeat sends while an event is parked")
 
 
-def _check_commit(verb: Commit, old: ReadTimeState, new: ReadTimeState, result: Accepted) -> None:
+def _check_commit(verb: Commit, old: ReadTimeState, new: ReadTimeState, result: CommitResult) -> None:
     was, has = old.ledger, new.ledger
     open_before = {parked.event_id for parked in was.parked} | ({was.claim.event_id} if was.claim else set())
     if was.generation != verb.generation:
-        must(new is old and result is Accepted.GONE, "a commit of another generation changes nothing")
+        must(new is old and result is CommitResult.GONE, "a commit of another generation changes nothing")
     elif verb.event_id in open_before:
-        must(result is Accepted.SENT, "a commit counts, whoever makes it")
+        must(result is CommitResult.SENT, "a commit counts, whoever makes it")
         open_now = {parked.event_id for parked in has.parked} | ({has.claim.event_id} if has.claim else set())
         must(verb.event_id not in open_now, "a committed event is neither claimed nor parked")
-        must(new.reported_ms - old.reported_ms == verb.to_ms - verb.from_ms, "a commit reports its range, once")
-    elif verb.to_ms <= was.pointer_ms:
-        must(new is old and result is Accepted.BEFORE, "a second commit of an event changes nothing")
+        must(new.reported_ms - old.reported_ms == verb.end_ms - verb.start_ms, "a commit reports its range, once")
+    elif verb.end_ms <= was.pointer_ms:
+        must(new is old and result is CommitResult.BEFORE, "a second commit of an event changes nothing")
     else:
-        must(result is Accepted.LOST, "the loss of a claim is noticed")
+        must(result is CommitResult.LOST, "the loss of a claim is noticed")
 
 
-def _check_refused(verb: Refuse, old: ReadTimeState, new: ReadTimeState, result: Refused, now: int) -> None:
+def _check_refused(verb: Park, old: ReadTimeState, new: ReadTimeState, result: ParkResult, now: int) -> None:
     claim = old.ledger.claim
     mine = [parked for parked in new.ledger.parked if parked.event_id == claim.event_id]
-    if result is Refused.STUCK:
+    if result is ParkResult.STUCK:
         must(not mine and new.ledger.claim.event == claim.event, "with a full list a refused event stays in the slot")
-        must(new.ledger.claim.until_ms == now + verb.policy.max_retry_backoff_ms, "… released at the maximum back-off")
-        must(new.ledger.claim.refusals == claim.refusals + 1, "… and the refusal is counted")
+        must(
+            new.ledger.claim.until_at_ms == now + verb.policy.max_retry_backoff_ms, "… released at the maximum back-off"
+        )
+        must(new.ledger.claim.rejections == claim.rejections + 1, "… and the refusal is counted")
         return
     must(len(mine) == 1, "a refused event is parked, once")
     must(mine[0].context.reader.email == read_event(claim.event)["email"], "… with the context it was built from")
-    must(now < mine[0].retry_ms <= now + 86_400_000, "… and tried again within a day")
-    must(new.ledger.pointer_ms >= claim.to_ms, "the pointer steps over a parked range")
-    must(claim.refusals < MAX_REFUSALS or mine, "an event refused often is parked")
+    must(now < mine[0].retry_at_ms <= now + 86_400_000, "… and tried again within a day")
+    must(new.ledger.pointer_ms >= claim.end_ms, "the pointer steps over a parked range")
+    must(claim.rejections < MAX_REJECTIONS or mine, "an event refused often is parked")
 
 
 def check_world(world: World, scenario: Scenario) -> None:
@@ -200,23 +205,25 @@ def check_world(world: World, scenario: Scenario) -> None:
         return
     meter, ledger, policy = state.meter, state.ledger, scenario.policy
     claim, parked = ledger.claim, ledger.parked
-    opened = scenario.menu[0].opened_ms
-    open_ms = 0 if opened is None else ledger.first_sync_ms - START - opened
+    opened = scenario.menu[0].opened_at_ms
+    open_ms = 0 if opened is None else ledger.first_sync_at_ms - START - opened
     first_ms = max(policy.heartbeat_ms, open_ms)
-    bound = meter.last_sync_ms - ledger.first_sync_ms + first_ms + policy.leeway_ms
-    must(0 <= state.reported_ms <= meter.cumulative_ms <= bound - meter.carry_ms, "reported <= cumulative <= wall time")
+    bound = meter.last_sync_at_ms - ledger.first_sync_at_ms + first_ms + policy.leeway_ms
+    must(
+        0 <= state.reported_ms <= meter.cumulative_ms <= bound - meter.budget_ms, "reported <= cumulative <= wall time"
+    )
     must(world.earlier_ms + meter.cumulative_ms <= truth(world, scenario), "no time of a view or delta is paid twice")
     _check_due(world, scenario)
-    meant = ledger.deferred_ms is None or ledger.finalize_wanted or state.unclaimed_ms >= SECOND
+    meant = ledger.deferred_at_ms is None or ledger.finalize_wanted or state.unclaimed_ms >= SECOND
     must(meant, "no deferral outlives the time that it was meant for")
     wanted_only = ledger.finalize_wanted and claim is None and not parked and state.unclaimed_ms < SECOND
     must(not wanted_only, "nothing whole left and finalize wanted: it is stamped")
     must(len(parked) <= scenario.max_parked, "the parked list has its limit")
-    ranges = sorted((entry.from_ms, entry.to_ms) for entry in parked)
+    ranges = sorted((entry.start_ms, entry.end_ms) for entry in parked)
     listed = claim is not None and any(entry.event_id == claim.event_id for entry in parked)
     if claim is not None and not listed:
-        must(claim.from_ms >= ledger.pointer_ms, "a new claim begins where the last one ended")
-        ranges.append((claim.from_ms, claim.to_ms))
+        must(claim.start_ms >= ledger.pointer_ms, "a new claim begins where the last one ended")
+        ranges.append((claim.start_ms, claim.end_ms))
     else:
         must(not ranges or ranges[-1][1] <= ledger.pointer_ms, "the pointer is behind everything parked")
     _check_ranges(ranges, scenario)
@@ -227,11 +234,11 @@ def check_world(world: World, scenario: Scenario) -> None:
 
 def _check_ranges(ranges: list[tuple[int, int]], scenario: Scenario) -> None:
     end = 0
-    for from_ms, to_ms in ranges:
-        must(from_ms >= end, "distinct events have disjoint ranges")
-        must(0 < to_ms - from_ms <= scenario.max_event_ms, "no event is longer than allowed")
-        must((to_ms - from_ms) % SECOND == 0, "events carry whole seconds")
-        end = to_ms
+    for start_ms, end_ms in ranges:
+        must(start_ms >= end, "distinct events have disjoint ranges")
+        must(0 < end_ms - start_ms <= scenario.max_event_ms, "no event is longer than allowed")
+        must((end_ms - start_ms) % SECOND == 0, "events carry whole seconds")
+        end = end_ms
 
 
 def truth(world: World, scenario: Scenario) -> int:
@@ -259,15 +266,15 @@ def _check_due(world: World, scenario: Scenario) -> None:
     must(due is not None and index is not None, "everything unreported is due")
     must(index.at_ms <= due.at_ms, "the index never sleeps longer than its state")
     if ledger.claim is not None:
-        must(due == (ledger.claim.until_ms, False), "nothing shortens or outlasts a lease or back-off")
+        must(due == (ledger.claim.until_at_ms, False), "nothing shortens or outlasts a lease or back-off")
         return
     for parked in ledger.parked:
-        at_ms = parked.parked_ms if parked.context != ledger.context else parked.retry_ms
+        at_ms = parked.parked_at_ms if parked.context != ledger.context else parked.retry_at_ms
         must(due.at_ms <= at_ms, "a parked event is due when it may be sent")
     if len(ledger.parked) >= scenario.max_parked:
         must(not due.soft, "behind a full list new time makes nothing due")
     elif state.unclaimed_ms >= SECOND:
-        at_ms = state.meter.last_sync_ms if ledger.deferred_ms is None else ledger.deferred_ms
+        at_ms = state.meter.last_sync_at_ms if ledger.deferred_at_ms is None else ledger.deferred_at_ms
         must(due.at_ms <= at_ms, "unclaimed time is due from its last sync or deferral")
 
 
@@ -275,17 +282,17 @@ def _check_endpoint(world: World, scenario: Scenario) -> None:
     state = world.state
     ledger = state.ledger
     mine = [sent for sent in world.sent if sent.generation == ledger.generation]
-    _check_ranges([(sent.from_ms, sent.to_ms) for sent in mine], scenario)
+    _check_ranges([(sent.start_ms, sent.end_ms) for sent in mine], scenario)
     still_open = {parked.event_id for parked in ledger.parked}
     if ledger.claim is not None:
         still_open.add(ledger.claim.event_id)
     held = committed = 0
     for sent in mine:
         if sent.held:
-            held += sent.to_ms - sent.from_ms
+            held += sent.end_ms - sent.start_ms
         if sent.event_id not in still_open:
             must(sent.held, "what is no longer open has arrived")
-            committed += sent.to_ms - sent.from_ms
+            committed += sent.end_ms - sent.start_ms
     must(committed == state.reported_ms, "reported is what the endpoint holds and nobody will send again")
     must(state.reported_ms <= held, "nothing counts as reported that the endpoint does not hold")
 
@@ -295,7 +302,7 @@ def check_quiet(world: World, scenario: Scenario) -> None:
     state, index, now = world.state, world.index, world.now
     if state is None:
         return
-    held = {sent.event_id: (sent.from_ms, sent.to_ms) for sent in world.sent if sent.held}
+    held = {sent.event_id: (sent.start_ms, sent.end_ms) for sent in world.sent if sent.held}
     if state.ledger.context.reader is READERS[2]:
         state, _ = Defer(finalize=False, reader=READERS[0])(state, now)
         index = state.due
@@ -304,11 +311,11 @@ def check_quiet(world: World, scenario: Scenario) -> None:
         now += QUIET_MS
         if index is None or index.at_ms > now:
             break
-        new, taken = Take("quiet", scenario.policy, EVENTS, Caller.SWEEP, 0.0)(state, now)
-        if taken.took is Took.CLAIMED:
+        new, taken = AcquireClaim("quiet", scenario.policy, EVENTS, Caller.SWEEP, 0.0)(state, now)
+        if taken.result is AcquireResult.CLAIMED:
             claim = taken.claim
-            held[claim.event_id] = (claim.from_ms, claim.to_ms)
-            new, _ = Commit(generation, claim.event_id, claim.from_ms, claim.to_ms)(new, now)
+            held[claim.event_id] = (claim.start_ms, claim.end_ms)
+            new, _ = Commit(generation, claim.event_id, claim.start_ms, claim.end_ms)(new, now)
         if new is not state:
             state, index = new, new.due
     ledger = state.ledger
@@ -318,5 +325,5 @@ def check_quiet(world: World, scenario: Scenario) -> None:
     must(not ledger.finalize_wanted, "after quiet sweeps what was to be finalized is")
     if not scenario.budget.failovers:
         ids = {sent.event_id for sent in world.sent if sent.generation != generation}
-        seconds = sum(to_ms - from_ms for event_id, (from_ms, to_ms) in held.items() if event_id not in ids)
+        seconds = sum(end_ms - start_ms for event_id, (start_ms, end_ms) in held.items() if event_id not in ids)
         must(seconds == state.reported_ms, "when quiet, the distinct seconds at the endpoint are the reported ones")

@@ -122,7 +122,7 @@ SCENARIOS = (
     # Forgotten, expired and born again, with old owners at work.
     Scenario(
         "rebirth",
-        tuple(item._replace(opened_ms=0) for item in VIEWS[:2]),
+        tuple(item._replace(opened_at_ms=0) for item in VIEWS[:2]),
         Budget(signals=2, rejects=1, defers=1, unparks=1, ends=1),
         programs=("finalize",),
     ),

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from caliper_readtime.state import Phase
-from caliper_readtime.transitions import (
-    MAX_REFUSALS,
+from caliper_readtime._rules import (
+    MAX_REJECTIONS,
+    AcquireClaim,
+    AcquireResult,
     Caller,
     Commit,
     Defer,
-    Refuse,
+    Park,
     Release,
     Renew,
     Signal,
-    Take,
-    Took,
     Unpark,
 )
+from caliper_readtime._rules.state import Phase
 from tests.model.invariants import check_step, must
 from tests.model.world import ARTICLE, EVENTS, READERS, START, Scenario, Sent, Worker, World
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from caliper_readtime.state import Claim
+    from caliper_readtime._rules.state import Claim
 
 Step = tuple[str, "Callable[[], World]"]
 SWEEPER = 2
@@ -118,7 +118,7 @@ class Steps:
             f"h{number}",
             item.view,
             item.acknowledged_ms,
-            None if item.opened_ms is None else START + item.opened_ms,
+            None if item.opened_at_ms is None else START + item.opened_at_ms,
             defers=not self.scenario.sends,
         )
         born = world.state is None
@@ -158,7 +158,7 @@ class Steps:
 
     def _take(self, world: World, place: int, worker: Worker, *, replayed: bool = False) -> World:
         explicit = worker.kind in ("partial", "finalize")
-        verb = Take(
+        verb = AcquireClaim(
             worker.owner,
             self.scenario.policy,
             EVENTS,
@@ -175,9 +175,9 @@ class Steps:
         world, taken = self.apply(world, verb)
         if replayed:
             return _placed(world, place, worker)
-        if taken.took is Took.RETRY_FIRST:
+        if taken.result is AcquireResult.RETRY_FIRST:
             return _placed(world, place, worker._replace(stage="retry"))
-        if taken.took is not Took.CLAIMED:
+        if taken.result is not AcquireResult.CLAIMED:
             return _placed(world, place, None)
         state = before.state
         if world.budget.failovers and (state.ledger.claim is None or state.ledger.claim.owner is None):
@@ -211,7 +211,7 @@ class Steps:
         if stage in ("take", "retry"):
             return self._take(world, place, worker, replayed=replayed)
         if stage == "commit":
-            verb = Commit(worker.generation, claim.event_id, claim.from_ms, claim.to_ms)
+            verb = Commit(worker.generation, claim.event_id, claim.start_ms, claim.end_ms)
             world, _ = self.apply(world, verb)
             rounds = worker.rounds - (not worker.again)
             follows = worker.kind != "sweep" and rounds > 0
@@ -221,7 +221,7 @@ class Steps:
             stage = "emit" if stage == "renew" else "refuse"
             after = None if renewed is None else worker._replace(stage=stage, claim=renewed)
         elif stage == "refuse":
-            world, _ = self.apply(world, Refuse(worker.owner, claim.event_id, policy, 0.0, 422, "refused"))
+            world, _ = self.apply(world, Park(worker.owner, claim.event_id, policy, 0.0, 422, "refused"))
             after = None
         else:
             world, _ = self.apply(
@@ -249,7 +249,7 @@ class Steps:
         yield f"{name}: too late to send", lambda: _placed(world, place, worker._replace(stage="give back"))
         if budget.rejects:
             refused = _spent(world, "rejects")
-            final = worker.kind != "sweep" or worker.retry or claim.refusals + 1 >= MAX_REFUSALS
+            final = worker.kind != "sweep" or worker.retry or claim.rejections + 1 >= MAX_REJECTIONS
             if final:
                 yield f"{name}: rejected", answered(refused, "refuse", refused=True)
                 return
@@ -263,7 +263,7 @@ class Steps:
         old, now = world.state, world.now
         before = Phase.ABSENT if old is None else old.phase
         new, result = verb(old, now)
-        edge = (before, type(verb).__name__.lower(), Phase.ABSENT if new is None else new.phase)
+        edge = (before, getattr(verb, "name", "signal"), Phase.ABSENT if new is None else new.phase)
         check_step(verb, old, new, result, now, edge)
         self.edges.add(edge)
         if new is old:
@@ -281,7 +281,7 @@ def _sent(
     before = next((sent for sent in world.sent if sent.event_id == claim.event_id), None)
     if before is None:
         body = None if refused else claim.event
-        sent = Sent(generation, claim.from_ms, claim.to_ms, claim.event_id, body, held, under_way)
+        sent = Sent(generation, claim.start_ms, claim.end_ms, claim.event_id, body, held, under_way)
     else:
         must(before.body in (None, claim.event), "the same id means the same bytes, a refusal apart")
         sent = before._replace(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from caliper_readtime.policy import ReadTimePolicy
-from caliper_readtime.state import Key
-from caliper_readtime.transitions import Caller, Commit, Defer, Refuse, Signal, Take
+from caliper_readtime._policy import ReadTimePolicy
+from caliper_readtime._rules import AcquireClaim, Caller, Commit, Defer, Park, Signal
+from caliper_readtime._rules.state import Key
 from tests.backends import STORES
 from tests.model.world import ARTICLE, EVENTS, READERS, START
 
@@ -20,7 +20,7 @@ def signal(total_ms):
 
 
 def take(owner):
-    return Take(owner, POLICY, EVENTS, Caller.EXPLICIT, 0.0)
+    return AcquireClaim(owner, POLICY, EVENTS, Caller.EXPLICIT, 0.0)
 
 
 @pytest.fixture(params=STORES.values(), ids=STORES)
@@ -31,23 +31,23 @@ def store(request, tmp_path):
 
 
 def test_time_behind_a_parked_event_does_not_wait_for_its_retry(store):
-    """Due: the earliest of a whole unclaimed second (last sync) and a parked event (its retry time, a day later)."""
+    """D3: the earliest of a whole unclaimed second (last sync) and a parked event (its retry time, a day later)."""
     store.update(KEY, signal(5000), START)
     taken, _ = store.update(KEY, take("one"), START)
-    store.update(KEY, Refuse("one", taken.claim.event_id, POLICY, 0.0, 422, "refused"), START)
+    store.update(KEY, Park("one", taken.claim.event_id, POLICY, 0.0, 422, "refused"), START)
     assert store.due(9, START + IDLE_MS, IDLE_MS) == ()
     store.update(KEY, signal(9000), START + 5000)
     assert store.due(9, START + 5000 + IDLE_MS, IDLE_MS) == (KEY,)
 
 
 def test_a_deferral_does_not_outlive_its_time(store):
-    """Sweep takes what is due and idle: a deferral made while its time is in flight does not hurry later time."""
+    """D7: sweep takes what is due and idle: a deferral made while its time is in flight does not hurry later time."""
     store.update(KEY, signal(5000), START)
     taken, state = store.update(KEY, take("one"), START)
     waits, _ = store.update(KEY, Defer(finalize=False), START)
     assert waits
     claim = taken.claim
-    store.update(KEY, Commit(state.ledger.generation, claim.event_id, claim.from_ms, claim.to_ms), START)
+    store.update(KEY, Commit(state.ledger.generation, claim.event_id, claim.start_ms, claim.end_ms), START)
     store.update(KEY, signal(9000), START + 5000)
     assert store.due(9, START + 5000, IDLE_MS) == ()
     assert store.due(9, START + 5000 + IDLE_MS, IDLE_MS) == (KEY,)

@@ -6,7 +6,7 @@ from functools import cache
 
 import pytest
 
-from caliper_readtime.transitions import TABLE
+from caliper_readtime._rules import TABLE
 from tests.model.explorer import Explored, Explorer
 from tests.model.scenarios import SCENARIOS, Scenario, deeper
 from tests.model.steps import Steps
@@ -35,7 +35,7 @@ def deep(request: pytest.FixtureRequest) -> bool:
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.name)
 def test_every_history_keeps_every_promise(scenario, deep, record_property):
-    """PROOF: exhaustive interleavings over the production transitions, in each scenario."""
+    """Exhaustive interleavings over the production transitions, in each scenario."""
     seen = explored(scenario, deep=deep)
     record_property("worlds", seen.worlds)
     record_property("steps", seen.steps)
@@ -45,7 +45,7 @@ def test_every_history_keeps_every_promise(scenario, deep, record_property):
 
 
 def test_the_explored_edges_are_the_table(deep, record_property):
-    """PROOF: the edges that the explorer saw equal the state machine's table, over enough worlds."""
+    """The edges that the explorer saw equal the state machine's table, over enough worlds."""
     results = [explored(scenario, deep=deep) for scenario in SCENARIOS]
     seen = frozenset().union(*(result.edges for result in results))
     table = {(phase, verb, end) for (phase, verb), rule in TABLE.items() for end in rule.ends}

@@ -16,7 +16,7 @@ _BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.rule)
 def test_a_broken_rule_is_noticed(mutation):
-    """PROOF: tests that test the tests: without this rule the exploration fails, by a promise and with its trace."""
+    """Tests that test the tests: without this rule the exploration fails, by a promise and with its trace."""
     explorer = Explorer(_BY_NAME[mutation.scenario])
     with mutation.applied(), pytest.raises(Violation) as caught:
         explorer.run(MOST)

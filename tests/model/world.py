@@ -8,15 +8,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 from unittest import mock
 
-from caliper_readtime import identity, state
-from caliper_readtime.model import Article, Reader
-from caliper_readtime.policy import ReadTimePolicy
-from caliper_readtime.transitions import claim, outcome, signal
+from caliper_readtime._model import Article, Reader
+from caliper_readtime._policy import ReadTimePolicy
+from caliper_readtime._rules import claim, heartbeat, identity, outcome, state
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from caliper_readtime.state import Claim, Due, ReadTimeState
+    from caliper_readtime._rules.state import Claim, Due, ReadTimeState
 
 START = 1_000_000_000
 ARTICLE = Article("article", "An article", "https://example.org/article")
@@ -27,7 +26,7 @@ READERS = tuple(Reader("reader", f"{name}@example.org") for name in ("old", "new
 class Events:
     """Builds a small event with the signature of the real builder."""
 
-    def event(self, reader, article, *, event_id, generated_id, seconds, started_ms, ended_ms):
+    def event(self, reader, article, *, event_id, generated_id, seconds, started_at_ms, ended_at_ms):
         if reader is READERS[2]:
             raise ValueError
         return {"id": event_id, "seconds": seconds, "email": reader.email}
@@ -44,14 +43,14 @@ class Item(NamedTuple):
         view: page view, or None for a delta.
         total_ms: the view's running total, or the delta.
         acknowledged_ms: what the client knows that the server has.
-        opened_ms: when its page was opened, after START.
+        opened_at_ms: when its page was opened, after START.
         after: index of the item that an orderly client has sent before.
     """
 
     view: str | None
     total_ms: int
     acknowledged_ms: int = 0
-    opened_ms: int | None = None
+    opened_at_ms: int | None = None
     after: int | None = None
 
 
@@ -132,7 +131,7 @@ class Scenario(NamedTuple):
                 (claim, "MAX_PARKED", self.max_parked),
                 (outcome, "MAX_PARKED", self.max_parked),
                 (state, "MAX_PARKED", self.max_parked),
-                (signal, "MAX_VIEWS", self.max_views),
+                (heartbeat, "MAX_VIEWS", self.max_views),
                 (claim, "event_id", lru_cache(maxsize=4096)(identity.event_id)),
                 (claim, "generated_id", lru_cache(maxsize=4096)(identity.generated_id)),
             ):
@@ -168,8 +167,8 @@ class Sent(NamedTuple):
     """What the endpoint and the network know of one event id. ``body`` is None once the event was refused."""
 
     generation: str
-    from_ms: int
-    to_ms: int
+    start_ms: int
+    end_ms: int
     event_id: str
     body: str | None
     held: bool
@@ -222,9 +221,9 @@ def key_of(world: World, scenario: Scenario) -> int:
 
     * Times count only by their distance from now: transitions compare and add them, nothing reads the calendar. A time
       that has passed by more than the clock can still step back (and a sweeper's idle time) is as good as any other.
-    * Dropped, because no transition decides by them: history, what was clamped, last_error, first_sync_ms and the
+    * Dropped, because no transition decides by them: history, what was clamped, last_error, first_sync_at_ms and the
       times that an event merely carries (began, ended, claimed, since). That events carry them unchanged, and that no
-      signal raises total and carry by more than the time since the last sync, is checked at every step instead.
+      signal raises total and budget by more than the time since the last sync, is checked at every step instead.
     * Owner tokens are compared for equality and never drawn twice: what counts is who, if anybody alive, holds it.
     * The two workers may do the same things, so their order does not count.
     """
@@ -251,7 +250,7 @@ def key_of(world: World, scenario: Scenario) -> int:
             world.births,
             world.budget,
             # A page's age caps its total, up to the largest one.
-            min(now - START, 8000) if scenario.menu[0].opened_ms is not None else 0,
+            min(now - START, 8000) if scenario.menu[0].opened_at_ms is not None else 0,
             None if lost is None else (_state_key(lost[0], now, floor, scenario), lost[1] is None),
         )
     )
@@ -269,7 +268,7 @@ def _worker_key(worker: Worker | None, owner: str | None, scenario: Scenario) ->
         worker.generation,
         worker.again,
         worker.retry,
-        () if claim is None else (claim.event_id, claim.refusals, claim.event),
+        () if claim is None else (claim.event_id, claim.rejections, claim.event),
     )
 
 
@@ -277,13 +276,13 @@ def _state_key(state: ReadTimeState | None, now: int, floor: int, scenario: Scen
     if state is None:
         return None
     meter, ledger = state.meter, state.ledger
-    claim, deferred = ledger.claim, ledger.deferred_ms
-    # What elapsed beyond the largest claim and the carry's limit changes nothing.
+    claim, deferred = ledger.claim, ledger.deferred_at_ms
+    # What elapsed beyond the largest claim and the budget's limit changes nothing.
     oldest = floor - scenario.policy.catch_up_ms - 8000
     return (
         meter.cumulative_ms,
-        max(meter.last_sync_ms - now, oldest),
-        meter.carry_ms,
+        max(meter.last_sync_at_ms - now, oldest),
+        meter.budget_ms,
         meter.views,
         meter.heartbeats,
         ledger.generation,
@@ -294,21 +293,21 @@ def _state_key(state: ReadTimeState | None, now: int, floor: int, scenario: Scen
         else (
             claim.event_id,
             claim.owner is None,
-            max(claim.until_ms - now, floor),
+            max(claim.until_at_ms - now, floor),
             claim.attempts,
-            claim.refusals,
+            claim.rejections,
             claim.event,
         ),
         tuple(
             (
                 parked.event_id,
                 parked.context.reader.email,
-                max(parked.retry_ms - now, floor),
-                max(parked.parked_ms - now, floor),
+                max(parked.retry_at_ms - now, floor),
+                max(parked.parked_at_ms - now, floor),
             )
             for parked in ledger.parked
         ),
         ledger.finalize_wanted,
-        ledger.finalized_ms is None,
+        ledger.finalized_at_ms is None,
         None if deferred is None else max(deferred - now, floor),
     )

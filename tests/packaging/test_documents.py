@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 import pytest
 
-from caliper_readtime import ReadTimePolicy, SqliteStateStore, __version__, cli, config
+from caliper_readtime import ReadTimePolicy, SqliteStateStore, __version__, _cli, _settings
 from caliper_readtime.testing import CaliperEndpoint
 from tests import command_page, diagram
 from tests.conftest import PROOFS
@@ -106,8 +106,13 @@ def test_links_lead_somewhere():
 def test_settings_page_is_complete():
     """The settings page lists exactly the settings that there are, and the policy's defaults."""
     text = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
-    listed = re.findall(rf"^\| `{config.PREFIX}(\w+)` \|(?: ([^|]+) \|)?", text, re.MULTILINE)
-    assert {name.lower() for name, _ in listed} == {*config.REQUIRED, *config.OPTIONAL, *config.WEB, *config.POLICY}
+    listed = re.findall(rf"^\| `{_settings.PREFIX}(\w+)` \|(?: ([^|]+) \|)?", text, re.MULTILINE)
+    assert {name.lower() for name, _ in listed} == {
+        *_settings.REQUIRED,
+        *_settings.OPTIONAL,
+        *_settings.WEB,
+        *_settings.POLICY,
+    }
     defaults = {name.lower(): default.strip("` ") for name, default in listed}
     for attribute in attrs.fields(ReadTimePolicy):
         if attribute.init:
@@ -184,7 +189,7 @@ def test_command_page_names_every_exit_code():
     """The exit codes that are promised are those that there are."""
     page = command_page.PAGE.read_text(encoding="utf-8")
     listed = [int(code) for code in re.findall(r"^\| (\d) \|", page, re.MULTILINE)]
-    assert listed == [cli.OK, cli.FAILED, cli.USAGE, cli.UNWELL]
+    assert listed == [_cli.OK, _cli.FAILED, _cli.USAGE, _cli.UNHEALTHY]
 
 
 def test_ci_runs_the_readme_command():

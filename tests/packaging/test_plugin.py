@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from caliper_readtime.testing.redis_server import NO_SERVER, VARIABLE
+from caliper_readtime.testing._redis_server import NO_SERVER, VARIABLE
 
 ROOT = Path(__file__).parents[2]
 FIVE_LINES = """
@@ -127,7 +127,7 @@ def test_a_redis_of_the_runs_own(tmp_path):
 def test_without_a_redis(tmp_path, environment, outcome, code):
     """Left out, with the reason; in CI it fails."""
     source = (
-        "from caliper_readtime.testing import redis_server\nredis_server.find_server = lambda: None\n" + NEEDS_REDIS
+        "from caliper_readtime.testing import _redis_server\n_redis_server.find_server = lambda: None\n" + NEEDS_REDIS
     )
     said, ended = run(tmp_path, source, **environment)
     assert outcome in said

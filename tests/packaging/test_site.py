@@ -47,8 +47,8 @@ def site(tmp_path_factory):
     missing = [name for name in NEEDED if find_spec(name) is None]
     missing += [] if shutil.which("dot") else ["Graphviz (apt-get install graphviz)"]
     if missing:
-        say = pytest.fail if os.environ.get("CI") else pytest.skip
-        say(f"the site is not built, without {', '.join(missing)}: pip install -e '.[docs]'")
+        log = pytest.fail if os.environ.get("CI") else pytest.skip
+        log(f"the site is not built, without {', '.join(missing)}: pip install -e '.[docs]'")
     out = tmp_path_factory.mktemp("site")
     # No proxy answers on this port: whatever asks the network fails, and a warning is an error.
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")

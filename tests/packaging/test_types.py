@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import caliper_readtime
-from caliper_readtime import cli, doctor, testing
+from caliper_readtime import _cli, doctor, testing
 from caliper_readtime.web import django
-from caliper_readtime.web.host import Host
+from caliper_readtime.web.page_counter import PageCounter
 from caliper_readtime.web.signals import PageSignal
 from caliper_readtime.web.tickets import Tickets
 
@@ -33,7 +33,9 @@ def used():
     )
 
 
-@pytest.mark.parametrize("module", [caliper_readtime, testing, cli, doctor, django], ids=lambda module: module.__name__)
+@pytest.mark.parametrize(
+    "module", [caliper_readtime, testing, _cli, doctor, django], ids=lambda module: module.__name__
+)
 def test_every_public_name_is_used(module):
     """Whatever a package offers in ``__all__`` stands in a file that mypy and pyright check."""
     assert sorted(set(module.__all__) - used()) == []
@@ -49,7 +51,7 @@ def test_every_name_of_the_reference_is_used():
 def verbs():
     """The public classes' own methods and properties; a contract's checks are pytest's to call."""
     kinds = [getattr(module, name) for module in (caliper_readtime, testing) for name in module.__all__]
-    kinds += [Host, Tickets, PageSignal]
+    kinds += [PageCounter, Tickets, PageSignal]
     pages = "".join(page.read_text(encoding="utf-8") for page in API.glob("*.md"))
     internal = {name for names in re.findall(r":exclude-members: (.+)", pages) for name in names.split(", ")}
     return {
@@ -65,6 +67,6 @@ def verbs():
 def test_every_verb_is_called():
     """Every public method and property of a public class is used."""
     there = verbs()
-    assert {"ReadTimeTracker.flush_reader", "RedisStateStore.from_url", "Host.receive"} <= there
+    assert {"ReadTimeTracker.flush_reader", "RedisStateStore.from_url", "PageCounter.receive"} <= there
     names = used()
     assert sorted(verb for verb in there if verb.partition(".")[2] not in names) == []

@@ -56,7 +56,7 @@ def test_wheel_holds_the_whole_package(built):
         if path.is_file() and "__pycache__" not in path.parts
     }
     assert package <= names
-    assert {"caliper_readtime/py.typed", "caliper_readtime/demo/templates/panels.html"} <= names
+    assert {"caliper_readtime/py.typed", "caliper_readtime/_demo/templates/panels.html"} <= names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
@@ -97,7 +97,7 @@ def test_demo_serves_from_the_wheel(python, flask, tmp_path):
     assert (bare.returncode, bare.stderr.count("\n")) == (1, 1)
     assert "pip install 'caliper-readtime[flask]'" in bare.stderr
     code = (
-        "import urllib.request as r; from caliper_readtime.demo.served import Served;"
+        "import urllib.request as r; from caliper_readtime._demo.served import Served;"
         "s = Served(); names = 'panels.css panels.js timeline.js article.css leaf.svg'.split();"
         "pages = ['', 'article', 'elsewhere', *('static/' + name for name in names)];"
         "print([r.urlopen(s.url + page).status for page in pages]); s.__exit__()"

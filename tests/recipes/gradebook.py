@@ -8,8 +8,8 @@ import threading
 from collections import deque
 from urllib.parse import unquote
 
+from caliper_readtime.testing._loopback import LoopbackServer
 from caliper_readtime.testing.behaviours import Answer, Drop
-from caliper_readtime.testing.loopback import LoopbackServer
 from tests.scenes import WAIT_SECONDS
 
 PATH = re.compile(r"/ims/oneroster/gradebook/v1p2/results/([^/?]+)")

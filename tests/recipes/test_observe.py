@@ -22,7 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from caliper_readtime import EmitterUnavailable, EndpointRefused, EventRejected, HttpCaliperEmitter, StoreUnavailable
 from caliper_readtime.testing import CaliperEndpoint
-from caliper_readtime.testing.endpoint import Reject
+from caliper_readtime.testing._endpoint import Reject
 from tests.commands import command
 from tests.recipes.pages import ran
 from tests.scenes import ANNA, BEES, BEN, OWLS, START, article, everything
@@ -204,7 +204,7 @@ def test_opentelemetry_counts_reports(scene, telemetry):
     counted = {
         (dict(labels)["outcome"], dict(labels).get("error.type", "")): value
         for (name, *labels), value in found.items()
-        if name == "caliper_readtime.reports"
+        if name == "caliper_readtime._results"
     }
     assert counted == BAD_DAY
     gauges = {name.removeprefix("caliper_readtime."): found[name, *labels] for name, *labels in found if not labels}
@@ -251,7 +251,7 @@ def test_opentelemetry_goes_on_without_the_store(page, telemetry, scene):
     lonely.watch(away)
     lonely.told(scene.tracker.partial(ANNA, OWLS))
     lonely.reader = reader
-    assert {name for name, *_ in points(lonely)} == {"caliper_readtime.reports", "caliper_readtime.reported_time"}
+    assert {name for name, *_ in points(lonely)} == {"caliper_readtime._results", "caliper_readtime.reported_time"}
     assert away.asked == 1  # not once for each gauge: a store that is away may take its time
     meters.shutdown()
 

@@ -1,21 +1,21 @@
-"""What PROTOCOL says of accepted time, written a second time, and the book in which every durable write is checked."""
+"""What the protocol says of accepted time, written a second time, and the book that checks every durable write."""
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
 
-from caliper_readtime.state import MAX_PARKED, MAX_VIEWS, SECOND, Phase
-from caliper_readtime.transitions import (
+from caliper_readtime._rules import (
+    AcquireClaim,
+    AcquireResult,
     Commit,
     Defer,
-    Refuse,
-    Refused,
+    Park,
+    ParkResult,
     Release,
     Renew,
     Signal,
-    Take,
-    Took,
 )
+from caliper_readtime._rules.state import MAX_PARKED, MAX_VIEWS, SECOND, Phase
 
 DAY_MS = 86_400_000
 
@@ -32,16 +32,16 @@ class AcceptedTime:
     def hear(self, signal, now):
         """Take note of a signal; return what is accepted of it."""
         policy, first = self.policy, self.last is None
-        total = signal.claimed_ms
-        if signal.opened_ms is not None:
-            total = min(total, max(now - signal.opened_ms, 0) + policy.leeway_ms)
+        total = signal.offered_ms
+        if signal.opened_at_ms is not None:
+            total = min(total, max(now - signal.opened_at_ms, 0) + policy.leeway_ms)
         if signal.view_id is None:
             claimed = 0 if signal.heartbeat_id in self.beats else total
         else:
             claimed = max(0, total - self.views.get(signal.view_id, signal.acknowledged_ms))
         if first:
-            opened = now if signal.opened_ms is None else min(now, signal.opened_ms)
-            if signal.opened_ms is not None and now - opened >= policy.state_ttl_ms:
+            opened = now if signal.opened_at_ms is None else min(now, signal.opened_at_ms)
+            if signal.opened_at_ms is not None and now - opened >= policy.state_ttl_ms:
                 opened, claimed = now, 0
             self.began = opened
             self.granted = max(policy.heartbeat_ms, now - opened) + policy.leeway_ms
@@ -49,7 +49,7 @@ class AcceptedTime:
             self.granted += max(0, now - self.last)
         drawn = signal.heartbeat_id == signal.nonce
         if signal.view_id is None and signal.heartbeat_id not in self.beats and (first or claimed or not drawn):
-            # PROTOCOL: a known id is a duplicate whatever its delta, so an id that claimed nothing is known as well.
+            # S4: a known id is a duplicate whatever its delta, so an id that claimed nothing is known as well.
             remember(self.beats, signal.heartbeat_id, total)
         if not claimed and not first:
             return 0
@@ -81,15 +81,15 @@ def remember(ring, name, total):
 def faults_in(state):
     """Say which promises a single state breaks."""
     ledger, meter = state.ledger, state.meter
-    parked = sum(entry.to_ms - entry.from_ms for entry in ledger.parked)
+    parked = sum(entry.end_ms - entry.start_ms for entry in ledger.parked)
     claim = ledger.claim
     listed = claim is not None and any(entry.event_id == claim.event_id for entry in ledger.parked)
-    claimed = 0 if claim is None or listed else claim.to_ms - claim.from_ms
+    claimed = 0 if claim is None or listed else claim.end_ms - claim.start_ms
     whole = state.unclaimed_ms >= SECOND
     checks = {
         "cumulative = reported + parked + claimed + rest": meter.cumulative_ms
         == state.reported_ms + parked + claimed + state.unclaimed_ms,
-        "nothing is negative": min(state.reported_ms, state.unclaimed_ms, meter.carry_ms, meter.clamped_ms) >= 0,
+        "nothing is negative": min(state.reported_ms, state.unclaimed_ms, meter.budget_ms, meter.clamped_ms) >= 0,
         "only whole seconds leave": state.reported_ms % SECOND == 0 and claimed % SECOND == 0,
         "what is unreported is due": state.due is not None
         or not (claim or ledger.parked or (whole and len(ledger.parked) < MAX_PARKED)),
@@ -145,14 +145,14 @@ class Book:
             self.seen["clamped signals"] += result.clamped_ms > 0
         self.states[key] = state
         time = life.time
-        meter = (state.meter.cumulative_ms, state.meter.clamped_ms, state.meter.last_sync_ms)
+        meter = (state.meter.cumulative_ms, state.meter.clamped_ms, state.meter.last_sync_at_ms)
         model = (time.spent, time.clamped, time.last)
         self.expect(meter == model, f"{key}: meter {meter}, model {model} after {transition!r}")
         self.expect(time.spent <= time.bound, f"{key}: {time.spent} ms accepted, wall time allows {time.bound}")
         for fault in faults_in(state):
             self.expect(False, f"{key}: broken: {fault}")
-        if isinstance(transition, Refuse) and result is Refused.PARKED:
-            # PROTOCOL: set aside with the context it was built from, so that a correction meanwhile heals it.
+        if isinstance(transition, Park) and result is ParkResult.PARKED:
+            # P1: set aside with the context it was built from, so that a correction meanwhile heals it.
             built, parked = self.built[transition.event_id], state.ledger.parked[-1]
             self.expect(parked.context == built, f"{key}: {transition.event_id} is parked with another context")
         self._leases(key, transition, now, old, state)
@@ -163,23 +163,23 @@ class Book:
         name = (key, state.ledger.generation)
         if name not in self.lives:
             if old is not None:
-                # Not forgotten, so it expired: PROTOCOL: expires only with less than a whole second unreported.
+                # Not forgotten, so it expired. X1: only with less than a whole second unreported.
                 self.expect(old.expires_at_ms is not None, f"{key}: unreported time expired")
             self.seen["rebirths"] += any(other == key and not life.forgotten for (other, _), life in self.lives.items())
             self.lives[name] = Life(self.policy)
         return self.lives[name]
 
     def _leases(self, key, transition, now, old, state):
-        """PROTOCOL: while a lease lives, only its owner may end it; a commit apart, which anybody may bring."""
+        """L1, P1: while a lease lives, only its owner may end it; a commit apart, which anybody may bring (K2)."""
         held, after = None if old is None else old.ledger.claim, state.ledger.claim
-        if held is None or held.owner is None or held.until_ms <= now or isinstance(transition, Commit):
+        if held is None or held.owner is None or held.until_at_ms <= now or isinstance(transition, Commit):
             return
         if old.ledger.generation == state.ledger.generation and (after is None or after.owner != held.owner):
             self.expect(transition.owner == held.owner, f"{key}: {transition!r} ended another owner's lease")
 
     def _claims(self, key, transition, result, old, state, worker, monotonic):
         claim = None
-        if isinstance(transition, Take) and result.took is Took.CLAIMED:
+        if isinstance(transition, AcquireClaim) and result.result is AcquireResult.CLAIMED:
             claim = result.claim
         elif isinstance(transition, Renew):
             claim = result
@@ -189,33 +189,35 @@ class Book:
         self.built[claim.event_id] = claim.context
         name = (key, state.ledger.generation)
         ranges = self.lives[name].ranges
-        known = ranges.setdefault(claim.event_id, (claim.from_ms, claim.to_ms))
-        self.expect(known == (claim.from_ms, claim.to_ms), f"{key}: one id, two ranges")
+        known = ranges.setdefault(claim.event_id, (claim.start_ms, claim.end_ms))
+        self.expect(known == (claim.start_ms, claim.end_ms), f"{key}: one id, two ranges")
         self.expect(self.owner_of.setdefault(claim.event_id, name) == name, "one id, two states")
-        self.expect(0 < claim.to_ms - claim.from_ms <= DAY_MS, f"{key}: a claim of {claim.to_ms - claim.from_ms} ms")
+        self.expect(
+            0 < claim.end_ms - claim.start_ms <= DAY_MS, f"{key}: a claim of {claim.end_ms - claim.start_ms} ms"
+        )
         overlapping = [
             event_id
             for event_id, (start, end) in ranges.items()
-            if event_id != claim.event_id and start < claim.to_ms and claim.from_ms < end
+            if event_id != claim.event_id and start < claim.end_ms and claim.start_ms < end
         ]
         self.expect(not overlapping, f"{key}: {claim.event_id} overlaps {overlapping}")
-        if isinstance(transition, Take):
+        if isinstance(transition, AcquireClaim):
             listed = any(entry.event_id == claim.event_id for entry in state.ledger.parked)
             self.expect(result.retry == listed, f"{key}: {claim.event_id} is a retry of a parked event, or is not")
             before = None if old is None else old.ledger.claim
             held = before is not None and before.event_id == claim.event_id and before.owner
             self.seen["take-overs"] += bool(held) and before.owner != claim.owner
             self.seen["claims again"] += result.again
-            self.seen["splits"] += claim.to_ms - claim.from_ms == DAY_MS and state.unclaimed_ms >= SECOND
+            self.seen["splits"] += claim.end_ms - claim.start_ms == DAY_MS and state.unclaimed_ms >= SECOND
 
     def _outcomes(self, transition, result, old, state):
         seen = self.seen
         match transition:
-            case Take():
-                seen[f"take: {result.took}"] += 1
-            case Refuse():
-                seen[f"refuse: {result}"] += 1
-                seen["parkings"] += result is Refused.PARKED
+            case AcquireClaim():
+                seen[f"take: {result.result}"] += 1
+            case Park():
+                seen[f"park: {result}"] += 1
+                seen["parkings"] += result is ParkResult.PARKED
             case Release():
                 seen["releases"] += result
                 seen["systemic refusals"] += result and transition.refused
@@ -226,8 +228,8 @@ class Book:
                     seen["healed parkings"] += 1
             case Defer():
                 seen["deferred"] += result
-        stamped = state.ledger.finalized_ms is not None
-        seen["finalized"] += stamped and (old is None or old.ledger.finalized_ms is None)
+        stamped = state.ledger.finalized_at_ms is not None
+        seen["finalized"] += stamped and (old is None or old.ledger.finalized_at_ms is None)
 
     def forgot(self, reader):
         """Note that everything of a reader was erased."""
@@ -242,10 +244,10 @@ class Book:
     def sends(self, event_ids, worker, monotonic, deadline):
         """Note that an emission begins."""
         for event_id in event_ids:
-            # PROTOCOL: a claim is returned only once it is durable.
+            # C6: a claim is returned only once it is durable.
             self.expect(event_id in self.owner_of, f"{event_id} is sent without a claim")
             lease = self.leases.get((worker, event_id))
-            # PROTOCOL: no emission starts unless it can end within the lease.
+            # C10: no emission starts unless it can end within the lease.
             self.expect(
                 lease is not None and monotonic - lease + deadline < self.policy.lock_seconds,
                 f"{event_id} is sent by somebody whose lease began at {lease}, at {monotonic}",
@@ -257,7 +259,7 @@ class Book:
         first = self.arrived.setdefault(event_id, body)
         self.seen["duplicates at the endpoint"] += first is not body
         if event_id not in self.refused:
-            # PROTOCOL: same id, same bytes; they differ only after a refusal.
+            # I7: same id, same bytes; they differ only after a refusal.
             self.expect(first == body, f"{event_id} came twice with different bytes")
         key, generation = self.owner_of[event_id]
         start, end = self.lives[key, generation].ranges[event_id]
@@ -266,7 +268,7 @@ class Book:
         self.expect(event["generated"]["items"][0]["value"] * SECOND == end - start, f"{event_id} has another value")
 
     def heard(self, report):
-        """Note what a host is told: PROTOCOL: on_report never counts twice."""
+        """Note what a host is told. K3: on_report never counts twice."""
         if report.delta_seconds:
             for event_id in report.event_ids:
                 self.told[event_id] = self.told.get(event_id, 0) + 1

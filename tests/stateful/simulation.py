@@ -15,7 +15,7 @@ from caliper_readtime import (
     ReadTimePolicy,
     StoreUnavailable,
 )
-from caliper_readtime.state import Phase
+from caliper_readtime._rules.state import Phase
 from tests.scenes import WAIT_SECONDS, article
 from tests.stateful.world import Crash, World, failure, seeded
 

@@ -13,10 +13,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from caliper_readtime import CorruptState, InMemoryStateStore, Reader, ReadTimePolicy, RedisStateStore
-from caliper_readtime.state import SECOND, Key
-from caliper_readtime.stores.redis import scripts
-from caliper_readtime.transitions import Caller, Commit, Defer, Refuse, Release, Renew, Signal, Take, Took, Unpark
-from caliper_readtime.units import to_epoch_ms
+from caliper_readtime._rules import (
+    AcquireClaim,
+    AcquireResult,
+    Caller,
+    Commit,
+    Defer,
+    Park,
+    Release,
+    Renew,
+    Signal,
+    Unpark,
+)
+from caliper_readtime._rules.state import SECOND, Key
+from caliper_readtime._units import to_epoch_ms
+from caliper_readtime.stores._redis import scripts
 from tests.backends import redis_store
 from tests.scenes import OWLS, START, events
 
@@ -235,22 +246,22 @@ class Differential(RuleBasedStateMachine):
 
     def taking(self, key, owner, *, finalize=False):
         """A request for a claim, with the newest context, so that parked events heal."""
-        return Take(owner, self.policy, EVENTS, Caller.EXPLICIT, 0.5, *self.contexts[key], finalize=finalize)
+        return AcquireClaim(owner, self.policy, EVENTS, Caller.EXPLICIT, 0.5, *self.contexts[key], finalize=finalize)
 
     def keep(self, key, taken, state):
         """Remember a claim, for whatever becomes of it."""
-        if taken.took is Took.CLAIMED:
+        if taken.result is AcquireResult.CLAIMED:
             self.claims[key].append((state.ledger.generation, taken.claim))
 
     def settle(self, key, outcome, generation, claim):
         """What becomes of a claim."""
         match outcome:
             case "commit":
-                self.apply(key, Commit(generation, claim.event_id, claim.from_ms, claim.to_ms))
+                self.apply(key, Commit(generation, claim.event_id, claim.start_ms, claim.end_ms))
             case "release":
                 self.apply(key, Release(claim.owner, claim.event_id, self.policy, 0.5, "down"))
             case "refuse":
-                self.apply(key, Refuse(claim.owner, claim.event_id, self.policy, 0.5, 422, "bad"))
+                self.apply(key, Park(claim.owner, claim.event_id, self.policy, 0.5, 422, "bad"))
             case "renew":
                 self.apply(key, Renew(claim.owner, claim.event_id, 5000))
 
@@ -267,7 +278,7 @@ class Differential(RuleBasedStateMachine):
         for key, answer in zip(KEYS, self.apply_many(takes), strict=True):
             self.keep(key, *answer)
         newest = [(key, *self.claims[key][-1]) for key in KEYS if self.claims[key] and commits]
-        self.apply_many([(key, Commit(born, c.event_id, c.from_ms, c.to_ms)) for key, born, c in newest])
+        self.apply_many([(key, Commit(born, c.event_id, c.start_ms, c.end_ms)) for key, born, c in newest])
 
     def apply_many(self, changes):
         """Apply many transitions at once there, one after the other here."""
@@ -351,18 +362,18 @@ def met_by(signal, before, counted, after, now):
         "a known view": known is not None and counted.accepted_ms > 0,
         "a view that the state does not know": known is None and signal.acknowledged_ms > 0 and counted.accepted_ms > 0,
         "clamped": counted.clamped_ms > 0,
-        "clock stepped back": now < meter.last_sync_ms and counted.accepted_ms > 0,
+        "clock stepped back": now < meter.last_sync_at_ms and counted.accepted_ms > 0,
         "defers and counts": signal.defers and counted.accepted_ms > 0,
-        "finalized before": before.ledger.finalized_ms is not None,
+        "finalized before": before.ledger.finalized_at_ms is not None,
         "in flight": claim is not None and claim.owner is not None,
         "released": claim is not None and claim.owner is None,
         "more ids than are kept": len(meter.heartbeats) == kept and after.meter.heartbeats != meter.heartbeats,
         "more views than are kept": len(views) == kept and not by_id and known is None and counted.accepted_ms > 0,
         "most that one signal may add": counted.accepted_ms == signal.policy.max_delta_ms,
-        "opened long ago": signal.opened_ms is not None and now - signal.opened_ms >= DAY,
+        "opened long ago": signal.opened_at_ms is not None and now - signal.opened_at_ms >= DAY,
         "other duration": counted.other_duration,
         "position alone": not counted.accepted_ms + counted.clamped_ms and after.meter.position_ms != meter.position_ms,
-        "smaller total": known is not None and signal.claimed_ms < known,
+        "smaller total": known is not None and signal.offered_ms < known,
     }
 
 
@@ -399,7 +410,7 @@ def played(make, play):
 
 
 def test_the_script_equals_the_transition(make):
-    """Result, state, due entry and expiry are equal after each step; what the script declines is what it must."""
+    """T4: Result, state, due entry and expiry are equal after each step; what the script declines is what it must."""
     seen, fake = Counter(), isinstance(make, Fakes)
     examples = settings().max_examples // (4 if fake else 1)
     run_state_machine_as_test(lambda: Differential(make, seen), settings=settings(max_examples=examples))
@@ -495,7 +506,7 @@ def test_every_reason_and_every_rare_signal(make):
 MISTAKES = [
     ("math.max(0, moment - last_sync)", "(moment - last_sync)"),
     ("last_sync = math.max(last_sync, moment)", "last_sync = moment"),
-    ("carry = math.min(ARGV[13], allowed - accepted)", "carry = allowed - accepted"),
+    ("budget = math.min(ARGV[13], allowed - accepted)", "budget = allowed - accepted"),
     ("math.min(claimed, allowed, tonumber(ARGV[14]) or claimed)", "math.min(claimed, allowed)"),
     ("math.min(claimed, allowed, tonumber(ARGV[14]) or claimed)", "math.min(claimed, tonumber(ARGV[14]) or claimed)"),
     ("clamped_in_all = clamped_in_all + clamped", ""),
@@ -522,7 +533,7 @@ MISTAKES = [
 @pytest.mark.redis
 @pytest.mark.parametrize(("right", "wrong"), MISTAKES, ids=range(len(MISTAKES)))
 def test_a_mistake_in_the_script_is_noticed(right, wrong, tmp_path, monkeypatch):
-    """The comparison has teeth: with any of these mistakes in the script, the same history fails."""
+    """T4: the comparison has teeth: with any of these mistakes in the script, the same history fails."""
     text = scripts.BEAT.text
     assert right in text
     text = text.replace(right, wrong)

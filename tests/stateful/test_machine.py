@@ -20,11 +20,11 @@ from caliper_readtime import (
     ReadTimeTracker,
     SqliteStateStore,
 )
-from caliper_readtime.logs import logger
-from caliper_readtime.state import Key
+from caliper_readtime._logs import logger
+from caliper_readtime._rules import Signal
+from caliper_readtime._rules.state import Key
+from caliper_readtime._units import to_epoch_ms
 from caliper_readtime.testing import ManualClock
-from caliper_readtime.transitions import Signal
-from caliper_readtime.units import to_epoch_ms
 from tests.scenes import START, article
 from tests.stateful.oracle import AcceptedTime, faults_in
 from tests.stateful.world import Crash, World, seeded
@@ -262,24 +262,26 @@ signals = st.tuples(
 
 @given(policies, st.lists(signals, min_size=1, max_size=60))
 def test_no_history_goes_beyond_wall_time(policy, history):
-    """PROTOCOL: cumulative <= (last sync - first sync or opening) + heartbeat + leeway over any history."""
+    """B8: cumulative <= (last sync - first sync or opening) + heartbeat + leeway over any history."""
     clock, state, model = ManualClock(START), None, AcceptedTime(policy)
     reader, what = named(KEYS[0])
     for number, (wait, view, beat, claimed, known, opened) in enumerate(history):
         clock.advance(wait)
         now = to_epoch_ms(clock(), "clock")
-        opened_ms = None if view is None or opened is None else now - round(opened * 1000)
+        opened_at_ms = None if view is None or opened is None else now - round(opened * 1000)
         known_ms = round(known * 1000)
-        signal = Signal(policy, f"{number:032x}", round(claimed * 1000), reader, what, beat, view, known_ms, opened_ms)
+        signal = Signal(
+            policy, f"{number:032x}", round(claimed * 1000), reader, what, beat, view, known_ms, opened_at_ms
+        )
         state, counted = signal(state, now)
         assert counted.accepted_ms == model.hear(signal, now)
         assert state.meter.cumulative_ms == model.spent <= model.bound
-        assert state.meter.last_sync_ms == model.last
+        assert state.meter.last_sync_at_ms == model.last
 
 
 @given(st.lists(st.tuples(st.floats(0.5, 30), st.floats(0, 1), st.floats(0, 300), st.integers(0, 2)), min_size=1))
 def test_totals_heal_lost_late_and_reordered_heartbeats(beats):
-    """Whatever is lost, doubled, late (within catch_up) or reordered: once the last total is there, all time is."""
+    """S1: whatever is lost, doubled, late (within catch_up) or reordered: once the last total is there, all time is."""
     clock = ManualClock(START)
     tracker = ReadTimeTracker(InMemoryStateStore(), clock=clock)
     sent, total, arrivals = 0.0, 0.0, [(0.0, 0.0)]
@@ -299,7 +301,7 @@ def test_totals_heal_lost_late_and_reordered_heartbeats(beats):
 
 @given(st.lists(st.tuples(st.floats(0.5, 30), st.booleans()), min_size=1), st.integers(2, 30))
 def test_many_tabs_share_one_budget(beats, tabs):
-    """However many views claim all of the time at once, and whatever is repeated, wall time is spent once."""
+    """B1: however many views claim all of the time at once, and whatever is repeated, wall time is spent once."""
     clock = ManualClock(START)
     tracker = ReadTimeTracker(InMemoryStateStore(), clock=clock)
     reader, what = named(KEYS[0])
@@ -310,5 +312,5 @@ def test_many_tabs_share_one_budget(beats, tabs):
         for tab in [*range(tabs)] * (1 + again):
             state = tracker.observe(reader, what, PageView(f"tab-{tab}", elapsed)).state
     policy = ReadTimePolicy()
-    span = state.meter.last_sync_ms - state.ledger.first_sync_ms
+    span = state.meter.last_sync_at_ms - state.ledger.first_sync_at_ms
     assert state.meter.cumulative_ms <= span + policy.heartbeat_ms + policy.leeway_ms

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from caliper_readtime import InMemoryStateStore
-from caliper_readtime.logs import logger
+from caliper_readtime._logs import logger
 from caliper_readtime.protocols import UpdatesMany
 from tests.backends import STORES
 from tests.stateful.scenarios import SCENARIOS, Fault, Stage, classroom, corrected, outage
@@ -58,8 +58,8 @@ RARELY = (
     "late, nothing sent",
     "read back",
     "rebirths",
-    "refuse: not_owner",
-    "refuse: stuck",
+    "park: not_owner",
+    "park: stuck",
     "splits",
     "systemic refusals",
     "take-overs",
@@ -115,7 +115,7 @@ def played(make_store, path, scenario, **more):
 
 @EVERY_STORE
 def test_no_seed_loses_or_doubles_a_second(make_store, folder, request):
-    """Faults stop, everything drains: at the endpoint is what was accepted, to the second, and a probe round-trips."""
+    """K3: faults stop, everything drains: at the endpoint is what was accepted, to the second; a probe round-trips."""
     asked = request.config.getoption("seeds")
     seen = Counter()
     for seed in dict.fromkeys((*FAILED_SEEDS, *range(asked or 100))):
@@ -142,7 +142,7 @@ def test_the_same_seed_twice_ends_identically(make_store, seed, folder):
 @EVERY_STORE
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_a_crash_at_any_boundary_costs_nothing(make_store, scenario, folder):
-    """PROTOCOL: whatever step a process dies before or after, the next one sends the same event, no second twice."""
+    """C2: whatever step a process dies before or after, the next one sends the same event, no second twice."""
     stage, book = played(make_store, folder, scenario)
     assert book.faults == []
     for at, name in enumerate(stage.passed, 1):
@@ -156,7 +156,7 @@ def test_a_crash_at_any_boundary_costs_nothing(make_store, scenario, folder):
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault is not Fault.CRASH])
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda scenario: scenario.__name__)
 def test_a_failure_or_a_standstill_at_any_boundary_costs_nothing(scenario, fault, make_store, folder):
-    """PROTOCOL: a lost answer, an owner that stands still past its lease, a rebirth meanwhile: all of it is healed."""
+    """A lost answer, an owner that stands still past its lease, a rebirth meanwhile: all of it is healed."""
     stage, _ = played(make_store, folder, scenario)
     for at, name in enumerate(stage.passed, 1):
         _, book = played(make_store, folder, scenario, at=at, fault=fault, again=at % 2 == 0)
@@ -164,7 +164,7 @@ def test_a_failure_or_a_standstill_at_any_boundary_costs_nothing(scenario, fault
 
 
 def test_a_long_bisection_renews_its_leases(folder):
-    """PROTOCOL: leases are renewed before each step: halving goes on beyond the first lease, and nothing comes late."""
+    """C11, W3: leases are renewed before each step: halving goes on beyond the first lease, and nothing comes late."""
     stage, book = played(STORES["memory"], folder, classroom)
     assert book.seen["bisections"]
     assert not book.seen["late, nothing sent"]

@@ -18,9 +18,9 @@ from caliper_readtime import (
     ReadTimeTracker,
     StoreUnavailable,
 )
+from caliper_readtime._units import to_epoch_ms
 from caliper_readtime.protocols import UpdatesMany
 from caliper_readtime.testing import ManualClock
-from caliper_readtime.units import to_epoch_ms
 from tests.scenes import START, article, events
 from tests.stateful.oracle import Book
 
@@ -43,7 +43,7 @@ class World:
         self.at = at
         self.worker = None  # who is running
         self.book = Book(policy)
-        # Courier's own loop goes on for stores that apply one transition at a time.
+        # Delivery's own loop goes on for stores that apply one transition at a time.
         many = isinstance(getattr(store, "inner", store), UpdatesMany)
         self.store = (ManyFaultyStore if many else FaultyStore)(self, store)
         self.endpoint = Endpoint(self.book)
@@ -61,7 +61,7 @@ class World:
     def tracker(self):
         """A fresh worker."""
         tracker = ReadTimeTracker(self.store, self.emitter, events(), self.policy, self.clock, on_report=self._heard)
-        tracker._courier.monotonic = lambda: self.monotonic
+        tracker._delivery.monotonic = lambda: self.monotonic
         return tracker
 
     def _heard(self, report):
@@ -273,9 +273,9 @@ def seeded(seed, sleep=lambda seconds: None):
         return UUID(int=random.getrandbits(128), version=4)
 
     with ExitStack() as stack:
-        stack.enter_context(patch("caliper_readtime.tracker.os", SimpleNamespace(urandom=random.randbytes)))
-        stack.enter_context(patch("caliper_readtime.tracker.uuid4", uuid4))
-        stack.enter_context(patch("caliper_readtime.reporting.uuid4", uuid4))
-        stack.enter_context(patch("caliper_readtime.courier._RANDOM", random))
-        stack.enter_context(patch("caliper_readtime.flushing.time", SimpleNamespace(sleep=sleep)))
+        stack.enter_context(patch("caliper_readtime._tracker.os", SimpleNamespace(urandom=random.randbytes)))
+        stack.enter_context(patch("caliper_readtime._tracker.uuid4", uuid4))
+        stack.enter_context(patch("caliper_readtime._delivery.report.uuid4", uuid4))
+        stack.enter_context(patch("caliper_readtime._delivery.send._RANDOM", random))
+        stack.enter_context(patch("caliper_readtime._delivery.flush.time", SimpleNamespace(sleep=sleep)))
         yield

@@ -13,14 +13,14 @@ from markupsafe import Markup
 
 from caliper_readtime import Accumulation, Article, PageView, Reader, ReadTimeTracker
 from caliper_readtime.web import django, flask, script
+from caliper_readtime.web._settings import Leave, WebSettings
 from caliper_readtime.web.django.middleware import private_pages
 from caliper_readtime.web.django.pages import readtime_script
 from caliper_readtime.web.django.signing import DjangoSigner
-from caliper_readtime.web.host import Answer, Host
 from caliper_readtime.web.origins import Headers, foreign
+from caliper_readtime.web.page_counter import PageCounter, PageResponse
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.script import ScriptFile
-from caliper_readtime.web.settings import Leave, WebSettings
 from caliper_readtime.web.signals import PageSignal, parse, take
 from caliper_readtime.web.tickets import ItsdangerousSigner, Signer, Ticket, Tickets, checked_secrets
 
@@ -72,17 +72,17 @@ def signals(tracker: ReadTimeTracker, ticket: Ticket) -> PageView:
     return signal.view(1000)
 
 
-def any_framework(tracker: ReadTimeTracker, headers: Headers, seen: list[Refusal]) -> Answer:
+def any_framework(tracker: ReadTimeTracker, headers: Headers, seen: list[Refusal]) -> PageResponse:
     """Put a framework's requests to a host."""
     settings = WebSettings(secrets=("a" * 16,), reader=find, leave=Leave.DEFER, trusted_origins=("https://a.example",))
     assert_type(WebSettings.of({"leave": "send"}), WebSettings)
     assert_type(foreign(headers, settings.trusted_origins), bool)
-    host = Host(lambda: tracker, PlainSigner(), settings, on_refusal=seen.append)
+    host = PageCounter(lambda: tracker, PlainSigner(), settings, on_refusal=seen.append)
     host.tracker = tracker
     assert_type(host.tracker, ReadTimeTracker)
     assert_type(host.tickets, Tickets)
     assert_type(host.refusals, Refusals)
-    assert_type(host.health(), Answer)
+    assert_type(host.health(), PageResponse)
     assert_type(script.file("readtime.js"), ScriptFile)
     assert_type(script.tag("/readtime.js", None, {}), str)
     article = Article("nice_x1", "Leaves", "https://app.example.org/1")
@@ -94,15 +94,15 @@ def any_framework(tracker: ReadTimeTracker, headers: Headers, seen: list[Refusal
 def flask_app(app: Flask, tracker: ReadTimeTracker, article: Article) -> Markup:
     """Use the Flask adapter."""
     host = flask.init_app(app, reader=find, tracker=tracker, on_refusal=print, url_prefix="/r")
-    assert_type(host, Host)
-    assert_type(flask.current_host(), Host)
+    assert_type(host, PageCounter)
+    assert_type(flask.current_page_counter(), PageCounter)
     assert_type(flask.current_tracker, ReadTimeTracker)
     return flask.readtime_script("u1", article, idle=30)
 
 
 def django_project(respond: Callable[[HttpRequest], HttpResponse], article: Article) -> SafeString:
     """Use the Django application."""
-    assert_type(django.current_host(), Host)
+    assert_type(django.current_page_counter(), PageCounter)
     assert_type(django.current_tracker(), ReadTimeTracker)
     assert_type(private_pages(respond), Callable[[HttpRequest], Any])
     return readtime_script({}, Reader("u1", "s@example.org"), article, depth=0.9)

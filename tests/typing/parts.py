@@ -15,6 +15,7 @@ from caliper_readtime import (
     StoreError,
     StoreUnavailable,
 )
+from caliper_readtime._rules.state import Claim, Context, Due, Key, Ledger, Meter, Parked, Phase
 from caliper_readtime.protocols import (
     DescribesItself,
     LimitsBatch,
@@ -25,8 +26,7 @@ from caliper_readtime.protocols import (
     UpdatesMany,
     Validates,
 )
-from caliper_readtime.state import Claim, Context, Due, Key, Ledger, Meter, Parked, Phase
-from caliper_readtime.stores.codec import (
+from caliper_readtime.stores._codec import (
     SCHEMA,
     check_meter,
     dump_heartbeats,
@@ -37,7 +37,7 @@ from caliper_readtime.stores.codec import (
     load_views,
     named,
 )
-from caliper_readtime.stores.meta import compare_meta
+from caliper_readtime.stores._meta import compare_meta
 from caliper_readtime.testing import (
     CaliperEndpoint,
     EmitterContract,
@@ -96,10 +96,10 @@ class ShelfStore:
         meter = state.meter
         views, heartbeats = load_views(dump_views(meter.views)), load_heartbeats(dump_heartbeats(meter.heartbeats))
         assert_type(views, tuple[tuple[str, int], ...])
-        check_meter((meter.cumulative_ms, meter.last_sync_ms, meter.carry_ms, meter.since_ms, meter.clamped_ms))
+        check_meter((meter.cumulative_ms, meter.last_sync_at_ms, meter.budget_ms, meter.since_at_ms, meter.clamped_ms))
         ledger = load_ledger(dump_ledger(state.ledger))
         assert_type(state.expires_at_ms, int | None)
-        assert_type(state.unclaimed_ms + state.reported_ms + state.last_used_ms, int)
+        assert_type(state.unclaimed_ms + state.reported_ms + state.last_used_at_ms, int)
         assert_type(state.parked_events(self.now()), tuple[ParkedEvent, ...])
         assert_type(ledger.claim, Claim | None)
         assert_type(ledger.parked, tuple[Parked, ...])

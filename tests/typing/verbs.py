@@ -44,6 +44,7 @@ from caliper_readtime import (
     SqliteStateStore,
     StateStore,
     Status,
+    Stop,
     StoreError,
     StoreUnavailable,
     Subject,
@@ -51,12 +52,11 @@ from caliper_readtime import (
     SweepReport,
     TimeSpentEvents,
 )
-from caliper_readtime.caliper import ActivityIds
-from caliper_readtime.cli import FAILED, OK, UNWELL, USAGE, add_commands, main, run
+from caliper_readtime._cli import FAILED, OK, UNHEALTHY, USAGE, add_commands, main, run
+from caliper_readtime._policy import Completion
+from caliper_readtime._rules.event import ActivityIds
 from caliper_readtime.doctor import Finding, Level, examine
 from caliper_readtime.emitters.oauth2 import ClientCredentials
-from caliper_readtime.policy import Completion
-from caliper_readtime.sweeper import Stop
 
 
 def values() -> tuple[Reader, Article, TimeSpentEvents, ReadTimePolicy]:
@@ -71,7 +71,7 @@ def values() -> tuple[Reader, Article, TimeSpentEvents, ReadTimePolicy]:
     TimeSpentEvents(events.sensor, events.app, events.oneroster_url, activity_ids=ActivityIds.PLAIN)
     assert_type(events.actor_id("u1"), str)
     assert_type(events.activity_id("nice_x1"), str)
-    event = events.event(reader, article, event_id="e", generated_id="g", seconds=1, started_ms=0, ended_ms=1000)
+    event = events.event(reader, article, event_id="e", generated_id="g", seconds=1, started_at_ms=0, ended_at_ms=1000)
     assert_type(event, dict[str, Any])
     assert_type(events.envelope([event], sent_ms=0), dict[str, Any])
     policy = ReadTimePolicy(heartbeat_seconds=10, max_delta_seconds=None, completion=Completion.DEFER)
@@ -199,6 +199,8 @@ def failed(error: ReadTimeError) -> object:
 def swept_again(tracker: ReadTimeTracker, rounds: list[SweepReport | Exception]) -> bool:
     """Sweep in a thread, in this one, and once."""
     stop: Stop = threading.Event()
+    assert_type(stop.is_set(), bool)
+    assert_type(stop.wait(1.0), bool)
     with Sweeper(tracker, interval_seconds=60, jitter=0.1, on_round=rounds.append, on_progress=len) as sweeper:
         assert_type(sweeper.running, bool)
         assert_type(sweeper.run_once(stop), SweepReport)
@@ -211,7 +213,7 @@ def operated(tracker: ReadTimeTracker, parser: argparse.ArgumentParser) -> int:
     """Mount the command line, and ask the doctor."""
     findings = examine(tracker)
     assert_type(findings, tuple[Finding, ...])
-    worst: Mapping[Level, int] = {Level.OK: OK, Level.WARN: UNWELL, Level.ERROR: FAILED}
+    worst: Mapping[Level, int] = {Level.OK: OK, Level.WARN: UNHEALTHY, Level.ERROR: FAILED}
     add_commands(parser)
     codes = run(parser.parse_args(), tracker), main(["status"], tracker), USAGE
     assert_type(codes[0], int)

@@ -6,8 +6,8 @@ import json
 from itertools import count
 
 from caliper_readtime import ReadTimePolicy
-from caliper_readtime.transitions import Caller, Commit, Defer, Refuse, Release, Renew, Signal, Take, Unpark
-from caliper_readtime.units import to_epoch_ms
+from caliper_readtime._rules import AcquireClaim, Caller, Commit, Defer, Park, Release, Renew, Signal, Unpark
+from caliper_readtime._units import to_epoch_ms
 from tests.scenes import ANNA, OWLS, START, events
 
 NOW = to_epoch_ms(START, "start")
@@ -80,7 +80,7 @@ class Life:
             ms(claimed),
             reader,
             article,
-            opened_ms=opened,
+            opened_at_ms=opened,
             position_ms=ms(position),
             duration_ms=ms(duration),
             **more,
@@ -95,17 +95,17 @@ class Life:
         return self
 
     def take(self, owner="a", caller=Caller.EXPLICIT, *, jitter=0.0, builder=EVENTS, **more):
-        return self.do(Take(owner, self.policy, builder, caller, jitter, **more))
+        return self.do(AcquireClaim(owner, self.policy, builder, caller, jitter, **more))
 
     def commit(self, claim, generation=None):
         generation = self.ledger.generation if generation is None else generation
-        return self.do(Commit(generation, claim.event_id, claim.from_ms, claim.to_ms))
+        return self.do(Commit(generation, claim.event_id, claim.start_ms, claim.end_ms))
 
     def release(self, claim, owner="a", *, jitter=0.0, error="down", **more):
         return self.do(Release(owner, claim.event_id, self.policy, jitter, error, **more))
 
-    def refuse(self, claim, owner="a", *, jitter=0.0, status=422, reason="bad"):
-        return self.do(Refuse(owner, claim.event_id, self.policy, jitter, status, reason))
+    def park(self, claim, owner="a", *, jitter=0.0, status=422, reason="bad"):
+        return self.do(Park(owner, claim.event_id, self.policy, jitter, status, reason))
 
     def renew(self, claim, owner="a"):
         return self.do(Renew(owner, claim.event_id, self.policy.lock_ms))
@@ -125,20 +125,20 @@ class Life:
         self.commit(self.claimed(seconds))
         return self
 
-    def park(self, seconds=30.0):
+    def rejected(self, seconds=30.0):
         """Read, claim and be refused; return the claim."""
         claim = self.claimed(seconds)
-        self.refuse(claim)
+        self.park(claim)
         return claim
 
     def fill(self, seconds=30.0):
         """Park until the list is full."""
-        return [self.park(seconds) for _ in range(8)]
+        return [self.rejected(seconds) for _ in range(8)]
 
 
 def span(claim):
     """A claim's range in seconds."""
-    return claim.from_ms / 1000, claim.to_ms / 1000
+    return claim.start_ms / 1000, claim.end_ms / 1000
 
 
 def body(claim):

@@ -6,7 +6,13 @@ from email.utils import format_datetime
 
 import pytest
 
-from caliper_readtime.emitters.answers import MAX_BODY_CHARACTERS, MAX_RETRY_AFTER_SECONDS, Answer, Verdict, retry_after
+from caliper_readtime.emitters._responses import (
+    MAX_BODY_CHARACTERS,
+    MAX_RETRY_AFTER_SECONDS,
+    EndpointResponse,
+    Verdict,
+    retry_after,
+)
 from caliper_readtime.errors import EmitterUnavailable, EndpointRefused, EventRejected
 
 NOW = datetime(2026, 11, 24, 16, 0, tzinfo=UTC)
@@ -32,9 +38,9 @@ WHERE = "caliper.example.org/caliper/event"
     ],
 )
 def test_2xx_is_accepted_whatever_the_body(status, body):
-    """PROTOCOL: "2xx: accepted", also with an empty body, a job id, or garbage."""
-    assert Answer(status, body).verdict is Verdict.ACCEPTED
-    assert Answer(status, body).error(WHERE, ["a"]) is None
+    """H1: 2xx is accepted, also with an empty body, a job id, or garbage."""
+    assert EndpointResponse(status, body).verdict is Verdict.ACCEPTED
+    assert EndpointResponse(status, body).error(WHERE, ["a"]) is None
 
 
 @pytest.mark.parametrize("status", [200, 202])
@@ -48,8 +54,8 @@ def test_2xx_is_accepted_whatever_the_body(status, body):
     ],
 )
 def test_2xx_that_says_error_is_a_rejection(status, body):
-    """PROTOCOL: "unless the body says "status": "error": EventRejected", even where the body was cut."""
-    error = Answer(status, json.dumps(body).encode()[:65_536]).error(WHERE, ["a"])
+    """H1: unless the body says that it is an error, even where the body was cut: EventRejected."""
+    error = EndpointResponse(status, json.dumps(body).encode()[:65_536]).error(WHERE, ["a"])
     assert isinstance(error, EventRejected)
     assert error.status == status
 
@@ -66,9 +72,9 @@ def test_2xx_that_says_error_is_a_rejection(status, body):
     ],
 )
 def test_other_statuses(verdict, kind, statuses):
-    """PROTOCOL "HTTP answers", status by status; each error carries status, ids, and host and path."""
+    """H5, H6, H7: status by status; each error carries status, ids, and host and path."""
     for status in statuses:
-        answer = Answer(status, b"<p>secret e-mail</p>", 3.0)
+        answer = EndpointResponse(status, b"<p>secret e-mail</p>", 3.0)
         error = answer.error(WHERE, ["a", "b"])
         assert answer.verdict is verdict
         assert type(error) is kind
@@ -79,21 +85,21 @@ def test_other_statuses(verdict, kind, statuses):
 
 
 def test_409_is_a_conflict():
-    """PROTOCOL: 409 to an envelope of one event means that the endpoint holds it; several have to be looked at."""
-    assert Answer(409).verdict is Verdict.CONFLICT
-    assert Answer(409).error(WHERE, ["a"]) is None
+    """H2, H3: 409 to an envelope of one event means that the endpoint holds it; several have to be looked at."""
+    assert EndpointResponse(409).verdict is Verdict.CONFLICT
+    assert EndpointResponse(409).error(WHERE, ["a"]) is None
 
 
 def test_a_rejection_carries_the_shortened_body_and_does_not_show_it():
     """The body may quote the event with its e-mail address: it is data of the error, and not in its text."""
-    error = Answer(400, "é".encode() * 5000).error(WHERE, ["a"])
+    error = EndpointResponse(400, "é".encode() * 5000).error(WHERE, ["a"])
     assert error.body == "é" * MAX_BODY_CHARACTERS
     assert "é" not in str(error)
 
 
 def test_unavailable_carries_what_the_endpoint_asked_for():
     """Retry-After reaches the tracker, which waits that long."""
-    assert Answer(429, b"", 7.5).error(WHERE, []).retry_after_seconds == 7.5
+    assert EndpointResponse(429, b"", 7.5).error(WHERE, []).retry_after_seconds == 7.5
 
 
 @pytest.mark.parametrize(
@@ -129,6 +135,6 @@ def test_retry_after(header, seconds):
     ],
 )
 def test_holds_needs_the_event_itself(body, held):
-    """PROTOCOL: "Absence proves nothing", and neither does a page that is shown for every path."""
-    assert Answer(200, json.dumps(body).encode()).holds("urn:uuid:1") is held
-    assert not Answer(200, b"<html>urn:uuid:1</html>").holds("urn:uuid:1")
+    """R2: absence proves nothing, and neither does a page that is shown for every path."""
+    assert EndpointResponse(200, json.dumps(body).encode()).holds("urn:uuid:1") is held
+    assert not EndpointResponse(200, b"<html>urn:uuid:1</html>").holds("urn:uuid:1")

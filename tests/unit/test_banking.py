@@ -1,4 +1,4 @@
-"""``banked_minutes``: what an XP calculator pays for (WIRE section 4, "Consumer")."""
+"""``banked_minutes``: what an XP calculator pays for, by its published rules."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_only_active_spent_time_of_this_actor_counts():
 
 
 def test_an_event_that_came_twice_is_paid_once():
-    """DESIGN section 1: "what arrives twice is recognisably the same event"."""
+    """I7: what arrives twice is recognisably the same event."""
     assert banked_minutes([event(60, name="1"), event(60, name="1"), event(5, name="2")], ACTOR, ["owls"], 10) == {
         "owls": 2
     }
 
 
 def test_activities_match_as_uri_and_as_plain_id():
-    """WIRE section 7: the calculator "strips everything up to /resources/ … and takes a plain id as it is"."""
+    """The calculator strips everything up to /resources/ and takes a plain id as it is; so does this."""
     odd = "a b/é"
     both = [event(60, odd, name="1"), event(60, odd, name="2", plain=True)]
     for asked in (odd, events().activity_id(odd)):
@@ -86,13 +86,13 @@ def test_activities_match_as_uri_and_as_plain_id():
     ],
 )
 def test_no_article_pays_more_than_it_is_worth(expected_xp, banked):
-    """DESIGN section 2: banked_minutes(events, actor_id, resource_ids, expected_xp) -> dict[resource_id, int]."""
+    """No article pays more than it is worth; each asked for has an answer."""
     arrived = [event(300, name="1"), event(45, "bees", name="2"), event(99, "ants", name="3")]
     assert banked_minutes(iter(arrived), ACTOR, ["owls", "bees", "wasps"], expected_xp) == banked
 
 
 def test_hosts_may_round_otherwise():
-    """WIRE section 4: "doc says <= 20 s, code says < 20": the rounding is the host's."""
+    """The calculator's page says up to 20 s, its code below 20 s: the rounding is the host's."""
     exactly = [event(20, name="1")]
     assert banked_minutes(exactly, ACTOR, ["owls"], 9, rounding=lambda seconds: 0 if seconds < 20 else 1) == {"owls": 1}
     assert minutes_rounded_up(20) == 0

@@ -17,7 +17,7 @@ from rfc3986.misc import URI_MATCHER
 from rfc3986.validators import Validator
 
 from caliper_readtime import InvalidInput, MissingField, Subject
-from caliper_readtime.checks import MAX_URL, count, email, identifier, is_url, member, text, to_uri, url
+from caliper_readtime._checks import MAX_URL, count, email, identifier, is_url, member, text, to_uri, url
 
 _JUDGE = (
     Validator()

@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports", on the pure transitions: claim, defer, finalize_wanted and history."""
+"""Claim, defer, wanted finalizes and history, on the pure transitions (chapters C and V)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import attrs
 import pytest
 
 from caliper_readtime import Reader
-from caliper_readtime.transitions import Accepted, Caller, Refused, Took
+from caliper_readtime._rules import AcquireResult, Caller, CommitResult, ParkResult
 from tests.scenes import ANNA, OWLS
 from tests.unit.builders import DAY, NOW, Broken, Life, body, item, ms, span
 
@@ -18,10 +18,10 @@ EXPLICIT, HEARTBEAT, SWEEP = Caller
 
 
 def test_a_claim_covers_the_whole_seconds_above_the_pointer():
-    """Claim: "a new claim over [pointer, pointer + whole seconds)"; the rest below one second is carried."""
+    """C3, V2: a new claim covers the whole seconds from the pointer on; the rest below one second is carried."""
     life = Life().read(42.7)
     taken = life.take()
-    assert (taken.took, span(taken.claim), taken.again) == (Took.CLAIMED, (0.0, 42.0), False)
+    assert (taken.result, span(taken.claim), taken.again) == (AcquireResult.CLAIMED, (0.0, 42.0), False)
     assert (life.state.reported_read_time_seconds, life.state.in_flight) == (0.0, True)
     life.commit(taken.claim)
     life.read(10.5)
@@ -29,7 +29,7 @@ def test_a_claim_covers_the_whole_seconds_above_the_pointer():
 
 
 def test_a_claim_covers_at_most_a_day():
-    """Claim: "at most 86,400 s"; what is above waits for the next claim."""
+    """C3: a claim covers at most 86,400 s; what is above waits for the next."""
     life = Life(catch_up_seconds=4.0 * DAY).read(2.5 * DAY)
     spans = []
     while (taken := life.take()).claim:
@@ -39,7 +39,7 @@ def test_a_claim_covers_at_most_a_day():
 
 
 def test_a_claim_holds_the_finished_event_from_the_newest_context():
-    """Claim: it holds "the finished event, built from the newest context", refreshed by this very call."""
+    """C3: it holds the finished event, built from the newest context, refreshed by this very call."""
     life = Life().read()
     claim = life.take(reader=MENDED, article=attrs.evolve(OWLS, title="Owls, revised")).claim
     assert claim == life.ledger.claim
@@ -50,41 +50,41 @@ def test_a_claim_holds_the_finished_event_from_the_newest_context():
 
 @pytest.mark.parametrize("caller", list(Caller))
 def test_anothers_live_lease_is_in_flight(caller):
-    """Claim: "Another owner's live lease: IN_FLIGHT", to the last millisecond of it."""
+    """C1: another owner's live lease: IN_FLIGHT, to the last millisecond of it."""
     life = Life()
     claim = life.claimed()
     life.wait(29.999)
     taken = life.take("b", caller)
-    assert (taken.took, life.ledger.claim) == (Took.IN_FLIGHT, claim)
+    assert (taken.result, life.ledger.claim) == (AcquireResult.IN_FLIGHT, claim)
 
 
 @pytest.mark.parametrize("released", [False, True])
 def test_an_older_claim_is_taken_over_as_it_is(released):
-    """Claim: "whose lease has run out or was released: the same claim again under a new owner token"."""
+    """C2: a claim whose lease has run out, or that was released, is handed on as it is under a new token."""
     life = Life()
     claim = life.claimed()
     if released:
         life.release(claim)
     life.wait(30).beat(30, reader=MENDED)
     taken = life.take("b", reader=MENDED)
-    assert (taken.took, taken.again) == (Took.CLAIMED, True)
-    assert (taken.claim.owner, taken.claim.until_ms) == ("b", life.now + ms(30))
+    assert (taken.result, taken.again) == (AcquireResult.CLAIMED, True)
+    assert (taken.claim.owner, taken.claim.until_at_ms) == ("b", life.now + ms(30))
     assert (taken.claim.event_id, span(taken.claim)) == (claim.event_id, span(claim))
     assert taken.claim.event == claim.event  # the same bytes, whatever the context has become
 
 
 def test_one_owner_gets_its_claim_back():
-    """Claim: "The same owner claiming again gets its claim back, lease renewed"."""
+    """C4: the same owner claiming again gets its claim back, lease renewed."""
     life = Life()
     claim = life.claimed()
     for wait in (10, 25, 300):
         taken = life.wait(wait).take("a")
-        assert taken.claim == attrs.evolve(claim, until_ms=life.now + ms(30))
+        assert taken.claim == attrs.evolve(claim, until_at_ms=life.now + ms(30))
     assert life.kinds.count("claimed") == 1
 
 
 def test_a_claim_may_be_replayed_after_time_has_come_in():
-    """Claim: a driver's replay gets the same range, though more could be claimed by now."""
+    """C4: a driver's replay gets the same range, though more could be claimed by now."""
     life = Life()
     claim = life.claimed()
     life.wait(10).beat(10)
@@ -93,44 +93,45 @@ def test_a_claim_may_be_replayed_after_time_has_come_in():
 
 @pytest.mark.parametrize("caller", list(Caller))
 def test_less_than_a_second_is_nothing(caller):
-    """Claim: whole seconds; where there is none, nothing is claimed and nothing changes."""
+    """V2: whole seconds; where there is none, nothing is claimed and nothing changes."""
     life = Life()
     life.beat(0.999)
     before = life.state
-    assert life.take(caller=caller).took is Took.NOTHING
+    assert life.take(caller=caller).result is AcquireResult.NOTHING
     assert life.state is before
 
 
 def test_no_state_is_nothing_and_nothing_is_created():
-    """Partial: "No state: NOTHING_TO_SEND and nothing is created", for every verb but a signal."""
+    """V7: no state: NOTHING_TO_SEND and nothing is created, for every verb but a signal."""
     life = Life()
     claim = Life().claimed()
-    assert life.take(reader=ANNA, article=OWLS, finalize=True).took is Took.NOTHING
-    answers = [life.commit(claim, "g"), life.release(claim), life.refuse(claim), life.renew(claim), life.unpark()]
-    assert answers == [Accepted.GONE, False, Refused.NOT_OWNER, None, 0]
+    assert life.take(reader=ANNA, article=OWLS, finalize=True).result is AcquireResult.NOTHING
+    answers = [life.commit(claim, "g"), life.release(claim), life.park(claim), life.renew(claim), life.unpark()]
+    assert answers == [CommitResult.GONE, False, ParkResult.NOT_OWNER, None, 0]
     assert not life.defer(finalize=True, reader=ANNA, article=OWLS)
     assert life.state is None
 
 
 @pytest.mark.parametrize(
-    ("caller", "took"), [(EXPLICIT, Took.CLAIMED), (HEARTBEAT, Took.WAITING), (SWEEP, Took.WAITING)]
+    ("caller", "took"),
+    [(EXPLICIT, AcquireResult.CLAIMED), (HEARTBEAT, AcquireResult.WAITING), (SWEEP, AcquireResult.WAITING)],
 )
 def test_explicit_calls_ignore_the_back_off(caller, took):
-    """Partial: "explicit calls ignore the back-off"; Completion: while it runs, further heartbeats send nothing (M)."""
+    """V3, S14: explicit calls ignore the back-off; while it runs, further heartbeats send nothing."""
     life = Life()
     life.release(life.claimed())
     life.wait(4.999)
-    assert life.take("b", caller).took is took
-    assert life.wait(0.001).take("b", caller).took is Took.CLAIMED
+    assert life.take("b", caller).result is took
+    assert life.wait(0.001).take("b", caller).result is AcquireResult.CLAIMED
 
 
 @pytest.mark.parametrize("build_again", [False, True])
 def test_an_event_that_cannot_be_built_is_parked(build_again):
-    """Claim: "An event that cannot be built is parked"; later time is not stuck behind it."""
+    """C5: an event that cannot be built is parked; later time is not stuck behind it."""
     life = Life().read()
     taken = life.take(builder=Broken())
     (parked,) = life.state.parked
-    assert (taken.took, parked.event_id, parked.seconds) == (Took.UNBUILDABLE, taken.claim.event_id, 30.0)
+    assert (taken.result, parked.event_id, parked.seconds) == (AcquireResult.UNBUILDABLE, taken.claim.event_id, 30.0)
     assert parked.status is None
     assert "RuntimeError" in parked.reason
     assert "example.org" not in repr(life.state.history) + parked.reason  # the builder's words may hold an address
@@ -143,10 +144,10 @@ def test_an_event_that_cannot_be_built_is_parked(build_again):
 
 
 def test_an_event_that_cannot_be_built_waits_where_the_list_is_full():
-    """Claim, park: "(at most 8)" holds for such an event too: its time stays unclaimed, and nothing is lost."""
+    """C5, P10: the list's eight holds for such an event too: its time stays unclaimed, and nothing is lost."""
     life = Life()
     life.fill()
-    assert life.read(20).take(builder=Broken()).took is Took.UNBUILDABLE
+    assert life.read(20).take(builder=Broken()).result is AcquireResult.UNBUILDABLE
     assert (len(life.state.parked), life.state.in_flight, life.state.unreported_seconds) == (8, False, 260.0)
     assert "RuntimeError" in life.state.last_error
     assert span(life.take().claim) == (240.0, 260.0)
@@ -159,22 +160,22 @@ def test_an_event_that_cannot_be_built_waits_where_the_list_is_full():
 
 
 def test_a_sweep_leaves_an_active_reader_alone():
-    """Due: "Sweep takes what is due and idle", new time at once where it was deferred."""
+    """D7, W1: sweep takes what is due and idle, new time at once where it was deferred."""
     life = Life().read().wait(59.999)
-    assert life.take(caller=SWEEP, idle_ms=60_000).took is Took.WAITING
-    assert life.wait(0.001).take(caller=SWEEP, idle_ms=60_000).took is Took.CLAIMED
+    assert life.take(caller=SWEEP, idle_ms=60_000).result is AcquireResult.WAITING
+    assert life.wait(0.001).take(caller=SWEEP, idle_ms=60_000).result is AcquireResult.CLAIMED
     deferred = Life().read()
     deferred.defer()
-    assert deferred.take(caller=SWEEP, idle_ms=60_000).took is Took.CLAIMED
+    assert deferred.take(caller=SWEEP, idle_ms=60_000).result is AcquireResult.CLAIMED
 
 
 def test_a_small_partial_is_deferred():
-    """Defer: "a partial below partial_min_seconds sends nothing: the state becomes due at once"."""
+    """V9: a partial below partial_min_seconds sends nothing: the state becomes due at once."""
     life = Life().read(19.9)
-    assert life.take(min_ms=20_000).took is Took.DEFERRED
+    assert life.take(min_ms=20_000).result is AcquireResult.DEFERRED
     assert life.state.due == (life.now, False)
     life.wait(0.1).beat(0.1)
-    assert life.take(min_ms=20_000).took is Took.CLAIMED
+    assert life.take(min_ms=20_000).result is AcquireResult.CLAIMED
 
 
 # Defer
@@ -182,7 +183,7 @@ def test_a_small_partial_is_deferred():
 
 @pytest.mark.parametrize("finalize", [False, True])
 def test_a_deferral_makes_due_at_once(finalize):
-    """Defer: "sends nothing: the state becomes due at once (finalize: and wants finalizing)"."""
+    """V9: a deferral sends nothing, makes due at once, and for a finalize leaves the wish."""
     life = Life().read()
     meter = life.meter
     assert life.wait(7).defer(finalize=finalize)
@@ -191,7 +192,7 @@ def test_a_deferral_makes_due_at_once(finalize):
 
 
 def test_nothing_whole_is_nothing_to_defer():
-    """Defer: "NOTHING_TO_SEND when nothing whole is there"; a finalize is stamped on the spot."""
+    """V7: NOTHING_TO_SEND when nothing whole is there; a finalize is stamped on the spot."""
     life = Life()
     life.beat(0.9)
     before = life.state
@@ -202,7 +203,7 @@ def test_nothing_whole_is_nothing_to_defer():
 
 
 def test_a_deferral_refreshes_the_context():
-    """DESIGN section 2: "An object refreshes the stored context", for a deferral too."""
+    """S15: an object refreshes the stored context, for a deferral too."""
     life = Life().read()
     life.defer(reader=MENDED)
     assert life.ledger.context.reader == MENDED
@@ -210,18 +211,18 @@ def test_a_deferral_refreshes_the_context():
 
 @pytest.mark.parametrize(("rest", "there"), [(0.999, False), (1.0, True)])
 def test_a_whole_second_is_worth_deferring(rest, there):
-    """Defer: "NOTHING_TO_SEND when nothing whole is there", whatever was reported before."""
+    """V7: NOTHING_TO_SEND when nothing whole is there, whatever was reported before."""
     life = Life().sent()
     life.wait(5).beat(rest)
     assert life.defer() is there
-    assert (life.ledger.deferred_ms is not None) is there
+    assert (life.ledger.deferred_at_ms is not None) is there
 
 
 # finalize_wanted
 
 
 def test_whoever_finishes_a_wanted_finalize_stamps_it():
-    """Finalize: one "that cannot finish (IN_FLIGHT, failure) leaves finalize_wanted" (M)."""
+    """V6: a finalize that cannot finish (IN_FLIGHT, failure) leaves its wish to whoever does."""
     for interrupt in (
         lambda life, claim: life.take("b", finalize=True),
         lambda life, claim: life.release(claim),
@@ -236,7 +237,7 @@ def test_whoever_finishes_a_wanted_finalize_stamps_it():
 
 
 def test_a_partial_wants_no_finalize():
-    """Partial: it reports, and leaves the state open."""
+    """V1: it reports, and leaves the state open."""
     life = Life()
     life.commit(life.claimed())
     assert (life.ledger.finalize_wanted, life.state.finalized_at) == (False, None)
@@ -246,11 +247,11 @@ def test_a_partial_wants_no_finalize():
 
 
 def test_the_history_tells_the_last_32_steps():
-    """DESIGN section 2: "claims, sends, failures, parkings, finalizations, with event id, seconds, time"."""
+    """Claims, sends, failures, parkings, finalizations, with event id, seconds, time."""
     life = Life()
     claim = life.claimed()
     life.release(claim, error="down")
-    life.refuse(life.take("b").claim, "b", reason="bad")
+    life.park(life.take("b").claim, "b", reason="bad")
     life.read(20).defer(finalize=True)
     life.commit(life.take("c").claim)
     life.commit(life.wait(DAY).take("d").claim)
@@ -272,10 +273,10 @@ def test_the_history_tells_the_last_32_steps():
 
 
 def test_the_history_counts_each_range_by_itself():
-    """DESIGN section 2: seconds of an entry are those of its event, wherever its range begins."""
+    """Seconds of an entry are those of its event, wherever its range begins."""
     life = Life().sent(30)
     life.release(life.claimed(20))
-    life.refuse(life.take("b").claim, "b")
+    life.park(life.take("b").claim, "b")
     life.take("c", reader=attrs.evolve(ANNA, email="mended@example.org"))
     life.wait(31).take("d")
     told = [(entry.kind, entry.seconds) for entry in life.state.history[2:]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
-from caliper_readtime.cli.accounts import account
+from caliper_readtime._cli.accounts import account
 from tests.scenes import ANNA, OWLS
 
 

@@ -23,7 +23,7 @@ from caliper_readtime import (
 )
 from caliper_readtime.testing import RecordingEmitter
 from tests.commands import Terminal, command, complained
-from tests.scenes import ANNA, BEES, BEN, OWLS, ROSTER, SENSOR, Picky, events, nothing, of_reader, value
+from tests.scenes import ANNA, BEES, BEN, OWLS, ROSTER, SENSOR, SelectiveEmitter, events, nothing, of_reader, value
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def ask(scene):
 @pytest.fixture
 def parked(scene):
     """A scene in which the endpoint has refused Anna's half minute."""
-    tracker = scene.use(Picky(of_reader("anna")))
+    tracker = scene.use(SelectiveEmitter(of_reader("anna")))
     scene.read(ANNA, OWLS, 30)
     with pytest.raises(EventRejected):
         tracker.partial(ANNA, OWLS)
@@ -469,7 +469,7 @@ def test_export_keeps_to_its_limit_and_skips_nothing(scene, ask):
         def event(self, *_arguments, **_more):
             raise ValueError("anna@example.org")
 
-    tracker = scene.use(Picky(nothing), events=Unbuildable())
+    tracker = scene.use(SelectiveEmitter(nothing), events=Unbuildable())
     for reader in (ANNA, BEN):
         scene.read(reader, OWLS, 30)
     tracker.sweep(idle_seconds=0)

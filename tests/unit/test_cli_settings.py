@@ -10,12 +10,12 @@ from contextlib import closing
 
 import pytest
 
-from caliper_readtime import PageView, Reader, ReadTimeTracker, SqliteStateStore, config
-from caliper_readtime.cli import OK, add_commands, main, run
-from caliper_readtime.cli.choice import choose
-from caliper_readtime.cli.output import Output, clean
-from caliper_readtime.cli.parser import own_parser
-from caliper_readtime.cli.settings import FLAGS
+from caliper_readtime import PageView, Reader, ReadTimeTracker, SqliteStateStore, _settings
+from caliper_readtime._cli import OK, add_commands, main, run
+from caliper_readtime._cli.choice import choose
+from caliper_readtime._cli.output import Output, clean
+from caliper_readtime._cli.parser import own_parser
+from caliper_readtime._cli.settings import FLAGS
 from tests.commands import Terminal, command, complained
 from tests.scenes import ANNA, OWLS, ROSTER, SENSOR
 
@@ -33,7 +33,7 @@ def environment(monkeypatch, tmp_path):
         "APP_NAME": "App",
     }
     for name, value in settings.items():
-        monkeypatch.setenv(config.PREFIX + name, value)
+        monkeypatch.setenv(_settings.PREFIX + name, value)
     return tmp_path
 
 
@@ -56,7 +56,7 @@ def test_flags_come_before_the_environment(environment):
 
 def test_every_setting_but_secrets_and_policy_has_a_flag():
     """What others on the machine may read, and nothing that every host must share."""
-    assert set(FLAGS) == {*config.REQUIRED, *config.OPTIONAL} - {"client_secret"}
+    assert set(FLAGS) == {*_settings.REQUIRED, *_settings.OPTIONAL} - {"client_secret"}
     help_text = subparser("sweep").format_help()
     assert "--client-secret-file" in help_text
     assert "--client-secret " not in help_text
@@ -82,18 +82,18 @@ def test_secrets_are_no_flags(flag):
     """A password in a flag is refused, says where it belongs, and is not repeated."""
     complaint = complained(command("sweep", *flag), 2)
     assert "in the environment instead" in complaint
-    assert config.PREFIX in complaint
+    assert _settings.PREFIX in complaint
     assert "hunter2" not in complaint
 
 
 def test_looking_needs_no_endpoint(environment, monkeypatch):
     """A command that sends nothing runs without one; one that sends names all that is missing."""
     for name in ("ENDPOINT", "SENSOR"):
-        monkeypatch.setenv(config.PREFIX + name, "")
+        monkeypatch.setenv(_settings.PREFIX + name, "")
     complaint = complained(command("sweep"))
     assert "CALIPER_READTIME_ENDPOINT" in complaint
     assert "CALIPER_READTIME_SENSOR" in complaint
-    monkeypatch.setenv(f"{config.PREFIX}SENSOR", SENSOR)
+    monkeypatch.setenv(f"{_settings.PREFIX}SENSOR", SENSOR)
     assert "no event is parked" in command("parked", "list").out
     assert (environment / "readtime.db").exists()
 
@@ -115,7 +115,7 @@ def test_a_wrong_store_url(url):
 
 def test_an_unknown_setting(environment, monkeypatch):
     """A mistyped variable is an error with a suggestion."""
-    monkeypatch.setenv(f"{config.PREFIX}ENDPONT", "x")
+    monkeypatch.setenv(f"{_settings.PREFIX}ENDPONT", "x")
     assert "did you mean CALIPER_READTIME_ENDPOINT?" in complained(command("sweep"))
     assert environment.exists()
 
@@ -185,7 +185,9 @@ def no_rich(monkeypatch):
             raise ModuleNotFoundError("No module named 'rich'", name="rich")
         return really(name, *rest)
 
-    for name in [name for name in sys.modules if name.partition(".")[0] == "rich" or name.endswith(".cli.fancy")]:
+    for name in [
+        name for name in sys.modules if name.partition(".")[0] == "rich" or name.endswith("._cli.rich_output")
+    ]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(builtins, "__import__", blocked)
 

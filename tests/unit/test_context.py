@@ -22,7 +22,7 @@ RESOURCES = f"{ROSTER}/ims/oneroster/rostering/v1p2/resources"
 
 
 def test_strings_rely_on_what_is_stored(scene: Scene):
-    """Contract: "a string relies on it": heartbeats and reports by id alone, with the stored e-mail and title."""
+    """S15: a string relies on it: heartbeats and reports by id alone, with the stored e-mail and title."""
     scene.tracker.accumulate(ANNA, OWLS, 0)
     scene.clock.advance(30)
     scene.tracker.accumulate("anna", "owls", 20)
@@ -38,7 +38,7 @@ def test_strings_rely_on_what_is_stored(scene: Scene):
     [("anna", OWLS, "reader"), (ANNA, "owls", "article"), ("anna", "owls", "reader")],
 )
 def test_nothing_stored_is_a_missing_field(scene: Scene, reader, what, field):
-    """Contract: "where none is stored MissingField says "pass a Reader and an Article once""; nothing is stored."""
+    """S15: where none is stored MissingField asks for a Reader and an Article once; nothing is stored."""
     for signal in (
         lambda: scene.tracker.accumulate(reader, what, 10),
         lambda: scene.tracker.observe(reader, what, PageView("v", 10)),
@@ -50,14 +50,14 @@ def test_nothing_stored_is_a_missing_field(scene: Scene, reader, what, field):
 
 
 def test_another_article_needs_its_own_objects(scene: Scene):
-    """Key: the context belongs to one reader and one article."""
+    """I1: the context belongs to one reader and one article."""
     scene.read(ANNA, OWLS)
     with pytest.raises(MissingField):
         scene.tracker.accumulate("anna", "bees", 10)
 
 
 def test_an_object_beside_a_string_refreshes_its_half(scene: Scene):
-    """Contract: "An object refreshes the stored context": the reader's half, or the article's."""
+    """S15: an object refreshes the stored context: the reader's half, or the article's."""
     scene.read()
     scene.tracker.accumulate(Reader("anna", "new@example.org"), "owls", 0)
     scene.tracker.accumulate("anna", article("owls", title="Night owls"), 0)
@@ -90,7 +90,7 @@ def test_every_part_of_an_article_reaches_the_event(scene: Scene):
     ],
 )
 def test_urls_under_the_oneroster_url_are_the_same_key(scene: Scene, reader_id, resource_id):
-    """Key: "u1 and its URL are one key" (query and fragment dropped, percent-decoded), as objects and as strings."""
+    """I1: u1 and its URL are one key (query and fragment dropped, percent-decoded), as objects and as strings."""
     scene.read(ANNA, OWLS, 30)
     scene.clock.advance(10)
     scene.tracker.accumulate(reader_id, resource_id, 10)
@@ -107,7 +107,7 @@ def test_urls_under_the_oneroster_url_are_the_same_key(scene: Scene, reader_id, 
 
 
 def test_urls_elsewhere_stay_what_they_are(scene: Scene):
-    """Actor id: "unless the id is already a URL elsewhere"; activity id: "unless it is already a URL"."""
+    """I4: an actor or activity id that is a URL elsewhere stays as it is."""
     reader = Reader("https://elsewhere.example.net/people/anna", "anna@example.org")
     what = Article("https://elsewhere.example.net/resources/owls", "Owls", "https://reader.example.org/owls")
     scene.read(reader, what)
@@ -122,7 +122,7 @@ def test_urls_elsewhere_stay_what_they_are(scene: Scene):
     "wrong", [None, "", "  ", 7, b"anna", ["anna"], "a" * 256, "an\nna", "an\ud800na", PageView("v", 0)]
 )
 def test_ids_that_are_none_are_refused(scene: Scene, wrong):
-    """Refused: "empty ids …; control characters or lone surrogates", in every verb; nothing is stored."""
+    """S10: empty ids, control characters and lone surrogates are refused in every verb; nothing is stored."""
     for verb in ("partial", "finalize", "state", "unpark"):
         for pair in ((wrong, OWLS), (ANNA, wrong)):
             with pytest.raises(InvalidInput):

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from caliper_readtime.emitters.deadline import cut, left, within
+from caliper_readtime.emitters._deadline import cut, left, within
 
 
 def test_without_a_deadline_time_outs_stay_as_they_are():
@@ -16,7 +16,7 @@ def test_without_a_deadline_time_outs_stay_as_they_are():
 
 
 def test_time_outs_are_cut_to_what_is_left():
-    """PROTOCOL: "time-outs cut to what is left of it"; no time-out becomes one."""
+    """H15: time-outs are cut to what is left of the deadline; no time-out becomes one."""
     with within(1.0):
         assert 0 < cut(5.0) <= 1.0
         assert 0 < cut(None) <= 1.0

@@ -1,4 +1,4 @@
-"""DESIGN section 1: what the flow that this replaces gets wrong, row by row."""
+"""What the flow that this replaces gets wrong, defect by defect."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.scenes import (
     BEN,
     OWLS,
     WAIT_SECONDS,
-    Gate,
+    CircuitBreaker,
     Hooked,
     Scene,
     in_threads,
@@ -24,7 +24,7 @@ from tests.scenes import (
 
 
 def test_defect_01_concurrent_heartbeats_both_count(scene: Scene):
-    """Row 1: two concurrent heartbeats read the same state, one is lost -> atomic update."""
+    """T1: row 1: two concurrent heartbeats read the same state, one is lost -> atomic update."""
     scene.tracker.accumulate(ANNA, OWLS, 0)
     scene.clock.advance(100)
 
@@ -45,7 +45,7 @@ def test_defect_01_heartbeats_and_reports_do_not_erase_each_other(scene: Scene):
 
 
 def test_defect_02_two_tabs_share_one_budget(scene: Scene):
-    """Row 2: each heartbeat gets its own fresh leeway -> one shared budget: two tabs count the wall time once."""
+    """B1: row 2: each heartbeat gets its own fresh leeway -> one shared budget: two tabs count the wall time once."""
     for second in range(0, 301, 10):
         for tab in ("left", "right"):
             scene.tracker.observe(ANNA, OWLS, PageView(tab, second))
@@ -54,7 +54,7 @@ def test_defect_02_two_tabs_share_one_budget(scene: Scene):
 
 
 def test_defect_02_a_burst_of_calls_does_not_over_count(scene: Scene):
-    """Row 2: a burst of a thousand calls -> the heartbeat and the leeway, once."""
+    """B2: row 2: a burst of a thousand calls -> the heartbeat and the leeway, once."""
     accepted = sum(scene.tracker.accumulate(ANNA, OWLS, 5).accepted_seconds for _ in range(1000))
     assert accepted == scene.state().cumulative_read_time_seconds == 15.0
 
@@ -69,9 +69,9 @@ def test_defect_02_a_steady_liar_is_bounded_by_wall_time(scene: Scene):
 
 @pytest.mark.parametrize("second", ["partial", "finalize"])
 def test_defect_03_a_second_report_meets_the_claim(scene: Scene, second):
-    """Row 3: partial takes no lock: partial || partial, partial || finalize send twice -> every report claims."""
+    """C1: row 3: partial takes no lock: partial || partial, partial || finalize send twice -> every report claims."""
     scene.read(seconds=30)
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)) as results:
         assert gate.arrived.wait(WAIT_SECONDS)
         assert getattr(scene.tracker, second)(ANNA, OWLS).outcome is Outcome.IN_FLIGHT
@@ -94,7 +94,7 @@ def test_defect_03_reports_at_once_send_each_second_once(scene: Scene):
 
 
 def test_defect_04_accepted_but_the_state_write_fails(scene: Scene):
-    """Row 4: event accepted, then the write fails: sent again under a new id -> claimed before, the same event."""
+    """C2: row 4: event accepted, then the write fails: sent again under a new id -> claimed before, the same event."""
 
     class Breaks:
         """The store, until it breaks after the event was accepted."""
@@ -120,7 +120,7 @@ def test_defect_04_accepted_but_the_state_write_fails(scene: Scene):
 
 
 def test_defect_04_the_claim_is_stored_before_anything_is_sent(scene: Scene):
-    """Row 4: claim before send: at the moment of sending the store already holds the event's id."""
+    """C6: row 4: claim before send: at the moment of sending the store already holds the event's id."""
     scene.read(seconds=30)
     seen = []
     emitter = Hooked(lambda: seen.append(scene.state()))
@@ -131,7 +131,7 @@ def test_defect_04_the_claim_is_stored_before_anything_is_sent(scene: Scene):
 
 
 def test_defect_05_the_remainder_is_carried(scene: Scene):
-    """Row 5: floor(delta) is sent but all marked reported: up to 1 s lost at each partial -> carried."""
+    """V2: row 5: floor(delta) is sent but all marked reported: up to 1 s lost at each partial -> carried."""
     for _ in range(20):
         scene.read(seconds=2.9)
         scene.tracker.partial(ANNA, OWLS)
@@ -140,7 +140,7 @@ def test_defect_05_the_remainder_is_carried(scene: Scene):
 
 
 def test_defect_06_reports_do_not_move_the_clock_of_heartbeats(scene: Scene):
-    """Row 6: partial moves lastServerSyncAt: the next honest heartbeat is clamped -> only signals move it."""
+    """B10: row 6: partial moves lastServerSyncAt: the next honest heartbeat is clamped -> only signals move it."""
     scene.tracker.accumulate(ANNA, OWLS, 15)  # uses up the allowance
     scene.clock.advance(9)
     before = scene.state().last_server_sync_at
@@ -152,7 +152,7 @@ def test_defect_06_reports_do_not_move_the_clock_of_heartbeats(scene: Scene):
 
 
 def test_defect_07_unreported_time_never_expires(scene: Scene):
-    """Row 7: a 7-day TTL drops time that was never reported -> state with unreported time never expires."""
+    """X1: row 7: a 7-day TTL drops time that was never reported -> state with unreported time never expires."""
     scene.read(ANNA, OWLS, 30)
     scene.read(ANNA, BEES, 30)
     scene.tracker.partial(ANNA, BEES)
@@ -163,9 +163,9 @@ def test_defect_07_unreported_time_never_expires(scene: Scene):
 
 
 def test_defect_08_a_late_owner_cannot_free_anothers_lock(scene: Scene):
-    """Row 8: the lock is deleted without checking whose it is -> the lease carries an owner token."""
+    """L1: row 8: the lock is deleted without checking whose it is -> the lease carries an owner token."""
     scene.read(seconds=30)
-    slow, fast = Gate(), Gate()
+    slow, fast = CircuitBreaker(), CircuitBreaker()
     slow.error = EmitterUnavailable("timed out")
     with running(lambda: scene.another(slow).finalize(ANNA, OWLS)) as late:
         assert slow.arrived.wait(WAIT_SECONDS)
@@ -181,7 +181,7 @@ def test_defect_08_a_late_owner_cannot_free_anothers_lock(scene: Scene):
 
 
 def test_defect_09_time_after_finalize_is_reported(scene: Scene):
-    """Row 9: time after finalize is thrown away -> it keeps counting and the next partial reports it."""
+    """V5: row 9: time after finalize is thrown away -> it keeps counting and the next partial reports it."""
     scene.read(seconds=30)
     stamp = scene.tracker.finalize(ANNA, OWLS).state.finalized_at
     assert scene.read(seconds=12).report is None
@@ -190,7 +190,7 @@ def test_defect_09_time_after_finalize_is_reported(scene: Scene):
 
 
 def test_defect_10_every_signal_carries_the_running_total(scene: Scene):
-    """Row 10: a failed heartbeat's seconds, and those before the leave beacon, are gone -> the total heals them."""
+    """S1: row 10: a failed heartbeat's seconds, and those before the leave beacon, are gone -> the total heals them."""
     scene.tracker.observe(ANNA, OWLS, PageView("v", 0))
     scene.clock.advance(47)  # four heartbeats were lost on the way
     assert scene.tracker.observe(ANNA, OWLS, PageView("v", 47)).accepted_seconds == 47.0
@@ -199,7 +199,7 @@ def test_defect_10_every_signal_carries_the_running_total(scene: Scene):
 
 
 def test_defect_11_somebody_comes_back_for_a_dead_tab(scene: Scene):
-    """Row 11: nobody comes back for state whose tab died -> due index and sweep."""
+    """W1: row 11: nobody comes back for state whose tab died -> due index and sweep."""
     scene.read(ANNA, OWLS, 30)
     scene.read(BEN, BEES, 40)
     scene.clock.advance(60)
@@ -209,7 +209,7 @@ def test_defect_11_somebody_comes_back_for_a_dead_tab(scene: Scene):
 
 @pytest.mark.parametrize("error", [EmitterUnavailable("gone"), EventRejected("bad", status=422), OSError("no route")])
 def test_defect_12_send_errors_are_typed_and_reported_stays(scene: Scene, error):
-    """Row 12: send errors are swallowed, yet reported advances -> typed errors; only commit moves it."""
+    """V3, K1: row 12: send errors are swallowed, yet reported advances -> typed errors; only commit moves it."""
     scene.read(seconds=30)
     scene.emitter.fail(error)
     with pytest.raises((EmitterUnavailable, EventRejected)):

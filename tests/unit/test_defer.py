@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports": defer, and when a deferred state is due."""
+"""Deferring, and when a deferred state is due (V9)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.scenes import ANNA, BEN, OWLS, Scene
 
 @pytest.mark.parametrize("verb", ["partial", "finalize"])
 def test_deferring_sends_nothing_and_makes_it_due_at_once(scene: Scene, verb):
-    """Defer: "sends nothing: the state becomes due at once …, DEFERRED"."""
+    """V9: deferring sends nothing, answers DEFERRED, and makes new time due at once."""
     scene.read(seconds=30)
     scene.clock.advance(2)
     report = getattr(scene.tracker, verb)(ANNA, OWLS, defer=True)
@@ -24,7 +24,7 @@ def test_deferring_sends_nothing_and_makes_it_due_at_once(scene: Scene, verb):
 
 
 def test_a_deferred_finalize_wants_finalizing(scene: Scene):
-    """Defer: "(finalize: and wants finalizing)"; a deferred partial does not."""
+    """V9: a deferred finalize leaves its wish; a deferred partial has none."""
     for reader, verb, stamped in ((ANNA, "finalize", True), (BEN, "partial", False)):
         scene.read(reader)
         getattr(scene.tracker, verb)(reader, OWLS, defer=True)
@@ -35,7 +35,7 @@ def test_a_deferred_finalize_wants_finalizing(scene: Scene):
 
 @pytest.mark.parametrize("verb", ["partial", "finalize"])
 def test_nothing_whole_is_nothing_to_send(scene: Scene, verb):
-    """Defer: "NOTHING_TO_SEND when nothing whole is there"; a finalize stamps."""
+    """V7: NOTHING_TO_SEND when nothing whole is there; a finalize stamps."""
     scene.read(seconds=0.9)
     report = getattr(scene.tracker, verb)(ANNA, OWLS, defer=True)
     assert report.outcome is Outcome.NOTHING_TO_SEND
@@ -44,13 +44,13 @@ def test_nothing_whole_is_nothing_to_send(scene: Scene, verb):
 
 
 def test_no_state_is_nothing_to_send(scene: Scene):
-    """Partial: "No state: NOTHING_TO_SEND and nothing is created", deferred too."""
+    """V7: no state: NOTHING_TO_SEND and nothing is created, deferred too."""
     assert scene.tracker.partial(ANNA, OWLS, defer=True).outcome is Outcome.NOTHING_TO_SEND
     assert scene.tracker.states(ANNA) == ()
 
 
 def test_activity_leaves_a_deferral_alone(scene: Scene):
-    """Due: "deferred and failed times are explicit and activity leaves them alone"."""
+    """D7: deferred and failed times are explicit and activity leaves them alone."""
     scene.read()
     scene.tracker.partial(ANNA, OWLS, defer=True)
     due = scene.state().due_at
@@ -60,7 +60,7 @@ def test_activity_leaves_a_deferral_alone(scene: Scene):
 
 
 def test_a_deferral_never_shortens_a_back_off(scene: Scene):
-    """Due: "A deferral or a completion never shortens a lease or a back-off (M)": a back-off."""
+    """D4: a deferral or a completion never shortens a lease or a back-off: a back-off."""
     scene.read()
     scene.emitter.fail(EmitterUnavailable("gone"))
     with pytest.raises(EmitterUnavailable):
@@ -72,7 +72,7 @@ def test_a_deferral_never_shortens_a_back_off(scene: Scene):
 
 
 def test_a_deferral_never_shortens_a_lease(scene: Scene):
-    """Due: "A deferral or a completion never shortens a lease or a back-off (M)": a lease."""
+    """D4: a deferral or a completion never shortens a lease or a back-off: a lease."""
     scene.read()
     scene.emitter.fail(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -91,7 +91,7 @@ def test_deferring_with_objects_refreshes_the_context(scene: Scene):
 
 
 def test_a_corrected_context_makes_a_parked_event_due_at_once(scene: Scene):
-    """Due: "a parked event (at once when its context has changed …)"."""
+    """D3: a parked event is due at once when its context has changed."""
     scene.read()
     scene.emitter.fail(EventRejected("bad", status=422))
     with pytest.raises(EventRejected):
@@ -116,7 +116,7 @@ def warnings(caplog):
 
 
 def test_a_warning_says_that_nobody_sweeps(scene: Scene, caplog):
-    """Defer: "When no sweep has run recently a rate-limited warning says so"."""
+    """V10: when no sweep has run recently a rate-limited warning says so."""
     scene.read()
     for _ in range(3):
         scene.tracker.partial(ANNA, OWLS, defer=True)
@@ -124,7 +124,7 @@ def test_a_warning_says_that_nobody_sweeps(scene: Scene, caplog):
 
 
 def test_no_warning_where_a_sweep_has_run(scene: Scene, caplog):
-    """Defer: "When no sweep has run recently": a sweep by whatever host of this store counts."""
+    """V10: a sweep by whatever host of this store counts as recent."""
     scene.another().sweep()
     scene.read()
     scene.tracker.partial(ANNA, OWLS, defer=True)
@@ -132,7 +132,7 @@ def test_no_warning_where_a_sweep_has_run(scene: Scene, caplog):
 
 
 def test_a_warning_says_that_nobody_sweeps_any_more(scene: Scene, caplog):
-    """Defer: "recently": a sweep of an hour ago is none."""
+    """V10: a sweep of an hour ago is not a recent one."""
     scene.tracker.sweep()
     scene.read(seconds=3600)
     scene.tracker.partial(ANNA, OWLS, defer=True)

@@ -19,10 +19,10 @@ from caliper_readtime import (
     StoreUnavailable,
 )
 from caliper_readtime.doctor import Level, examine
-from caliper_readtime.doctor.delivery import judge_last_sweep, judge_lease, judge_skew, judge_validation
-from caliper_readtime.doctor.storage import judge
+from caliper_readtime.doctor._delivery import judge_last_sweep, judge_lease, judge_skew, judge_validation
+from caliper_readtime.doctor._storage import judge
 from caliper_readtime.testing import CaliperEndpoint, RecordingEmitter
-from caliper_readtime.testing.endpoint import Answer
+from caliper_readtime.testing._endpoint import Answer
 from tests.scenes import ANNA, OWLS, events
 
 NOW = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -286,6 +286,6 @@ def test_a_file_that_cannot_be_written(tmp_path, monkeypatch):
         return os.fspath(path) != str(tmp_path)
 
     with closing(SqliteStateStore(tmp_path / "x.db")) as store:
-        monkeypatch.setattr("caliper_readtime.stores.sqlite.store.os.access", access)
+        monkeypatch.setattr("caliper_readtime.stores._sqlite.store.os.access", access)
         assert next(iter(store.info().values()))["writable"] is False
     assert asked == [(str(tmp_path / "x.db"), os.W_OK), (str(tmp_path), os.W_OK)]

@@ -1,4 +1,4 @@
-"""PROTOCOL "When a state is due, and when it may expire": one pure function, applied last by every verb."""
+"""When a state is due, and when it may expire: one pure function, applied last by every verb (D and X)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from caliper_readtime import Reader
-from caliper_readtime.state import Due
-from caliper_readtime.transitions import Caller, Took
+from caliper_readtime._rules import AcquireResult, Caller
+from caliper_readtime._rules.state import Due
 from tests.scenes import ANNA, OWLS, START
 from tests.unit.builders import DAY, Broken, Life, ms
 
@@ -21,7 +21,7 @@ TTL = 30 * DAY
 
 
 def test_less_than_a_second_is_not_due():
-    """Due: only "a whole unclaimed second" is; 0.999 s are not."""
+    """D3: only a whole second of new time is due; 0.999 s are not."""
     life = Life()
     life.beat(0.999)
     assert life.state.due_at is None
@@ -31,7 +31,7 @@ def test_less_than_a_second_is_not_due():
 
 
 def test_unclaimed_time_is_due_since_the_last_sync():
-    """Due: "a whole unclaimed second … (last sync…)", which an active reader moves on."""
+    """D3: a whole second of new time is due from its last sync, which an active reader moves on."""
     life = Life().read(30)
     assert life.state.due == Due(life.now, soft=True)
     synced = life.now
@@ -42,7 +42,7 @@ def test_unclaimed_time_is_due_since_the_last_sync():
 
 
 def test_a_deferral_is_due_at_once_and_activity_leaves_it_alone():
-    """Due: "deferred: at once"; "deferred and failed times are explicit and activity leaves them alone"."""
+    """D3, D7: deferred time is due at once, and activity leaves it alone."""
     life = Life().read(30).wait(5)
     assert life.defer()
     deferred = life.now
@@ -54,7 +54,7 @@ def test_a_deferral_is_due_at_once_and_activity_leaves_it_alone():
 
 
 def test_a_claim_is_due_at_its_leases_end():
-    """Due: "a claim: its lease's end, or its back-off" comes before anything else."""
+    """D2: a claim is due when its lease or its back-off ends, whatever else there is."""
     life = Life()
     claim = life.claimed()
     lease = Due(life.now + ms(30), soft=False)
@@ -68,7 +68,7 @@ def test_a_claim_is_due_at_its_leases_end():
 @pytest.mark.parametrize("finalize", [False, True])
 @pytest.mark.parametrize("released", [False, True])
 def test_deferral_and_completion_never_shorten_a_lease_or_a_back_off(finalize, released):
-    """Due: "A deferral or a completion never shortens a lease or a back-off" (M)."""
+    """D4: a deferral or a completion never shortens a lease or a back-off."""
     life = Life()
     claim = life.claimed()
     if released:
@@ -83,7 +83,7 @@ def test_deferral_and_completion_never_shorten_a_lease_or_a_back_off(finalize, r
 
 
 def test_a_deferral_of_claimed_time_does_not_hurry_later_time():
-    """Due: what is deferred is what is there; a mark on claimed time does not outlive its claim."""
+    """D7: what is deferred is what is there; a mark on claimed time does not outlive its claim."""
     life = Life()
     claim = life.claimed()
     life.defer()
@@ -93,7 +93,7 @@ def test_a_deferral_of_claimed_time_does_not_hurry_later_time():
 
 
 def test_a_claim_takes_the_deferral_with_it():
-    """Due: once deferred time is claimed, later time waits for its reader to be idle again."""
+    """D7: once deferred time is claimed, later time waits for its reader to be idle again."""
     life = Life().read()
     life.defer()
     life.commit(life.take().claim)
@@ -103,9 +103,9 @@ def test_a_claim_takes_the_deferral_with_it():
 
 
 def test_a_parked_event_is_due_at_its_retry_time():
-    """Due: "a parked event (… else its retry time)", whatever its reader does meanwhile."""
+    """D3: a parked event is due at its retry time, whatever its reader does meanwhile."""
     life = Life()
-    life.park()
+    life.rejected()
     assert life.state.due == Due(life.now + ms(DAY), soft=False)
     due = life.state.due
     life.wait(5).beat(0.5)
@@ -113,9 +113,9 @@ def test_a_parked_event_is_due_at_its_retry_time():
 
 
 def test_the_earliest_of_new_and_parked_time_counts():
-    """Due: "otherwise the earliest of" whole unclaimed time and parked events."""
+    """D3: without a claim the earliest of new time and parked events counts."""
     life = Life()
-    life.park()
+    life.rejected()
     retry = life.now + ms(DAY)
     life.read(20)
     assert life.state.due == Due(life.now, soft=True)
@@ -125,9 +125,9 @@ def test_the_earliest_of_new_and_parked_time_counts():
 
 @pytest.mark.parametrize(("first", "moves"), [(0.0, True), (0.999, True), (1.0, False)])
 def test_new_time_beside_a_parked_event_moves_the_due_entry(first, moves):
-    """Due: "the earliest of": a store writes the entry anew where the ledger is another object, and only then."""
+    """D1, D3: a store writes the entry anew where the ledger is another object, and only then."""
     life = Life()
-    life.park()
+    life.rejected()
     life.wait(5).beat(first)
     ledger = life.ledger
     life.wait(5).beat(5)
@@ -138,14 +138,14 @@ def test_new_time_beside_a_parked_event_moves_the_due_entry(first, moves):
 
 
 def test_a_corrected_context_makes_a_parked_event_due_at_once():
-    """Due: "at once when its context has changed", however the correction arrives."""
+    """D3: a parked event is due at once when its context has changed, however the correction arrives."""
     for correct in (
         lambda life: life.beat(0, reader=MENDED),
         lambda life: life.take(caller=Caller.HEARTBEAT, reader=MENDED),
         lambda life: life.defer(article=attrs.evolve(OWLS, title="Owls, corrected")),
     ):
         life = Life()
-        life.park()
+        life.rejected()
         life.wait(60)
         correct(life)
         assert life.state.due.at_ms <= life.now
@@ -153,9 +153,9 @@ def test_a_corrected_context_makes_a_parked_event_due_at_once():
 
 
 def test_unparked_is_due_at_once():
-    """Due: "or it was unparked", and no later call undoes it."""
+    """P6: unparked is due at once, and no later call undoes it."""
     life = Life()
-    life.park()
+    life.rejected()
     life.wait(60)
     assert life.unpark() == 1
     assert life.state.due == Due(life.now, soft=False)
@@ -165,10 +165,10 @@ def test_unparked_is_due_at_once():
 
 
 def test_a_full_list_keeps_new_time_from_being_due():
-    """Due: "a whole unclaimed second while the parked list is not full"; the parked events stay due."""
+    """D3, P10: behind a full list new time is not due; the parked events stay due."""
     life = Life()
     life.fill()
-    first_retry = min(parked.retry_ms for parked in life.ledger.parked)
+    first_retry = min(parked.retry_at_ms for parked in life.ledger.parked)
     life.read(20)
     assert life.state.due == Due(first_retry, soft=False)
     life.defer()
@@ -182,7 +182,7 @@ def test_a_full_list_keeps_new_time_from_being_due():
 
 
 def test_the_stamp_is_set_by_whichever_verb_finishes():
-    """Stamp: "finalize wanted, no claim, nothing whole, nothing parked -> finalized_at, wanted cleared" (M)."""
+    """D8: wanted, no claim, nothing whole, nothing parked: whichever verb finishes stamps, and clears the wish."""
     life = Life()
     claim = life.claimed()
     life.take("b", finalize=True)  # IN_FLIGHT: a finalize that cannot finish leaves finalize_wanted
@@ -194,10 +194,10 @@ def test_the_stamp_is_set_by_whichever_verb_finishes():
 
 @pytest.mark.parametrize("left", ["claim", "whole second", "parked"])
 def test_nothing_is_stamped_while_something_is_left(left):
-    """Stamp: a claim, a whole second or a parked event keeps finalized_at unset."""
+    """D8, P3: a claim, a whole second or a parked event keeps finalized_at unset."""
     life = Life()
     if left == "parked":
-        life.park()
+        life.rejected()
         life.take(finalize=True)
     else:
         claim = life.claimed()
@@ -210,19 +210,19 @@ def test_nothing_is_stamped_while_something_is_left(left):
 
 
 def test_a_parked_event_that_arrives_lets_the_stamp_be_set():
-    """Stamp: the commit of the last parked event finishes a wanted finalize."""
+    """D8: the commit of the last parked event finishes a wanted finalize."""
     life = Life()
-    life.park()
+    life.rejected()
     life.defer(finalize=True)
     life.commit(life.wait(DAY).take().claim)
     assert life.state.finalized_at is not None
 
 
 def test_the_first_stamp_stays():
-    """Stamp: "a later one sends new time and leaves the stamp"."""
+    """V5: a later one sends new time and leaves the stamp."""
     life = Life()
     life.beat(0.5)
-    assert life.take(finalize=True).took is Took.NOTHING
+    assert life.take(finalize=True).result is AcquireResult.NOTHING
     life.read(20)
     life.commit(life.take(finalize=True).claim)
     life.defer(finalize=True)
@@ -233,7 +233,7 @@ def test_the_first_stamp_stays():
 
 
 def test_a_settled_state_expires_after_its_ttl():
-    """Expires: "less than a whole unclaimed second, no claim, nothing parked" -> state_ttl after its last use."""
+    """X1: less than a whole second, no claim, nothing parked: gone state_ttl after its last use."""
     life = Life()
     life.beat(0.4)
     assert life.state.expires_at_ms == life.now + ms(TTL)
@@ -244,7 +244,7 @@ def test_a_settled_state_expires_after_its_ttl():
 
 
 def test_unreported_time_never_expires():
-    """Expires: "Otherwise it has no TTL": a whole second, a claim, a released claim or a parked event."""
+    """X1: a whole second, a claim, a released claim or a parked event keeps a state for good."""
     life = Life(state_ttl_seconds=1.0)
     life.beat(1)
     assert life.state.expires_at_ms is None
@@ -253,7 +253,7 @@ def test_unreported_time_never_expires():
     life.release(claim)
     assert life.state.expires_at_ms is None
     claim = life.take().claim
-    life.refuse(claim)
+    life.park(claim)
     assert life.state.expires_at_ms is None
     life.unpark()
     life.commit(life.take().claim)
@@ -261,7 +261,7 @@ def test_unreported_time_never_expires():
 
 
 def test_a_full_list_and_new_time_never_expire():
-    """Expires: time that makes nothing due because the parked list is full is kept all the same."""
+    """X1: time that makes nothing due because the parked list is full is kept all the same."""
     life = Life()
     life.fill()
     life.read(20)
@@ -269,14 +269,14 @@ def test_a_full_list_and_new_time_never_expire():
 
 
 def test_what_cannot_be_built_never_expires():
-    """Expires: an event that cannot be built is parked, and stays."""
+    """X1, C5: an event that cannot be built is parked, and stays."""
     life = Life().read()
-    assert life.take(builder=Broken()).took is Took.UNBUILDABLE
+    assert life.take(builder=Broken()).result is AcquireResult.UNBUILDABLE
     assert (life.state.expires_at_ms, life.state.unreported_seconds) == (None, 30.0)
 
 
 def test_the_three_names_agree_with_the_phase():
-    """Due, expires: in any state either something is due or the state may expire, except where the list is full."""
+    """D1, X1: in any state either something is due or the state may expire, except where the list is full."""
     life = Life()
     for step in (
         lambda: life.beat(0.5),
@@ -284,7 +284,7 @@ def test_the_three_names_agree_with_the_phase():
         life.take,
         lambda: life.release(life.ledger.claim),
         lambda: life.wait(60).take(),
-        lambda: life.refuse(life.ledger.claim),
+        lambda: life.park(life.ledger.claim),
         lambda: life.defer(finalize=True, reader=ANNA),
         life.unpark,
         life.take,

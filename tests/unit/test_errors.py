@@ -1,4 +1,4 @@
-"""DESIGN section 2: the tree of errors, and that each carries its data."""
+"""The tree of errors, and that each carries its data."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TREE = {
 
 
 def test_the_tree_of_errors():
-    """DESIGN section 2: all errors stand under ReadTimeError, as drawn."""
+    """All errors stand under ReadTimeError, as drawn."""
     assert {
         name: " ".join(base.__name__ for base in getattr(errors, name).__bases__) for name in errors.__all__
     } == TREE
@@ -54,7 +54,7 @@ RAISED = [
 
 @pytest.mark.parametrize("error", RAISED, ids=lambda error: type(error).__name__)
 def test_errors_carry_their_data_and_travel(error):
-    """DESIGN section 2: each error carries its data, also through pickle (process pools) and copies."""
+    """Each error carries its data, also through pickle (process pools) and copies."""
     for again in (pickle.loads(pickle.dumps(error)), copy.copy(error), copy.deepcopy(error)):  # noqa: S301
         assert type(again) is type(error)
         assert (vars(again), again.args, str(again)) == (vars(error), error.args, str(error))
@@ -62,7 +62,7 @@ def test_errors_carry_their_data_and_travel(error):
 
 
 def test_emit_errors_are_made_as_third_parties_make_them():
-    """DESIGN section 2: EmitError(message, *, event_ids=(), status=None), and what its kinds add."""
+    """``EmitError(message, *, event_ids=(), status=None)``, and what its kinds add."""
     assert vars(errors.EmitError("m")) == {"event_ids": (), "status": None}
     assert errors.EmitError("m", event_ids=iter(["a"])).event_ids == ("a",)
     assert errors.EmitterUnavailable("m").retry_after_seconds is None

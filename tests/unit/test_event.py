@@ -1,4 +1,4 @@
-"""PROTOCOL "event" and WIRE: what the builder makes is good for an independent strict schema, whatever the context."""
+"""Events (chapter E): what the builder makes is good for an independent strict schema, whatever the context."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from caliper_readtime import (
     Subject,
     TimeSpentEvents,
 )
-from caliper_readtime.testing.wire import envelope_problems
-from caliper_readtime.units import to_caliper_time, to_epoch_ms
+from caliper_readtime._units import to_caliper_time, to_epoch_ms
+from caliper_readtime.testing._strict_schema import envelope_problems
 from tests.scenes import ANNA, OWLS, ROSTER, SENSOR, events
 from tests.strict_schema import strict
 from tests.unit.builders import DAY, NOW, Life, body, item, ms
@@ -31,7 +31,7 @@ EVENT_ID = "urn:uuid:7c0d6f0e-6f8a-5e0c-9d0a-3f8f5b0f2a11"
 GENERATED_ID = "urn:uuid:0b0f6a52-2d2e-5d0f-8a0e-0d8e6e4c9a10"
 
 
-def build(builder=None, reader=ANNA, article=OWLS, *, seconds=42, started_ms=NOW, ended_ms=NOW + 42_000):
+def build(builder=None, reader=ANNA, article=OWLS, *, seconds=42, started_at_ms=NOW, ended_at_ms=NOW + 42_000):
     """One finished event."""
     return (builder or events()).event(
         reader,
@@ -39,8 +39,8 @@ def build(builder=None, reader=ANNA, article=OWLS, *, seconds=42, started_ms=NOW
         event_id=EVENT_ID,
         generated_id=GENERATED_ID,
         seconds=seconds,
-        started_ms=started_ms,
-        ended_ms=ended_ms,
+        started_at_ms=started_at_ms,
+        ended_at_ms=ended_at_ms,
     )
 
 
@@ -88,26 +88,26 @@ CONTEXTS = {
 @pytest.mark.parametrize("activity_ids", JUDGES)
 @pytest.mark.parametrize(("reader", "article"), CONTEXTS.values(), ids=CONTEXTS)
 def test_every_context_makes_a_good_event(reader, article, activity_ids):
-    """WIRE section 2: whatever Reader and Article accept, the strict schema accepts as an event."""
+    """Whatever Reader and Article accept, the strict schema accepts as an event."""
     builder = events(activity_ids=activity_ids)
     judged(builder, build(builder, reader, article))
 
 
 @pytest.mark.parametrize("subject", [*Subject, "Reading", "None"])
 def test_every_subject(subject):
-    """DESIGN section 2: "subject: Subject or its wire value"; both look the same on the wire."""
+    """A Subject or its wire value: both look the same on the wire."""
     event = judged(events(), build(article=Article("r1", "T", OWLS.url, subject=subject)))
     assert type(event["object"]["subject"]) is str
     assert event["object"]["subject"] == Subject(subject).value
 
 
 def test_the_whole_event():
-    """WIRE section 1: the exact event, field by field."""
+    """The exact event, field by field."""
     builder = TimeSpentEvents(SENSOR, App("Example App", "https://app.example.org"), ROSTER)
     article = Article("r1", "Article 1", "https://app.example.org/reading/r1", Course("Reading G5", "c1"), "Reading")
     start = to_epoch_ms(datetime(2026, 11, 24, 16, 0, tzinfo=UTC), "start")
     v1p2 = f"{ROSTER}/ims/oneroster/rostering/v1p2"
-    assert build(builder, Reader("u1", "s@example.org"), article, started_ms=start, ended_ms=start + 42_000) == {
+    assert build(builder, Reader("u1", "s@example.org"), article, started_at_ms=start, ended_at_ms=start + 42_000) == {
         "@context": "http://purl.imsglobal.org/ctx/caliper/v1p2",
         "id": EVENT_ID,
         "type": "TimeSpentEvent",
@@ -139,7 +139,7 @@ def test_the_whole_event():
 
 
 def test_the_whole_envelope():
-    """WIRE section 1: sensor, sendTime, dataVersion, data, "(envelope extras): none permitted"."""
+    """Sensor, sendTime, dataVersion, data, and nothing else."""
     event = build()
     assert events().envelope([event, event], sent_ms=NOW + 7) == {
         "sensor": SENSOR,
@@ -150,7 +150,7 @@ def test_the_whole_envelope():
 
 
 def test_the_builder_is_pure():
-    """DESIGN section 3: the same arguments give an equal event, which shares nothing with the next."""
+    """The same arguments give an equal event, which shares nothing with the next."""
     builder = events()
     first, second = build(builder), build(builder)
     first["generated"]["items"].clear()
@@ -159,14 +159,14 @@ def test_the_builder_is_pure():
 
 @pytest.mark.parametrize("seconds", [0, -1, DAY + 1])
 def test_values_out_of_range_are_refused(seconds):
-    """Event: "0 < value <= 86400"."""
+    """E2: 0 < value <= 86400."""
     with pytest.raises(InvalidInput):
         build(seconds=seconds)
 
 
 @pytest.mark.parametrize("seconds", [1, DAY])
 def test_the_ends_of_the_range_are_good(seconds):
-    """Event: "0 < value <= 86400", as a whole JSON number."""
+    """E2: 0 < value <= 86400, as a whole JSON number."""
     event = judged(events(), build(seconds=seconds))
     assert event["generated"]["items"][0]["value"] == seconds
     assert type(event["generated"]["items"][0]["value"]) is int
@@ -183,7 +183,7 @@ def test_the_ends_of_the_range_are_good(seconds):
     ],
 )
 def test_times_have_three_digits_and_a_z(milliseconds, text):
-    """WIRE section 7: "Times: exactly YYYY-MM-DDTHH:MM:SS.sssZ"."""
+    """Times have exactly three digits of a second and a Z."""
     assert to_caliper_time(milliseconds) == text
 
 
@@ -196,7 +196,7 @@ def moment(text):
 
 
 def test_the_event_ends_with_the_last_sync_of_its_time():
-    """Event: "eventTime and endDate = last sync of the claimed time", not when it was claimed or sent."""
+    """E1: eventTime and endDate = last sync of the claimed time, not when it was claimed or sent."""
     life = Life().read(30)
     synced = life.now
     claim = life.wait(500).take().claim
@@ -204,7 +204,7 @@ def test_the_event_ends_with_the_last_sync_of_its_time():
 
 
 def test_it_begins_when_the_unreported_time_began():
-    """Event: "startDate = min(when the unreported time began, endDate - value)": pauses lie inside."""
+    """E1: startDate is when the unreported time began: pauses lie inside."""
     life = Life().read(10).wait(300).read(20)
     claim = life.take().claim
     assert (moment(item(claim)["startDate"]), item(claim)["value"]) == (NOW, 30)
@@ -212,7 +212,7 @@ def test_it_begins_when_the_unreported_time_began():
 
 
 def test_a_first_signal_already_brings_time_that_began_before_it():
-    """Event: "when the unreported time began": a first delta was read before its heartbeat arrived."""
+    """E1: a first delta was read before its heartbeat arrived."""
     life = Life()
     life.beat(5)
     life.wait(300).beat(10)
@@ -221,7 +221,7 @@ def test_a_first_signal_already_brings_time_that_began_before_it():
 
 @pytest.mark.parametrize(("rest", "start"), [(1.0, -1.0), (0.999, 290.0)])
 def test_unreported_time_is_what_could_be_reported(rest, start):
-    """Event: "when the unreported time began": the carried rest below a second does not stretch the next event."""
+    """E1: the carried rest below a second does not stretch the next event."""
     life = Life()
     life.beat(rest)
     life.wait(300).beat(10)
@@ -229,14 +229,14 @@ def test_unreported_time_is_what_could_be_reported(rest, start):
 
 
 def test_the_next_event_begins_with_its_own_time():
-    """Event: "when the unreported time began": what is reported before does not stretch the next event."""
+    """E1: what is reported before does not stretch the next event."""
     life = Life().sent(30).wait(600).read(20)
     claim = life.take().claim
     assert moment(item(claim)["startDate"]) == life.now - ms(20)
 
 
 def test_time_read_while_a_claim_is_out_begins_after_it():
-    """Event: each of two claims has the time that it covers."""
+    """E1: each of two claims has the time that it covers."""
     life = Life()
     first = life.claimed(30)
     end = life.now
@@ -248,7 +248,7 @@ def test_time_read_while_a_claim_is_out_begins_after_it():
 
 
 def test_start_and_end_leave_room_for_the_value():
-    """Event: "endDate - value" bounds startDate where a first claim exceeds the wall time since its first sync."""
+    """E1: startDate leaves room for the value where a first claim exceeds the wall time since its first sync."""
     life = Life()
     life.beat(15)
     claim = life.take().claim
@@ -257,15 +257,15 @@ def test_start_and_end_leave_room_for_the_value():
 
 @pytest.mark.parametrize(("started", "start"), [(0, 0), (-500, -500), (30, 0), (100, 0)])
 def test_the_start_is_never_too_late_for_the_value(started, start):
-    """Event: "startDate = min(when the unreported time began, endDate - value)", also where a clock stepped back."""
-    event = judged(events(), build(started_ms=NOW + ms(started)))
+    """E1: startDate leaves room for the value, also where a clock stepped back."""
+    event = judged(events(), build(started_at_ms=NOW + ms(started)))
     assert moment(event["generated"]["items"][0]["startDate"]) == NOW + ms(start)
 
 
 def test_a_late_report_of_a_parked_event_keeps_its_times():
-    """Event: a retry a day later still says when the time was read."""
+    """E1: a retry a day later still says when the time was read."""
     life = Life()
-    first = life.park()
+    first = life.rejected()
     again = life.wait(DAY).take(reader=Reader("anna", "new@example.org")).claim
     assert item(again) == item(first)
     assert body(again)["eventTime"] == body(first)["eventTime"]
@@ -273,7 +273,7 @@ def test_a_late_report_of_a_parked_event_keeps_its_times():
 
 @given(st.data())
 def test_any_life_makes_good_events(data):
-    """Event: over any history of signals and reports, each event is good and its times hold its seconds."""
+    """E1: over any history of signals and reports, each event is good and its times hold its seconds."""
     life = Life(catch_up_seconds=float(DAY))
     life.beat()
     ranges = []
@@ -285,10 +285,10 @@ def test_any_life_makes_good_events(data):
             (only,) = event["generated"]["items"]
             start, end = moment(only["startDate"]), moment(only["endDate"])
             assert event["eventTime"] == only["endDate"]
-            assert end == life.meter.last_sync_ms
+            assert end == life.meter.last_sync_at_ms
             assert start <= end - only["value"] * 1000
             assert 0 < only["value"] <= DAY
-            ranges.append((claim.from_ms, claim.to_ms))
+            ranges.append((claim.start_ms, claim.end_ms))
             life.commit(claim)
     assert [start for start, _ in ranges] == [0, *(end for _, end in ranges)][: len(ranges)]
     assert life.state.reported_ms == (ranges[-1][1] if ranges else 0)
@@ -329,7 +329,7 @@ articles = accepted(Article)(ids | urls, names, urls, courses, st.sampled_from(S
 @given(reader=readers, article=articles, app=accepted(App)(names, st.none() | urls))
 @example(ANNA, Article("r1", "T", "https://h.example/#a#b[c]"), App("App"))
 def test_whatever_is_accepted_makes_a_good_event(activity_ids, reader, article, app):
-    """WIRE section 2: what the values accept, the builder turns into what the strict schema accepts."""
+    """What the values accept, the builder turns into what the strict schema accepts."""
     builder = events(activity_ids=activity_ids, sensor=SENSOR)
     builder = TimeSpentEvents(SENSOR, app, ROSTER, activity_ids=activity_ids)
     try:
@@ -342,7 +342,7 @@ def test_whatever_is_accepted_makes_a_good_event(activity_ids, reader, article, 
 
 @pytest.mark.parametrize("url", ["https://app.example.org/é", "https://bücher.example", "https://h.example/[a]#b#c"])
 def test_the_configured_urls_are_written_as_uris(url):
-    """WIRE section 2: sensor, app id and the OneRoster URL are URIs on the wire, however they were configured."""
+    """Sensor, app id and the OneRoster URL are URIs on the wire, however they were configured."""
     builder = TimeSpentEvents(url, App("App", url), url.partition("#")[0])
     judged(builder, build(builder, article=Article("r1", "T", OWLS.url, Course("C", "c1"))))
 
@@ -359,13 +359,13 @@ def test_the_configured_urls_are_written_as_uris(url):
     ],
 )
 def test_a_builder_that_could_not_build_is_refused(make):
-    """DESIGN section 2: a configuration that makes no good event is a ConfigurationError, at once."""
+    """A configuration that makes no good event is a ConfigurationError, at once."""
     with pytest.raises(ConfigurationError):
         make()
 
 
 def test_no_null_anywhere():
-    """Event: "Nulls are never sent"."""
+    """E2: nulls are never sent."""
 
     def walk(value):
         assert value is not None
@@ -379,7 +379,7 @@ def test_no_null_anywhere():
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="timeback-caliper needs Python 3.12")
 @pytest.mark.parametrize(("reader", "article"), CONTEXTS.values(), ids=CONTEXTS)
 def test_timebacks_own_model_reads_every_event(reader, article):
-    """WIRE section 6: timeback-caliper's model reads the event, with the same ids, times and seconds."""
+    """The model of timeback-caliper reads the event, with the same ids, times and seconds."""
     timeback = pytest.importorskip("timeback_caliper", reason="timeback-caliper is not installed")
     event = build(None, reader, article)
     read = timeback.TimeSpentEvent.model_validate(json.loads(json.dumps(event)))

@@ -6,11 +6,11 @@ import attrs
 import pytest
 
 from caliper_readtime import Explanation, ReadTimePolicy
-from caliper_readtime.explaining import MAX_NAMED, explained
-from caliper_readtime.state import Key
+from caliper_readtime._inspection import MAX_NAMED, explained
+from caliper_readtime._rules import Caller
+from caliper_readtime._rules.state import Key
+from caliper_readtime._units import to_clock_time, to_datetime
 from caliper_readtime.testing import banked_minutes
-from caliper_readtime.transitions import Caller
-from caliper_readtime.units import to_clock_time, to_datetime
 from tests.scenes import ANNA, BEES, OWLS, ROSTER, Scene, article, events
 from tests.unit.builders import DAY, EVENTS, NOW, Life, ms
 
@@ -131,7 +131,7 @@ def test_each_step_of_its_life_is_a_line():
     life.commit(first)
     life.read(12).defer()
     second = life.wait(1).take("c").claim
-    life.refuse(second, "c", reason="anna@example.org is unknown")
+    life.park(second, "c", reason="anna@example.org is unknown")
     text = said(life)
     for line in (
         f"{clock(NOW + ms(30))} claimed 30 s to be sent as {first.event_id}",
@@ -177,7 +177,7 @@ def test_a_claim_in_flight_says_by_whom_and_until_when():
     """Until the lease ends only its owner sends; after that, anybody, under the same id."""
     life = Life()
     claim = life.claimed(30, "worker-7")
-    until = clock(claim.until_ms)
+    until = clock(claim.until_at_ms)
     assert f"In flight: 30 s ({claim.event_id}), being sent by worker-7, who holds it until {until}." in said(life)
     life.wait(30)
     text = said(life)
@@ -190,7 +190,7 @@ def test_an_undelivered_event_says_why_and_when_next():
     life = Life()
     claim = life.claimed(30)
     life.release(claim, error="503 for anna@example.org")
-    until = life.ledger.claim.until_ms
+    until = life.ledger.claim.until_at_ms
     text = said(life)
     begin = f"Undelivered: 30 s ({claim.event_id}); "
     assert f"{begin}1 attempt failed, the last with 503 for (e-mail address). " in text
@@ -204,7 +204,7 @@ def test_an_undelivered_event_says_why_and_when_next():
 def test_an_event_that_was_given_back_is_not_blamed_for_an_older_failure():
     """A claim that was released unsent has no error of its own: the state's last one is a refused event's."""
     life = Life()
-    life.park(30)
+    life.rejected(30)
     claim = life.claimed(12)
     life.release(claim, counted=False)
     assert life.state.last_error == "bad"
@@ -223,8 +223,8 @@ def test_a_claim_that_cannot_be_trusted_says_so():
 def test_a_refused_event_says_what_heals_it():
     """A corrected reader, its hour, or unpark; and the status that refused it."""
     life = Life()
-    claim = life.park(30)
-    retry = life.ledger.parked[0].retry_ms
+    claim = life.rejected(30)
+    retry = life.ledger.parked[0].retry_at_ms
     begin = f"Refused with status 422 at {clock(life.now)}: 30 s ({claim.event_id}), bad; "
     heals = f"it is sent again once the reader or article is corrected, by unpark, or from {clock(retry)} on."
     assert begin + heals in said(life)
@@ -236,7 +236,7 @@ def test_a_refused_event_says_what_heals_it():
     life.take("b", reader=RIGHT)
     assert f"{begin}it is on its way again." in said(life)
     other = Life()
-    other.refuse(other.claimed(30), status=None)
+    other.park(other.claimed(30), status=None)
     assert f"Refused at {clock(other.now)}: " in said(other)
 
 

@@ -1,17 +1,17 @@
-"""PROTOCOL "Reports": finalize, at the public verb."""
+"""Finalize, at the public verb (chapter V)."""
 
 from __future__ import annotations
 
 import pytest
 
 from caliper_readtime import EmitterUnavailable, EventRejected, Outcome, Reader
-from tests.scenes import ANNA, BEES, OWLS, WAIT_SECONDS, Gate, Hooked, Scene, running, value
+from tests.scenes import ANNA, BEES, OWLS, WAIT_SECONDS, CircuitBreaker, Hooked, Scene, running, value
 
 DAY = 86_400
 
 
 def test_a_first_finalize_sends_and_stamps(scene: Scene):
-    """Finalize: "A first finalize that leaves nothing whole stamps finalized_at"."""
+    """D8: a first finalize that leaves nothing whole stamps finalized_at."""
     scene.read(seconds=42.5)
     report = scene.tracker.finalize(ANNA, OWLS)
     assert (report.outcome, report.delta_seconds, scene.sent) == (Outcome.SENT, 42.0, [42])
@@ -21,7 +21,7 @@ def test_a_first_finalize_sends_and_stamps(scene: Scene):
 
 
 def test_a_finalize_with_nothing_to_send_stamps_too(scene: Scene):
-    """Finalize: "(NOTHING_TO_SEND if there was nothing to send)"."""
+    """D8, V7: a finalize with nothing to send stamps too, and says NOTHING_TO_SEND."""
     scene.tracker.accumulate(ANNA, OWLS, 0)
     report = scene.tracker.finalize(ANNA, OWLS)
     assert (report.outcome, scene.sent) == (Outcome.NOTHING_TO_SEND, [])
@@ -29,7 +29,7 @@ def test_a_finalize_with_nothing_to_send_stamps_too(scene: Scene):
 
 
 def test_a_later_finalize_sends_new_time_and_leaves_the_stamp(scene: Scene):
-    """Finalize: "a later one sends new time and leaves the stamp"."""
+    """V5: a later one sends new time and leaves the stamp."""
     scene.read()
     scene.tracker.finalize(ANNA, OWLS)
     stamp = scene.clock()
@@ -42,7 +42,7 @@ def test_a_later_finalize_sends_new_time_and_leaves_the_stamp(scene: Scene):
 
 
 def test_a_finalize_sends_the_older_claim_first(scene: Scene):
-    """Finalize: "the same [the older claim and one round]": an older claim goes first, under its own id."""
+    """V1: an older claim goes first, under its own id."""
     scene.read()
     scene.emitter.fail(EmitterUnavailable("lost"), delivered=True)
     with pytest.raises(EmitterUnavailable):
@@ -56,7 +56,7 @@ def test_a_finalize_sends_the_older_claim_first(scene: Scene):
 
 
 def test_a_finalize_goes_on_for_time_that_arrives_meanwhile(scene: Scene):
-    """Finalize: "at most 3 rounds more": what is read while it sends is sent as well."""
+    """V1: what is read while a finalize sends is sent as well, in up to three rounds more."""
     scene.read()
     hooked = Hooked(lambda: scene.read(seconds=7))
     report = scene.use(hooked).finalize(ANNA, OWLS)
@@ -66,7 +66,7 @@ def test_a_finalize_goes_on_for_time_that_arrives_meanwhile(scene: Scene):
 
 
 def test_a_finalize_makes_at_most_four_rounds(scene: Scene):
-    """Finalize: "at most 3 rounds more": five days are four events, the rest stays due and wanted."""
+    """V1: five days are four events in four rounds; the rest stays due and wanted."""
     scene.read(seconds=5 * DAY)
     report = scene.tracker.finalize(ANNA, OWLS)
     assert scene.sent == [DAY] * 4
@@ -77,7 +77,7 @@ def test_a_finalize_makes_at_most_four_rounds(scene: Scene):
 
 
 def test_a_finalize_that_fails_is_finished_by_whoever_comes_next(scene: Scene):
-    """Finalize: "A finalize that cannot finish leaves finalize_wanted (M)": a partial's commit stamps."""
+    """V6: a finalize that cannot finish leaves finalize_wanted: a partial's commit stamps."""
     scene.read()
     scene.emitter.fail(EmitterUnavailable("gone"))
     with pytest.raises(EmitterUnavailable):
@@ -88,7 +88,7 @@ def test_a_finalize_that_fails_is_finished_by_whoever_comes_next(scene: Scene):
 
 
 def test_a_finalize_that_fails_is_finished_by_the_sweep(scene: Scene):
-    """Finalize: "A finalize that cannot finish leaves finalize_wanted (M)": the sweep stamps."""
+    """V6: a finalize that cannot finish leaves finalize_wanted: the sweep stamps."""
     scene.read()
     scene.emitter.fail(EmitterUnavailable("gone"))
     with pytest.raises(EmitterUnavailable):
@@ -99,9 +99,9 @@ def test_a_finalize_that_fails_is_finished_by_the_sweep(scene: Scene):
 
 
 def test_a_finalize_that_met_another_owner_is_finished_by_that_owner(scene: Scene):
-    """Finalize: "(IN_FLIGHT, failure) leaves finalize_wanted (M)": the winner's commit stamps."""
+    """V6: a finalize that meets another owner leaves its wish: the winner's commit stamps."""
     scene.read()
-    gate = Gate()
+    gate = CircuitBreaker()
     winner = scene.another(gate)
     with running(lambda: winner.partial(ANNA, OWLS)) as results:
         assert gate.arrived.wait(WAIT_SECONDS)
@@ -112,13 +112,13 @@ def test_a_finalize_that_met_another_owner_is_finished_by_that_owner(scene: Scen
 
 
 def test_a_partial_never_stamps_on_its_own(scene: Scene):
-    """Partial is no finalize: without finalize_wanted nothing is stamped."""
+    """D8: partial is no finalize: without finalize_wanted nothing is stamped."""
     scene.read()
     assert scene.tracker.partial(ANNA, OWLS).state.finalized_at is None
 
 
 def test_time_after_finalize_counts_and_is_reported(scene: Scene):
-    """Time after finalize keeps counting; the next partial reports it."""
+    """V5: time after finalize keeps counting; the next partial reports it."""
     scene.read()
     scene.tracker.finalize(ANNA, OWLS)
     scene.read(seconds=20)
@@ -127,7 +127,7 @@ def test_time_after_finalize_counts_and_is_reported(scene: Scene):
 
 
 def test_a_finalize_with_only_parked_seconds_raises_the_oldest(scene: Scene):
-    """Park: "finalize with nothing but unclaimable parked seconds left raises the oldest event's EventRejected"."""
+    """V8: nothing but waiting parked events left: the oldest one's EventRejected is raised."""
     for seconds, status in ((30, 422), (20, 400)):
         scene.read(seconds=seconds)
         scene.emitter.fail(EventRejected("bad", status=status))
@@ -143,7 +143,7 @@ def test_a_finalize_with_only_parked_seconds_raises_the_oldest(scene: Scene):
 
 
 def test_a_finalize_sends_new_time_behind_parked_seconds(scene: Scene):
-    """Park: "later time is not stuck behind it (M)"; parked seconds "keep finalized_at unset"."""
+    """P2, P3: later time is not stuck behind it; parked seconds keep finalized_at unset."""
     scene.read()
     scene.emitter.fail(EventRejected("bad", status=422))
     with pytest.raises(EventRejected):
@@ -156,7 +156,7 @@ def test_a_finalize_sends_new_time_behind_parked_seconds(scene: Scene):
 
 
 def test_a_corrected_reader_finalizes_parked_seconds(scene: Scene):
-    """Park: "a corrected e-mail heals itself; partial and finalize with objects refresh the context first"."""
+    """P4: a corrected e-mail heals itself; partial and finalize with objects refresh the context first."""
     scene.read()
     scene.emitter.fail(EventRejected("bad", status=422))
     with pytest.raises(EventRejected):
@@ -169,7 +169,7 @@ def test_a_corrected_reader_finalizes_parked_seconds(scene: Scene):
 
 
 def test_finalizing_one_article_leaves_the_other(scene: Scene):
-    """Key: finalizing concerns one article."""
+    """I1: finalizing concerns one article."""
     scene.read(ANNA, OWLS)
     scene.read(ANNA, BEES)
     scene.tracker.finalize(ANNA, OWLS)

@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports": flush_reader."""
+"""``flush_reader`` (chapter F of the protocol)."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from tests.scenes import (
     OWLS,
     ROSTER,
     WAIT_SECONDS,
-    Gate,
-    Picky,
+    CircuitBreaker,
     Scene,
+    SelectiveEmitter,
     article,
     events,
     everything,
@@ -41,7 +41,7 @@ def of_article(name):
 
 
 def test_everything_goes_in_one_envelope(scene: Scene):
-    """Flush: "everything this reader has unreported, in as few envelopes as possible; one Report per article"."""
+    """F1: everything this reader has unreported, in as few envelopes as possible; one Report per article."""
     emitter = RecordingEmitter()
     scene.use(emitter)
     for number in range(5):
@@ -57,7 +57,7 @@ def test_everything_goes_in_one_envelope(scene: Scene):
 
 
 def test_a_hundred_and_fifty_articles_are_two_envelopes(scene: Scene):
-    """Flush: "in as few envelopes as possible": up to N events in one."""
+    """F1, W2: as few envelopes as possible, of up to so many events each."""
     emitter = RecordingEmitter()
     scene.use(emitter)
     for number in range(150):
@@ -68,20 +68,20 @@ def test_a_hundred_and_fifty_articles_are_two_envelopes(scene: Scene):
 
 
 def test_an_article_that_had_nothing_has_no_report(scene: Scene):
-    """Flush: "one Report per article that had something"."""
+    """F1: one Report per article that had something."""
     scene.read(ANNA, OWLS, 0.5)
     scene.read(ANNA, BEES, 30)
     assert [report.resource_id for report in scene.tracker.flush_reader("anna").reports] == ["bees"]
 
 
 def test_a_reader_without_anything_is_settled(scene: Scene):
-    """FlushReport.settled: "nothing of a whole second left, nothing in flight"."""
+    """F6: FlushReport.settled: nothing of a whole second left, nothing in flight."""
     flushed = scene.tracker.flush_reader(ANNA, confirm=True)
     assert (flushed.reports, flushed.settled, flushed.seconds_sent) == ((), True, 0.0)
 
 
 def test_only_the_articles_that_are_asked_for(scene: Scene):
-    """Flush: resource_ids limits it; plain ids and full URLs name the same article."""
+    """F1, I1: resource_ids limits it; plain ids and full URLs name the same article."""
     for what in (OWLS, BEES, article("ants")):
         scene.read(ANNA, what, 30)
     url = f"{ROSTER}/ims/oneroster/rostering/v1p2/resources/bees"
@@ -100,7 +100,7 @@ def test_resource_ids_as_one_text_is_refused(scene: Scene):
 
 
 def test_a_flush_ignores_the_back_off(scene: Scene):
-    """Flush: "ignores the back-off"."""
+    """F1: a flush does not mind the back-off."""
     scene.read()
     scene.emitter.fail(EndpointRefused("no"))
     with pytest.raises(EndpointRefused):
@@ -110,7 +110,7 @@ def test_a_flush_ignores_the_back_off(scene: Scene):
 
 
 def test_a_flush_sends_more_than_a_day(scene: Scene):
-    """Flush: "everything this reader has unreported": three days are three events, and one report."""
+    """F1: everything this reader has unreported: three days are three events, and one report."""
     scene.read(seconds=3 * 86_400 + 5)
     flushed = scene.tracker.flush_reader(ANNA)
     assert (flushed.settled, flushed.seconds_sent) == (True, 3 * 86_400 + 5)
@@ -118,7 +118,7 @@ def test_a_flush_sends_more_than_a_day(scene: Scene):
 
 
 def test_a_flush_sends_an_older_claim_and_what_came_after(scene: Scene):
-    """Flush: an ambiguous claim goes again under its id, then later time; together they are one report."""
+    """F1: an ambiguous claim goes again under its id, then later time; together they are one report."""
     scene.read(seconds=30)
     scene.emitter.fail(EmitterUnavailable("lost"), delivered=True)
     with pytest.raises(EmitterUnavailable):
@@ -131,7 +131,7 @@ def test_a_flush_sends_an_older_claim_and_what_came_after(scene: Scene):
 
 
 def test_an_endpoint_that_is_gone_leaves_everything_due(scene: Scene):
-    """Flush never raises for the endpoint: FAILED for each article, unsettled, and the error on demand."""
+    """F6: a flush never raises for the endpoint: FAILED for each article, unsettled, and the error on demand."""
     for what in (OWLS, BEES):
         scene.read(ANNA, what, 30)
     error = EmitterUnavailable("gone")
@@ -146,8 +146,8 @@ def test_an_endpoint_that_is_gone_leaves_everything_due(scene: Scene):
 
 
 def test_one_bad_article_never_hides_the_others(scene: Scene):
-    """Flush: "One bad article never hides the others": it is found by bisection and parked, the rest is sent."""
-    scene.use(Picky(of_article("A3")))
+    """F4: one bad article never hides the others: it is found by bisection and parked, the rest is sent."""
+    scene.use(SelectiveEmitter(of_article("A3")))
     for number in range(7):
         scene.read(ANNA, article(f"a{number}"), 30)
     flushed = scene.tracker.flush_reader(ANNA)
@@ -161,8 +161,8 @@ def test_one_bad_article_never_hides_the_others(scene: Scene):
 
 
 def test_a_reader_whose_every_event_is_refused_is_parked(scene: Scene):
-    """Systemic needs "at least two readers": one reader's flush parks, however many articles are bad."""
-    scene.use(Picky(everything))
+    """W4: it takes at least two readers: one reader's flush parks, however many articles are bad."""
+    scene.use(SelectiveEmitter(everything))
     for number in range(10):
         scene.read(ANNA, article(f"a{number}"), 30)
     flushed = scene.tracker.flush_reader(ANNA)
@@ -172,7 +172,7 @@ def test_a_reader_whose_every_event_is_refused_is_parked(scene: Scene):
 
 
 def test_what_was_parked_before_is_told(scene: Scene):
-    """FlushReport: parked seconds are not settled, and the article that holds them has a report that says why."""
+    """F6: FlushReport: parked seconds are not settled, and the article that holds them has a report that says why."""
     scene.read(ANNA, OWLS, 30)
     scene.read(ANNA, BEES, 30)
     scene.emitter.fail(EventRejected("bad", status=422))
@@ -189,7 +189,7 @@ def test_what_was_parked_before_is_told(scene: Scene):
 
 
 def test_a_corrected_reader_is_flushed(scene: Scene):
-    """Park: "a parked event is claimable when the state's context differs from its own": one rule for every verb."""
+    """P4: a parked event is claimable when the state's context differs from its own: one rule for every verb."""
     scene.read()
     scene.emitter.fail(EventRejected("bad", status=422))
     with pytest.raises(EventRejected):
@@ -200,9 +200,9 @@ def test_a_corrected_reader_is_flushed(scene: Scene):
 
 
 def test_another_owners_claim_is_not_waited_for_by_default(scene: Scene):
-    """Flush: wait_seconds 0: IN_FLIGHT, and not settled while somebody else is sending."""
+    """F2: wait_seconds 0: IN_FLIGHT, and not settled while somebody else is sending."""
     scene.read(ANNA, OWLS, 30)
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         scene.read(ANNA, BEES, 20)
@@ -218,9 +218,9 @@ def test_another_owners_claim_is_not_waited_for_by_default(scene: Scene):
 
 
 def test_another_owners_claim_is_waited_for(scene: Scene):
-    """Flush: "waits for other owners' claims within wait_seconds, then claims what is left"."""
+    """F2: others' claims are waited for within wait_seconds, then what is left is claimed."""
     scene.read(ANNA, OWLS, 30)
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         scene.read(ANNA, OWLS, 12)
@@ -232,7 +232,7 @@ def test_another_owners_claim_is_waited_for(scene: Scene):
 
 
 def test_waiting_ends_with_its_budget(scene: Scene):
-    """Flush: "within wait_seconds": a claim that stays with its owner is IN_FLIGHT afterwards."""
+    """F2: within wait_seconds: a claim that stays with its owner is IN_FLIGHT afterwards."""
     scene.read()
     scene.emitter.fail(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -243,7 +243,7 @@ def test_waiting_ends_with_its_budget(scene: Scene):
 
 
 def test_confirm_asks_the_endpoint(scene: Scene):
-    """Flush: "with confirm=True polls … until the endpoint holds what this flush sent"."""
+    """F3: ``confirm=True`` asks until the endpoint holds what this flush sent."""
     scene.use(RecordingEmitter())
     scene.read()
     flushed = scene.tracker.flush_reader(ANNA, confirm=True)
@@ -265,7 +265,7 @@ class Lagging(RecordingEmitter):
 
 
 def test_confirm_polls_inside_the_same_budget(scene: Scene):
-    """Flush: "polls, inside the same budget": an endpoint that lags is asked again, until wait_seconds are over."""
+    """F3: an endpoint that lags is asked again, until wait_seconds are over."""
     emitter = Lagging(asks=3)
     scene.use(emitter)
     scene.read()
@@ -274,7 +274,7 @@ def test_confirm_polls_inside_the_same_budget(scene: Scene):
 
 
 def test_an_endpoint_that_never_shows_it_is_not_confirmed(scene: Scene):
-    """FlushReport.confirmed False: settled, but not to be banked."""
+    """F3, F6: FlushReport.confirmed False: settled, but not to be banked."""
     scene.use(Lagging(asks=10_000))
     scene.read()
     flushed = scene.tracker.flush_reader(ANNA, wait_seconds=0.2, confirm=True)
@@ -285,7 +285,7 @@ def test_an_endpoint_that_never_shows_it_is_not_confirmed(scene: Scene):
 
 
 def test_confirm_also_asks_for_the_last_minute(scene: Scene):
-    """Flush: "and what history says was sent in the last minute", but not for what is older."""
+    """F3: what history says was sent in the last minute is asked for too, but not what is older."""
     emitter = Lagging(asks=0)
     scene.use(emitter)
     ids = []
@@ -298,13 +298,13 @@ def test_confirm_also_asks_for_the_last_minute(scene: Scene):
 
 
 def test_an_emitter_that_cannot_be_asked_leaves_it_unknown(scene: Scene):
-    """FlushReport.confirmed None: it cannot be asked."""
+    """F3: FlushReport.confirmed None: it cannot be asked."""
     scene.read()
     assert scene.tracker.flush_reader(ANNA, confirm=True).confirmed is None
 
 
 def test_an_endpoint_that_cannot_be_asked_now_is_asked_again(scene: Scene):
-    """Flush: an EmitterUnavailable of read-back is no answer: asked again, False when the budget is over."""
+    """F3: an EmitterUnavailable of read-back is no answer: asked again, False when the budget is over."""
 
     class Deaf(RecordingEmitter):
         def held(self, event_ids, /):
@@ -317,7 +317,7 @@ def test_an_endpoint_that_cannot_be_asked_now_is_asked_again(scene: Scene):
 
 def test_a_flush_respects_the_emitters_batch(scene: Scene):
     """max_batch: an emitter that takes only so many events in one call gets no more."""
-    emitter = Picky(nothing, max_batch=2)
+    emitter = SelectiveEmitter(nothing, max_batch=2)
     scene.use(emitter)
     for number in range(5):
         scene.read(ANNA, article(f"a{number}"), 30)
@@ -326,7 +326,7 @@ def test_a_flush_respects_the_emitters_batch(scene: Scene):
 
 
 def test_big_events_are_sent_in_smaller_envelopes(scene: Scene):
-    """Sweep and flush: "batches in one envelope up to N events and M bytes"."""
+    """W2: an envelope holds only so many bytes, in sweeps and flushes."""
     emitter = RecordingEmitter()
     scene.use(emitter)
     for number in range(100):
@@ -337,7 +337,7 @@ def test_big_events_are_sent_in_smaller_envelopes(scene: Scene):
 
 
 def test_an_event_that_cannot_be_built_is_parked(scene: Scene):
-    """Claim: "An event that cannot be built is parked": the others go, and on_report hears of it."""
+    """C5: an event that cannot be built is parked: the others go, and on_report hears of it."""
     scene.use(events=Unbuildable(events(), "owls"))
     scene.read(ANNA, OWLS, 30)
     scene.read(ANNA, BEES, 20)
@@ -365,7 +365,7 @@ class Unbuildable:
 
 
 def test_a_state_that_cannot_be_read_does_not_hide_the_others(tmp_path):
-    """Flush: "One bad article never hides the others": a corrupt one fails alone, and nothing counts as settled."""
+    """F4, T7: one bad article never hides the others: a corrupt one fails alone, and nothing counts as settled."""
     with closing(SqliteStateStore(tmp_path / "readtime.db")) as store:
         scene = Scene(lambda: store)
         for what in (OWLS, BEES):

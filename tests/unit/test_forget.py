@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports": forget."""
+"""``forget`` (X4, X5)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.scenes import ANNA, BEES, BEN, OWLS, ROSTER, Hooked, Scene, article, 
 
 
 def test_everything_of_a_reader_goes(scene: Scene):
-    """Forget: "state, due and reader entries"; the answer is how many states; others stay."""
+    """X4: states, due and reader entries go; the answer is how many states; others stay."""
     for reader, what in ((ANNA, OWLS), (ANNA, BEES), (BEN, OWLS)):
         scene.read(reader, what)
     assert scene.tracker.forget(ANNA) == 2
@@ -20,19 +20,19 @@ def test_everything_of_a_reader_goes(scene: Scene):
 
 
 def test_forgetting_twice_or_somebody_unknown_is_harmless(scene: Scene):
-    """Forget: repeated until the reader's set is empty, and 0 where it was."""
+    """X4: repeated until the reader's set is empty, and 0 where it was."""
     scene.read()
     assert [scene.tracker.forget("anna"), scene.tracker.forget("anna"), scene.tracker.forget("nobody")] == [1, 0, 0]
 
 
 def test_a_url_names_the_same_reader(scene: Scene):
-    """Key: a reader's URL and id are one."""
+    """I1: a reader's URL and id are one."""
     scene.read()
     assert scene.tracker.forget(f"{ROSTER}/ims/oneroster/rostering/v1p2/users/anna") == 1
 
 
 def test_parked_events_go_too(scene: Scene):
-    """Forget: parked events hold an e-mail, so they go as well."""
+    """X4: parked events hold an e-mail, so they go as well."""
     scene.read()
     scene.emitter.fail(EventRejected("bad", status=422))
     with pytest.raises(EventRejected):
@@ -44,7 +44,7 @@ def test_parked_events_go_too(scene: Scene):
 
 
 def test_a_string_is_not_enough_afterwards(scene: Scene):
-    """Forget: the context is gone, so an open page's heartbeat by id needs the objects again."""
+    """X5: the context is gone, so an open page's heartbeat by id needs the objects again."""
     scene.read()
     scene.tracker.forget(ANNA)
     with pytest.raises(MissingField):
@@ -53,7 +53,7 @@ def test_a_string_is_not_enough_afterwards(scene: Scene):
 
 @pytest.mark.parametrize("after", [False, True], ids=["before it arrives", "after it arrives"])
 def test_an_emission_under_way_still_arrives_and_its_commit_is_a_no_op(scene: Scene, after):
-    """Forget: "An emission under way still arrives, its commit is a no-op", and "never recreates a state"."""
+    """X5, K4: an emission under way still arrives, its commit is a no-op, and never recreates a state."""
     scene.read()
     emitter = Hooked(lambda: scene.tracker.forget(ANNA), after=after)
     report = scene.use(emitter).finalize(ANNA, OWLS)
@@ -63,7 +63,7 @@ def test_an_emission_under_way_still_arrives_and_its_commit_is_a_no_op(scene: Sc
 
 
 def test_a_commit_does_not_touch_a_rebirth(scene: Scene):
-    """Commit: "generation checked: after forget, expiry or rebirth it is a no-op"."""
+    """K4: the generation is checked: after forget, expiry or rebirth a commit is a no-op."""
     scene.read(seconds=30)
 
     def reborn():
@@ -76,7 +76,7 @@ def test_a_commit_does_not_touch_a_rebirth(scene: Scene):
 
 
 def test_a_new_life_has_new_event_ids(scene: Scene):
-    """Generation: "a uuid4 drawn at each birth": the same range of another life is another event."""
+    """I5: the same range of another life is another event."""
     for _ in range(2):
         scene.read(seconds=30)
         scene.tracker.partial(ANNA, OWLS)
@@ -88,7 +88,7 @@ def test_a_new_life_has_new_event_ids(scene: Scene):
 
 
 def test_expiry_is_a_rebirth_too(scene: Scene):
-    """Expires: "less than a whole unclaimed second, no claim, nothing parked": gone after state_ttl, born anew."""
+    """X1, X3: with nothing whole, claimed or parked it is gone after state_ttl, and born anew."""
     scene.use(policy=ReadTimePolicy(state_ttl_seconds=3600))
     scene.read(seconds=30)
     scene.tracker.finalize(ANNA, OWLS)
@@ -103,7 +103,7 @@ def test_expiry_is_a_rebirth_too(scene: Scene):
 
 
 def test_unreported_time_never_expires(scene: Scene):
-    """Expires: "Otherwise it has no TTL": a year later the time is still there and is sent."""
+    """X1: a year later the time is still there and is sent."""
     scene.use(policy=ReadTimePolicy(state_ttl_seconds=3600))
     scene.read(ANNA, article("old"), 1.5)
     scene.clock.advance(365 * 86_400)

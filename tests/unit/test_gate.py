@@ -4,7 +4,7 @@ from contextlib import suppress
 
 import pytest
 
-from caliper_readtime.emitters.gate import FAIL_FAST_SECONDS, MAX_FAIL_FAST_SECONDS, Gate
+from caliper_readtime.emitters._circuit import FAIL_FAST_SECONDS, MAX_FAIL_FAST_SECONDS, CircuitBreaker
 from caliper_readtime.errors import EmitterUnavailable, EndpointRefused, EventRejected
 
 
@@ -22,7 +22,7 @@ def clock():
 
 @pytest.fixture
 def gate(clock):
-    return Gate("example.org/x", clock)
+    return CircuitBreaker("example.org/x", clock)
 
 
 def call(gate, error=None):
@@ -49,7 +49,7 @@ def windows(gate, clock, times):
 
 
 def test_the_window_doubles_up_to_its_maximum(gate, clock):
-    """0.5 s after the first exhausted call, doubling up to 30 s; the error says what is left of it."""
+    """H11: 0.5 s after the first exhausted call, doubling up to 30 s; the error says what is left of it."""
     assert list(windows(gate, clock, 40))[:8] == [0.5, 1, 2, 4, 8, 16, 30, 30]
     assert (FAIL_FAST_SECONDS, MAX_FAIL_FAST_SECONDS) == (0.5, 30.0)
 
@@ -77,7 +77,7 @@ def test_an_event_that_was_never_sent_says_nothing(gate, clock):
 
 
 def test_one_probe_at_a_time(gate, clock):
-    """Once the window is over exactly one caller probes, and the others fail fast while it runs."""
+    """H11: once the window is over exactly one caller probes, and the others fail fast while it runs."""
     list(windows(gate, clock, 1))
     with gate.passage(["a"]):
         with pytest.raises(EmitterUnavailable) as caught, gate.passage(["b"]):

@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from caliper_readtime import Article, EmitterUnavailable, EventRejected, FlushReport, Outcome, Reader, Report, Status
-from caliper_readtime.html import MAX_ROWS, lines, listing
+from caliper_readtime._notebook import MAX_ROWS, lines, listing
 from tests.scenes import ANNA, Scene, article
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)> & \"'"

@@ -1,4 +1,4 @@
-"""PROTOCOL "Identity": keys, actor, activity and course ids, event ids."""
+"""Keys, actor, activity and course ids, event ids (chapter I)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from caliper_readtime import (
     ReadTimeTracker,
     TimeSpentEvents,
 )
-from caliper_readtime.identity import event_id, generated_id, key_of
-from caliper_readtime.state import Key
+from caliper_readtime._rules.identity import event_id, generated_id, key_of
+from caliper_readtime._rules.state import Key
 from tests.scenes import ANNA, OWLS, ROSTER, events
 from tests.unit.builders import Life, body
 
@@ -54,7 +54,7 @@ def as_key(name, roster=ROSTER):
     ],
 )
 def test_urls_under_oneroster_are_reduced(url, reduced):
-    """Key: "URLs under oneroster_url are reduced to their last path segment (query and fragment dropped, decoded)"."""
+    """I1: URLs under oneroster_url are reduced to their last path segment (query and fragment dropped, decoded)."""
     assert as_key(url) == reduced
     assert key_of(ROSTER, "anna", url) == Key("anna", reduced)
     assert events().actor_id(url) == events().actor_id(reduced)
@@ -74,12 +74,12 @@ def test_urls_under_oneroster_are_reduced(url, reduced):
     ],
 )
 def test_other_ids_stay_as_they_are(other):
-    """Key: only URLs under oneroster_url are reduced, by scheme, host, port and path."""
+    """I1: only URLs under oneroster_url are reduced, by scheme, host, port and path."""
     assert as_key(other) == other
 
 
 def test_under_means_under_the_path_too():
-    """Key: "under oneroster_url" looks at whole path segments."""
+    """I1: under the OneRoster URL means whole path segments."""
     base = "https://h.example/tenant/one/"
     assert as_key("https://h.example/tenant/one/users/u1", base) == "u1"
     for other in ("https://h.example/tenant/oneself/users/u1", "https://h.example/users/u1"):
@@ -90,7 +90,7 @@ def test_under_means_under_the_path_too():
     "empty", [f"{ROSTER}/", f"{ROSTER}/?x=u1", "https://h.example/one/", "https://h.example/one//"]
 )
 def test_a_roster_url_without_an_id_is_refused(empty):
-    """Refused: "empty ids", and so a URL that reduces to nothing."""
+    """I1, S10: a URL that reduces to nothing is refused as an empty id is."""
     base = ROSTER if empty.startswith(ROSTER) else "https://h.example/one"
     with pytest.raises(InvalidInput):
         as_key(empty, base)
@@ -98,20 +98,20 @@ def test_a_roster_url_without_an_id_is_refused(empty):
 
 @pytest.mark.parametrize("hidden", ["%00", "a%0Ab", "%7F", "%ED%A0%80", "%FF", "a" * 256, "%61" * 256])
 def test_a_reduced_id_is_checked_like_any_other(hidden):
-    """Refused: control characters, broken text and more than 255 characters cannot hide behind percent-encoding."""
+    """S10, I3: control characters, broken text and more than 255 characters cannot hide behind percent-encoding."""
     with pytest.raises(InvalidInput):
         as_key(f"{ROSTER}/users/{hidden}")
 
 
 @pytest.mark.parametrize(("roster", "under"), [("https://h.example/é", "https://h.example/é/users/u1")])
 def test_a_roster_url_with_other_letters_reduces_as_well(roster, under):
-    """Key: the service's own URLs are reduced whichever way its letters are written."""
+    """I1: the service's own URLs are reduced whichever way its letters are written."""
     builder = events(oneroster_url=roster)
     assert builder.actor_id(under) == builder.actor_id("u1") == builder.actor_id(builder.actor_id("u1"))
 
 
 def test_u1_and_its_url_are_one_key():
-    """Key: "u1 and its URL are one key", at the public verbs, for readers, articles, objects and ids."""
+    """I1: u1 and its URL are one key, at the public verbs, for readers, articles, objects and ids."""
     with ReadTimeTracker(InMemoryStateStore(), events=events()) as tracker:
         tracker.accumulate(Reader(f"{V1P2}/users/anna", "anna@example.org"), OWLS, 5)
         url_owls = Article(f"{V1P2}/resources/owls?x=1", "Owls", OWLS.url)
@@ -134,7 +134,7 @@ def test_u1_and_its_url_are_one_key():
     ],
 )
 def test_lengths(kind, longest, make):
-    """Key: "Lengths: ids <= 255, title <= 1,000, URL <= 2,048 characters", each to the character."""
+    """I3: ids up to 255, titles up to 1,000, URLs up to 2,048 characters, each to the character."""
     make("é" * longest if kind != "URL" else "x" * longest)
     with pytest.raises(InvalidInput):
         make("x" * (longest + 1))
@@ -145,7 +145,7 @@ def test_lengths(kind, longest, make):
     [("u1", "u1"), ("a/b", "a%2Fb"), ("a b", "a%20b"), ("é", "%C3%A9"), ("50%", "50%25"), ("a?b#c", "a%3Fb%23c")],
 )
 def test_actor_and_activity_ids(sourced_id, segment):
-    """Actor id, activity id: "<oneroster_url>/ims/oneroster/rostering/v1p2/users|resources/<id, percent-encoded>"."""
+    """I4: actor and activity ids lie below the OneRoster base URL, percent-encoded."""
     for base in (ROSTER, f"{ROSTER}/"):
         builder = TimeSpentEvents("https://app.example.org", "App", base)
         assert builder.actor_id(sourced_id) == f"{V1P2}/users/{segment}"
@@ -153,7 +153,7 @@ def test_actor_and_activity_ids(sourced_id, segment):
 
 
 def test_ids_that_are_urls_elsewhere_stay():
-    """Actor id: "unless the id is already a URL elsewhere"; the same for activities and courses."""
+    """I4: an id that is a URL elsewhere stays as it is; the same for courses."""
     elsewhere = "https://elsewhere.example.org/people/7?x=1"
     assert events().actor_id(elsewhere) == elsewhere
     assert events().activity_id(elsewhere) == elsewhere
@@ -161,7 +161,7 @@ def test_ids_that_are_urls_elsewhere_stay():
 
 
 def test_plain_activity_ids():
-    """Activity id: "activity_ids="plain" sends the id as given"."""
+    """I4: ``activity_ids="plain"`` sends the id as given."""
     plain = events(activity_ids="plain")
     for as_given in ("nice_x123", "a/b é", "https://elsewhere.example.org/7"):
         assert plain.activity_id(as_given) == as_given
@@ -169,14 +169,14 @@ def test_plain_activity_ids():
 
 
 def test_courses_are_written_like_the_rest():
-    """WIRE section 1: a course id is the OneRoster course URL; a course without one has a name alone."""
+    """I4: a course id is the OneRoster course URL; a course without one has a name alone."""
     assert built(course=Course("C", "c 1"))["object"]["course"] == {"id": f"{V1P2}/courses/c%201", "name": "C"}
     assert built(course=Course("C", f"{V1P2}/courses/c1"))["object"]["course"]["id"] == f"{V1P2}/courses/c1"
     assert built(course=Course("C"))["object"]["course"] == {"name": "C"}
 
 
 def test_the_object_id_is_the_page():
-    """Identity: "object.id is the article's page URL"."""
+    """I4: object.id is the article's page URL."""
     assert built()["object"]["id"] == OWLS.url
 
 
@@ -188,20 +188,20 @@ def built(builder=None, **more):
         event_id="urn:uuid:1",
         generated_id="urn:uuid:2",
         seconds=1,
-        started_ms=0,
-        ended_ms=1000,
+        started_at_ms=0,
+        ended_at_ms=1000,
     )
 
 
 @given(ids, ids)
 def test_ids_survive_the_way_there_and_back(reader, resource):
-    """Key: what actor_id and activity_id make of an id reduces to that id again."""
+    """I1, I4: what actor_id and activity_id make of an id reduces to that id again."""
     builder = events()
     assert key_of(ROSTER, builder.actor_id(reader), builder.activity_id(resource)) == Key(reader, resource)
 
 
 def test_a_generation_is_a_uuid4_drawn_at_each_birth():
-    """Generation: "a uuid4 drawn at each birth of a state"."""
+    """I5: the generation is a uuid4, drawn at each birth of a state."""
     generations = set()
     for _ in range(3):
         life = Life()
@@ -218,7 +218,7 @@ def test_a_generation_is_a_uuid4_drawn_at_each_birth():
 
 
 def test_event_ids_are_uuid5_over_a_json_array():
-    """Event id: "urn:uuid: + uuid5 (namespace URL) over the JSON array of (generation, reader, resource, from, to)"."""
+    """I6: ``urn:uuid:`` and a uuid5 over the JSON array of (generation, reader, resource, from, to)."""
     made = event_id("g", Key("anna", "owls"), 0, 30_000)
     array = json.dumps(["g", "anna", "owls", 0, 30_000])
     assert made == f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, array)}"
@@ -226,7 +226,7 @@ def test_event_ids_are_uuid5_over_a_json_array():
 
 
 def test_every_part_counts_and_none_runs_into_the_next():
-    """Event id: "a joined string would make a|b,c equal a,b|c"."""
+    """I6: a joined string would make a|b,c equal a,b|c."""
     spans = [
         ("g", Key("a,b", "c"), 0, 1000),
         ("g", Key("a", "b,c"), 0, 1000),
@@ -244,18 +244,18 @@ def test_every_part_counts_and_none_runs_into_the_next():
 
 
 def test_generated_ids_are_derived_the_same_way():
-    """Event id: "generated.id is derived the same way": as stable, a uuid5, and another id."""
+    """I6: generated.id is derived the same way: as stable, a uuid5, and another id."""
     span = ("g", Key("anna", "owls"), 0, 30_000)
     assert generated_id(*span) == generated_id(*span) != event_id(*span)
     assert uuid.UUID(generated_id(*span).removeprefix("urn:uuid:")).version == 5
 
 
 def test_a_claim_carries_the_derived_ids():
-    """Event id: "Same id => same range, on any host, after any crash"."""
+    """I6, I7: same id => same range, on any host, after any crash."""
     life = Life()
     claim = life.claimed(30.4)
     span = (life.ledger.generation, Key("anna", "owls"), 0, 30_000)
-    assert (claim.event_id, claim.from_ms, claim.to_ms) == (event_id(*span), 0, 30_000)
+    assert (claim.event_id, claim.start_ms, claim.end_ms) == (event_id(*span), 0, 30_000)
     assert (body(claim)["id"], body(claim)["generated"]["id"]) == (event_id(*span), generated_id(*span))
     again = life.wait(31).take("another host").claim
     assert (again.event_id, again.event) == (claim.event_id, claim.event)
@@ -263,7 +263,7 @@ def test_a_claim_carries_the_derived_ids():
 
 @pytest.mark.parametrize("bad", ["", None, "  ", 7, b"u1", "a\nb", "a\x85b", "\ud800", True])
 def test_bad_ids_are_refused_wherever_they_come_in(bad):
-    """Refused: "empty ids", "control characters or lone surrogates", and what is no text, at every verb."""
+    """S10: empty ids, control characters, lone surrogates, and what is no text, are refused at every verb."""
     tracker = ReadTimeTracker(InMemoryStateStore(), events=events())
     for call in (
         lambda: Reader(bad, "a@b.example"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from caliper_readtime.emitters.jsonl import JsonLinesEmitter
+from caliper_readtime.emitters._jsonl import JsonLinesEmitter
 from caliper_readtime.errors import ConfigurationError, EmitterUnavailable, EventRejected
 
 

@@ -21,7 +21,7 @@ def sent(emitter, reader=ANNA, what=OWLS, seconds=30):
 
 
 def test_the_public_names():
-    """DESIGN section 2: what caliper_readtime.testing offers; contracts load only when they are asked for."""
+    """What caliper_readtime.testing offers; contracts load only when they are asked for."""
     wanted = {
         "RecordingEmitter",
         "FlakyEmitter",

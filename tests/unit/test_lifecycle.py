@@ -30,13 +30,13 @@ class Deadline(RecordingEmitter):
 
 @pytest.mark.parametrize("deadline", [30.0, 31.0])
 def test_a_deadline_not_below_the_lock_is_refused(scene: Scene, deadline):
-    """Lease: "The tracker refuses (ConfigurationError) an emitter that states a deadline not below it"."""
+    """C9: the tracker refuses (ConfigurationError) an emitter that states a deadline not below it."""
     with pytest.raises(ConfigurationError, match="deadline"):
         scene.another(Deadline(deadline))
 
 
 def test_a_deadline_below_the_lock_is_fine(scene: Scene):
-    """Lease: below the lock it sends."""
+    """C9: below the lock it sends."""
     scene.use(Deadline(29.9))
     scene.read()
     assert scene.tracker.partial(ANNA, OWLS).outcome is Outcome.SENT
@@ -44,7 +44,7 @@ def test_a_deadline_below_the_lock_is_fine(scene: Scene):
 
 @pytest.mark.parametrize("verb", ["partial", "finalize", "flush", "sweep"])
 def test_no_emission_starts_that_cannot_end_within_the_lease(scene: Scene, verb):
-    """Lease: "No emission starts unless it can end within the lease …: released without counting an attempt"."""
+    """C10, L6: an emission that might outlast the lease does not start: released, and no attempt counted."""
     now = [0.0]
 
     class Slow:
@@ -60,7 +60,7 @@ def test_no_emission_starts_that_cannot_end_within_the_lease(scene: Scene, verb)
     emitter = Deadline(25.0)
     scene.read()
     tracker = scene.another(emitter, store=Slow())
-    tracker._courier.monotonic = lambda: now[0]
+    tracker._delivery.monotonic = lambda: now[0]
     if verb == "sweep":
         swept = tracker.sweep(idle_seconds=0)
         assert (swept.stopped_by, swept.failed, swept.more) == ("unavailable", 1, True)
@@ -82,7 +82,7 @@ def test_no_emission_starts_that_cannot_end_within_the_lease(scene: Scene, verb)
     ids=["sensor", "OneRoster URL"],
 )
 def test_two_trackers_of_different_facts_on_one_store(scene: Scene, other):
-    """Layout: "sensor and OneRoster URL: a mismatch is a ConfigurationError", before anything changes."""
+    """T6: sensor and OneRoster URL: a mismatch is a ConfigurationError, before anything changes."""
     scene.read()
     stranger = scene.another(RecordingEmitter(), events=events(**other))
     for verb in (
@@ -102,7 +102,7 @@ def test_two_trackers_of_different_facts_on_one_store(scene: Scene, other):
 
 
 def test_the_same_facts_share_a_store(scene: Scene):
-    """Layout: another tracker with the same sensor and OneRoster URL, however written, is welcome."""
+    """T6: another tracker with the same sensor and OneRoster URL, however written, is welcome."""
     scene.read()
     other = scene.another(events=events(oneroster_url="https://roster.example.org/"))
     assert other.partial(ANNA, OWLS).outcome is Outcome.SENT
@@ -169,7 +169,7 @@ def test_a_naive_clock_is_refused(scene: Scene):
 
 
 def test_the_stores_own_clock_is_the_default(scene: Scene):
-    """ReadTimeTracker: "clock None = the store's own"."""
+    """T3: ``clock=None`` is the store's own."""
     before = scene.store.now()
     tracker = ReadTimeTracker(scene.store, RecordingEmitter(), events())
     state = tracker.accumulate(ANNA, OWLS, 10).state

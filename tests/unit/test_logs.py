@@ -1,4 +1,4 @@
-"""PROTOCOL "Logs": the lines, their levels, their fields, and what never stands in them."""
+"""Logs: the lines, their levels, their fields, and what never stands in them (chapter G)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,18 @@ from caliper_readtime import (
     ReadTimeError,
 )
 from caliper_readtime.testing import RecordingEmitter
-from tests.scenes import ANNA, BEN, OWLS, WAIT_SECONDS, Gate, Picky, Scene, article, everything, running
+from tests.scenes import (
+    ANNA,
+    BEN,
+    OWLS,
+    WAIT_SECONDS,
+    CircuitBreaker,
+    Scene,
+    SelectiveEmitter,
+    article,
+    everything,
+    running,
+)
 
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -47,13 +58,13 @@ def only(lines, message, level):
 
 
 def test_the_logger_has_a_null_handler():
-    """Logs: "Logger `caliper_readtime`, NullHandler attached": a host without logging sees nothing on stderr."""
+    """G1: a host without logging sees nothing on stderr."""
     logger = logging.getLogger("caliper_readtime")
     assert any(isinstance(handler, logging.NullHandler) for handler in logger.handlers)
 
 
 def test_a_heartbeat_says_its_delta(scene: Scene, lines):
-    """Logs: "article accumulate: delta" (debug), for accumulate and observe, with ids as they are."""
+    """G1, G2: ``article accumulate: delta`` (debug), for accumulate and observe, with ids as they are."""
     scene.tracker.accumulate(ANNA, OWLS, 7)
     record = only(lines, "article accumulate: delta", logging.DEBUG)
     assert fields(record).items() >= {"delta": 7.0, "reader_sourced_id": "anna", "resource_id": "owls"}.items()
@@ -63,7 +74,7 @@ def test_a_heartbeat_says_its_delta(scene: Scene, lines):
 
 
 def test_every_clamp_is_a_debug_line(scene: Scene, lines):
-    """Logs: "article accumulate: clamp" (debug each)."""
+    """G3: every clamp is a debug line."""
     for _ in range(3):
         scene.tracker.accumulate(ANNA, OWLS, 40)
     records = said(lines, "article accumulate: clamp")
@@ -72,7 +83,7 @@ def test_every_clamp_is_a_debug_line(scene: Scene, lines):
 
 
 def test_one_clamp_warning_per_state(scene: Scene, lines):
-    """Logs: "one warning per state when its clamped time passes a threshold"."""
+    """G3: one warning per state when its clamped time passes a threshold."""
     for what in (OWLS, article("bees")):
         for _ in range(20):
             scene.tracker.accumulate(ANNA, what, 100)
@@ -81,7 +92,7 @@ def test_one_clamp_warning_per_state(scene: Scene, lines):
 
 
 def test_one_huge_clamp_warns_once(scene: Scene, lines):
-    """Logs: the first signal may pass the threshold already."""
+    """G3: the first signal may pass the threshold already."""
     for _ in range(3):
         scene.tracker.accumulate(ANNA, OWLS, 100_000)
     levels = [record.levelno for record in said(lines, "article accumulate: clamp")]
@@ -89,7 +100,7 @@ def test_one_huge_clamp_warns_once(scene: Scene, lines):
 
 
 def test_another_duration_is_a_warning(scene: Scene, lines):
-    """Duration: "beyond it the canonical one stays, the time is still accepted, and a warning is logged"."""
+    """S11: beyond the tolerance the first one stays, the time is still accepted, and a warning is logged."""
     scene.tracker.accumulate(ANNA, OWLS, 1, duration_seconds=100)
     scene.tracker.accumulate(ANNA, OWLS, 1, duration_seconds=105)
     assert [record for record in lines.records if record.levelno == logging.WARNING] == []
@@ -107,7 +118,7 @@ def test_another_duration_is_a_warning(scene: Scene, lines):
     ],
 )
 def test_a_report_says_its_steps(scene: Scene, lines, verb, prefix, sending):
-    """Logs: "sending delta" or "sending timespent" (with its fields), "sent", "state persisted"."""
+    """G1: a report says its steps: sending delta or sending timespent (with its fields), sent, state persisted."""
     scene.read()
     lines.clear()
     report = getattr(scene.tracker, verb)(ANNA, OWLS)
@@ -128,9 +139,9 @@ def test_a_report_says_its_steps(scene: Scene, lines, verb, prefix, sending):
     ("verb", "prefix"), [("partial", "article partial finalize"), ("finalize", "article finalize")]
 )
 def test_a_lock_that_is_not_acquired_is_a_debug_line(scene: Scene, lines, verb, prefix):
-    """Logs: "… lock not acquired" (debug)."""
+    """G1: a lock that somebody else holds is a debug line."""
     scene.read()
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         getattr(scene.tracker, verb)(ANNA, OWLS)
@@ -147,7 +158,7 @@ def test_a_lock_that_is_not_acquired_is_a_debug_line(scene: Scene, lines, verb, 
     [EmitterUnavailable("x"), EndpointRefused("x", status=403), EventRejected("x", status=422), RuntimeError("x")],
 )
 def test_a_failure_is_an_error_line(scene: Scene, lines, verb, prefix, error):
-    """Logs: "… failed" (error), with the kind of error and the status, and no "sent" or "state persisted"."""
+    """G1: a failure is an error line with the kind of error and the status, and no line says sent."""
     scene.read()
     scene.emitter.fail(error)
     with pytest.raises(ReadTimeError) as raised:
@@ -160,7 +171,7 @@ def test_a_failure_is_an_error_line(scene: Scene, lines, verb, prefix, error):
 
 
 def test_a_failed_completion_is_logged(scene: Scene, lines):
-    """Completion: "A failed emission never fails the heartbeat: logged"."""
+    """S14: a failed emission never fails the heartbeat: logged."""
     scene.read()
     scene.emitter.fail(EmitterUnavailable("gone"))
     counted = scene.tracker.accumulate(ANNA, OWLS, 0, position_seconds=9, duration_seconds=9)
@@ -169,7 +180,7 @@ def test_a_failed_completion_is_logged(scene: Scene, lines):
 
 
 def test_a_lost_claim_is_an_error_line(scene: Scene, lines):
-    """Commit: "`to` > pointer: the store lost the claim, error log"."""
+    """K6: a claim that the store has lost is an error line."""
 
     class Forgetful(RecordingEmitter):
         """While it delivers, the store goes back to an older state, as a fail-over does."""
@@ -209,7 +220,7 @@ def everything_happens(scene):
         tracker.accumulate(ANNA, what, 10_000, duration_seconds=90)
         tracker.partial(ANNA, what, defer=True)
     tracker.flush_reader(Reader("anna", "corrected@example.org"))
-    scene.use(Picky(everything))
+    scene.use(SelectiveEmitter(everything))
     for number in range(12):
         scene.read(Reader(f"r{number}", f"r{number}@example.org"))
     scene.tracker.sweep(idle_seconds=0)
@@ -217,7 +228,7 @@ def everything_happens(scene):
 
 
 def test_fields_stand_in_the_message_and_as_extra(scene: Scene, lines):
-    """Logs: "one line each, the fields both in the message and as `extra`"."""
+    """G1: one line each, the fields both in the message and as `extra`."""
     everything_happens(scene)
     assert len(lines.records) > 100
     for record in lines.records:
@@ -229,7 +240,7 @@ def test_fields_stand_in_the_message_and_as_extra(scene: Scene, lines):
 
 
 def test_e_mails_never_stand_in_a_line(scene: Scene, lines):
-    """Logs: "e-mails, tokens, bodies never", nor in the repr of states, reports and errors."""
+    """G2: e-mails never stand in a line, nor in the repr of states, reports and errors."""
     everything_happens(scene)
     formatted = "\n".join(logging.Formatter().format(record) for record in lines.records)
     assert "anna" in formatted
@@ -239,7 +250,7 @@ def test_e_mails_never_stand_in_a_line(scene: Scene, lines):
 
 
 def test_an_endpoints_words_never_stand_in_a_line(scene: Scene, lines):
-    """Logs: "bodies never": what an endpoint answers may quote the event, so it is not logged."""
+    """G2: what an endpoint answers may quote the event, so it is not logged."""
     scene.read()
     body = "anna@example.org is not known"
     scene.emitter.fail(EventRejected(f"422: {body}", status=422, body=body), RuntimeError(body))
@@ -253,7 +264,7 @@ def test_an_endpoints_words_never_stand_in_a_line(scene: Scene, lines):
 
 
 def test_nothing_is_written_without_a_handler(scene: Scene, capfd):
-    """Logs: NullHandler: an application that has not configured logging gets no output from errors."""
+    """G1: an application that has not configured logging gets no output from errors."""
     scene.read()
     scene.emitter.fail(EmitterUnavailable("x"))
     with pytest.raises(EmitterUnavailable):
@@ -262,7 +273,7 @@ def test_nothing_is_written_without_a_handler(scene: Scene, capfd):
 
 
 def test_read_back_is_logged_without_bodies(scene: Scene, lines):
-    """Logs: a claim that read-back settles says so."""
+    """G2, R1: a claim that read-back settles says so."""
     scene.read()
     recording = RecordingEmitter()
     scene.emitter.inner = recording

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from caliper_readtime import EmitterUnavailable, EventRejected, Outcome
-from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, Gate, Picky, Scene, events, everything, running
+from tests.scenes import (
+    ANNA,
+    BEES,
+    BEN,
+    OWLS,
+    WAIT_SECONDS,
+    CircuitBreaker,
+    Scene,
+    SelectiveEmitter,
+    events,
+    everything,
+    running,
+)
 
 
 def outcomes(scene):
@@ -26,7 +38,7 @@ def outcomes(scene):
     ids=["partial", "finalize", "unpark", "flush", "sweep", "completion"],
 )
 def test_every_verb_tells(scene: Scene, send):
-    """Contract: "on_report(Report) after each commit …, by whichever verb", with the state that it left."""
+    """V11: on_report hears of each commit, by whichever verb, with the state that it left."""
     scene.read()
     send(scene.tracker)
     (report,) = scene.told
@@ -37,7 +49,7 @@ def test_every_verb_tells(scene: Scene, send):
 
 
 def test_failures_are_told(scene: Scene):
-    """Contract: "… or failure": FAILED with the error and the next try, PARKED with the refusal."""
+    """V11: of failures too: FAILED with the error and the next try, PARKED with the refusal."""
     scene.read()
     for error in (EmitterUnavailable("gone"), EventRejected("bad", status=422)):
         scene.emitter.fail(error)
@@ -52,7 +64,7 @@ def test_failures_are_told(scene: Scene):
 
 
 def test_an_event_that_cannot_be_built_is_told(scene: Scene):
-    """Claim: "An event that cannot be built is parked": a failure like others, raised by partial and told once."""
+    """C5, V11: an event that cannot be built is parked: a failure like others, raised by partial and told once."""
 
     class Broken:
         """A builder that cannot build."""
@@ -72,10 +84,10 @@ def test_an_event_that_cannot_be_built_is_told(scene: Scene):
 
 
 def test_what_sends_nothing_is_not_told(scene: Scene):
-    """Contract: only commits and failures: not deferrals, not what has nothing to send, not IN_FLIGHT."""
+    """V11: only commits and failures are told: no deferral, nothing to send, no IN_FLIGHT."""
     scene.read()
     scene.tracker.partial(ANNA, OWLS, defer=True)
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         scene.tracker.partial(ANNA, OWLS)
@@ -86,7 +98,7 @@ def test_what_sends_nothing_is_not_told(scene: Scene):
 
 
 def test_each_event_is_told_once(scene: Scene):
-    """Contract: "after each commit": a sweep and a flush tell of each event."""
+    """V11: a sweep and a flush tell of each event."""
     for reader, what in ((ANNA, OWLS), (ANNA, BEES), (BEN, OWLS)):
         scene.read(reader, what)
     scene.tracker.flush_reader(ANNA)
@@ -96,8 +108,8 @@ def test_each_event_is_told_once(scene: Scene):
 
 
 def test_a_systemic_refusal_is_told(scene: Scene):
-    """Contract: "or failure": every event that a systemic refusal held back."""
-    scene.use(Picky(everything))
+    """V11: of every event that a systemic refusal held back."""
+    scene.use(SelectiveEmitter(everything))
     for reader in (ANNA, BEN):
         scene.read(reader)
     scene.tracker.sweep(idle_seconds=0)
@@ -106,7 +118,7 @@ def test_a_systemic_refusal_is_told(scene: Scene):
 
 @pytest.mark.parametrize("error", [None, EmitterUnavailable("gone"), EventRejected("bad", status=422)])
 def test_it_can_never_break_a_report(scene: Scene, error, caplog):
-    """Contract: "and can never break it": what it raises is logged, the report stands."""
+    """V11: it can never break a report: what it raises is logged, the report stands."""
 
     def broken(_report):
         raise RuntimeError("metrics are down for anna@example.org")
@@ -126,7 +138,7 @@ def test_it_can_never_break_a_report(scene: Scene, error, caplog):
 
 
 def test_it_may_call_the_tracker(scene: Scene):
-    """Contract: it is called after the commit, with no lock held: it may look at the tracker, and even report."""
+    """V11: it is called after the commit, with no lock held: it may look at the tracker, and even report."""
     seen = []
 
     def look(report):

@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports", on the pure transitions: commit, release and renew."""
+"""Commit, release and renew, on the pure transitions (chapters K and L)."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import attrs
 import pytest
 
 from caliper_readtime import Reader
-from caliper_readtime.state import Phase
-from caliper_readtime.transitions import Accepted, Caller, Refused, Took
+from caliper_readtime._rules import AcquireResult, Caller, CommitResult, ParkResult
+from caliper_readtime._rules.state import Phase
 from tests.unit.builders import DAY, Life, ms, span
 
 MENDED = Reader("anna", "mended@example.org")
@@ -18,11 +18,11 @@ EXPLICIT, HEARTBEAT, SWEEP = Caller
 
 
 def test_a_commit_moves_the_reported_total():
-    """Commit: "moves the reported total to `to`", and nothing else."""
+    """K1: a commit moves the reported total to the end of its range, and nothing else."""
     life = Life()
     claim = life.claimed(42.5)
     meter = life.meter
-    assert life.commit(claim) is Accepted.SENT
+    assert life.commit(claim) is CommitResult.SENT
     assert (life.state.reported_read_time_seconds, life.state.unreported_seconds) == (42.0, 0.5)
     assert life.meter is meter  # reports never move the last sync
     assert life.state.history[-1].kind == "sent"
@@ -30,19 +30,19 @@ def test_a_commit_moves_the_reported_total():
 
 
 def test_a_commit_is_idempotent_by_event_id():
-    """Commit: "one that finds its event already committed" answers so; no total moves twice."""
+    """K3: a commit that finds its event committed says so; no total moves twice."""
     life = Life()
     claim = life.claimed()
-    assert life.commit(claim) is Accepted.SENT
+    assert life.commit(claim) is CommitResult.SENT
     before = life.state
-    assert [life.commit(claim) for _ in range(3)] == [Accepted.BEFORE] * 3
+    assert [life.commit(claim) for _ in range(3)] == [CommitResult.BEFORE] * 3
     assert life.state is before
     life.sent(20)
-    assert life.commit(claim) is Accepted.BEFORE
+    assert life.commit(claim) is CommitResult.BEFORE
 
 
 def test_history_is_not_consulted():
-    """Commit: "`to` <= pointer: it was committed before (history is not consulted)"."""
+    """K5: what ends at or below the pointer was committed before, whatever the history holds."""
     life = Life()
     claim = life.claimed()
     life.commit(claim)
@@ -50,12 +50,12 @@ def test_history_is_not_consulted():
         life.sent(2)
     assert claim.event_id not in {entry.event_id for entry in life.state.history}
     assert len(life.state.history) == 32
-    assert life.commit(claim) is Accepted.BEFORE
+    assert life.commit(claim) is CommitResult.BEFORE
 
 
 @pytest.mark.parametrize("then", ["taken over", "released", "released and taken over"])
 def test_a_late_commit_still_counts_once(then):
-    """Commit: "A commit by an owner that lost its lease still counts, once"."""
+    """K2, K3: a commit by an owner that lost its lease still counts, once."""
     life = Life()
     claim = life.claimed()
     life.wait(31)
@@ -63,72 +63,72 @@ def test_a_late_commit_still_counts_once(then):
         life.release(claim)
     if "taken over" in then:
         life.take("b")
-    assert life.commit(claim) is Accepted.SENT
-    assert life.commit(claim) is Accepted.BEFORE
+    assert life.commit(claim) is CommitResult.SENT
+    assert life.commit(claim) is CommitResult.BEFORE
     assert (life.state.reported_read_time_seconds, life.state.in_flight) == (30.0, False)
 
 
 def test_the_generation_is_checked():
-    """Commit: "after forget, expiry or rebirth it is a no-op and never recreates a state"."""
+    """K4: after forget, expiry or rebirth a commit is a no-op and never recreates a state."""
     life = Life()
     claim = life.claimed()
     generation = life.ledger.generation
     life.state = None
-    assert (life.commit(claim, generation), life.state) == (Accepted.GONE, None)
+    assert (life.commit(claim, generation), life.state) == (CommitResult.GONE, None)
     life.read()
     before = life.state
-    assert life.commit(claim, generation) is Accepted.GONE
+    assert life.commit(claim, generation) is CommitResult.GONE
     assert life.state is before
 
 
 def test_a_commit_finds_parked_events():
-    """Commit: "It also finds parked events": a late acceptance takes the event out of the list."""
+    """K2: a late acceptance takes a parked event out of the list."""
     life = Life()
-    claim = life.park()
+    claim = life.rejected()
     life.read(20)
     assert life.state.reported_read_time_seconds == 0.0
-    assert life.commit(claim) is Accepted.SENT
+    assert life.commit(claim) is CommitResult.SENT
     assert (life.state.parked, life.state.reported_read_time_seconds) == ((), 30.0)
     assert life.state.unreported_seconds == 20.0
 
 
 def test_a_commit_never_lowers_the_pointer():
-    """Commit: "It never lowers the pointer" (M): a parked event sent again lies below later reported time."""
+    """K1: the pointer never goes back: a parked event sent again lies below later reported time."""
     life = Life()
-    life.park()
+    life.rejected()
     life.sent(20)
     claim = life.wait(DAY).take().claim
     assert span(claim) == (0.0, 30.0)
-    assert life.commit(claim) is Accepted.SENT
+    assert life.commit(claim) is CommitResult.SENT
     assert life.ledger.pointer_ms == 50_000
     assert span(life.read(5).take().claim) == (50.0, 55.0)
 
 
 def test_a_commit_beyond_the_pointer_shows_that_the_store_lost_the_claim():
-    """Commit: "`to` > pointer: the store lost the claim"; what was accepted is not reported under a new id."""
+    """K6: the store lost the claim; what was accepted is not reported under a new id."""
     life = Life().read()
     before = life.state
     claim = life.take().claim
     life.state = before  # a fail-over
-    assert life.commit(claim) is Accepted.LOST
+    assert life.commit(claim) is CommitResult.LOST
     assert life.state.reported_read_time_seconds == 30.0
-    assert life.take().took is Took.NOTHING
+    assert life.take().result is AcquireResult.NOTHING
 
 
 def test_a_lost_claim_moves_the_pointer_no_further_than_the_time_that_is_left():
-    """Commit: the store lost heartbeats too: the pointer never passes what was accepted."""
+    """K6: the store lost heartbeats too: the pointer never passes what was accepted."""
     life = Life().read(20)
     older = life.state
     claim = life.claimed(10)
     life.state = older
-    assert life.commit(claim) is Accepted.LOST
+    assert life.commit(claim) is CommitResult.LOST
     assert life.state.reported_read_time_seconds == life.total == 20.0
     assert life.state.history[-1].seconds == 30.0
 
 
 @pytest.mark.parametrize("reclaimed", [False, True])
 def test_a_lost_claim_never_moves_the_pointer_over_what_was_not_sent(reclaimed):
-    """Commit: a lost claim whose range is claimed anew, or begins above the pointer, changes nothing."""
+    """K6: a lost claim whose range is claimed anew, or begins above the pointer, changes nothing."""
     life = Life().read()
     older = life.state
     first = life.take().claim
@@ -138,7 +138,7 @@ def test_a_lost_claim_never_moves_the_pointer_over_what_was_not_sent(reclaimed):
     if reclaimed:
         life.read(5).take("b")
     before = life.state
-    assert life.commit(claim) is Accepted.LOST
+    assert life.commit(claim) is CommitResult.LOST
     assert life.state is before
 
 
@@ -155,34 +155,34 @@ def test_a_commit_forgets_the_last_error():
 # Release
 
 
-@pytest.mark.parametrize("verb", ["release", "refuse", "renew"])
+@pytest.mark.parametrize("verb", ["release", "park", "renew"])
 def test_only_the_current_owner_may_let_go(verb):
-    """Release, park: "needs the current owner token"; renewing does too."""
+    """L1, P1, C11: releasing, parking and renewing need the current owner's token."""
     life = Life()
     claim = life.claimed()
     life.wait(31).take("b")
     before = life.state
-    assert getattr(life, verb)(claim, "a") in (False, Refused.NOT_OWNER, None)
+    assert getattr(life, verb)(claim, "a") in (False, ParkResult.NOT_OWNER, None)
     assert life.state is before
     assert getattr(life, verb)(claim, "b")
 
 
-@pytest.mark.parametrize("verb", ["release", "refuse", "renew"])
+@pytest.mark.parametrize("verb", ["release", "park", "renew"])
 def test_a_token_ends_with_its_claim(verb):
-    """Release, park: a token is worth nothing once its claim was released or committed, nor for another event."""
+    """L1, P1: a token is worth nothing once its claim was released or committed, nor for another event."""
     life = Life()
     claim = life.claimed()
     stranger = attrs.evolve(claim, event_id="urn:uuid:another")
     for end in (lambda: None, lambda: life.release(claim), lambda: life.commit(claim), lambda: life.claimed(5)):
         end()
         before = life.state
-        mine = stranger if before.phase is Phase.CLAIMED and claim.to_ms > life.ledger.pointer_ms else claim
-        assert getattr(life, verb)(mine) in (False, Refused.NOT_OWNER, None)
+        mine = stranger if before.phase is Phase.CLAIMED and claim.end_ms > life.ledger.pointer_ms else claim
+        assert getattr(life, verb)(mine) in (False, ParkResult.NOT_OWNER, None)
         assert life.state is before
 
 
 def test_the_back_off_doubles_up_to_its_maximum():
-    """Release: "attempts + 1, last_error, … exponential backoff with jitter (5 s doubling to 3,600 s by default)"."""
+    """L2: each attempt doubles the back-off, up to its maximum, and leaves the error."""
     life = Life()
     claim = life.claimed()
     waits = []
@@ -196,7 +196,7 @@ def test_the_back_off_doubles_up_to_its_maximum():
 
 @pytest.mark.parametrize("jitter", [0.0, 0.5, 0.999])
 def test_jitter_only_shortens_the_back_off(jitter):
-    """Release: "with jitter", between half and the whole of the doubled wait, never beyond the maximum."""
+    """L2: jitter leaves between half and the whole of the doubled wait, never beyond the maximum."""
     life = Life()
     claim = life.claimed()
     for expected in (5.0, 10.0, 20.0):
@@ -206,7 +206,7 @@ def test_jitter_only_shortens_the_back_off(jitter):
 
 
 def test_a_refusing_endpoint_waits_for_the_maximum_at_once():
-    """Release: "EndpointRefused: the maximum at once"."""
+    """L3: EndpointRefused: the maximum at once."""
     life = Life()
     life.release(life.claimed(), jitter=0.9, at_maximum=True)
     assert life.state.due == (life.now + ms(3600), False)
@@ -214,34 +214,34 @@ def test_a_refusing_endpoint_waits_for_the_maximum_at_once():
 
 @pytest.mark.parametrize(("asked", "waited"), [(1, 5), (60, 60), (10**6, 3600)])
 def test_retry_after_lengthens_the_back_off(asked, waited):
-    """Release: what the endpoint asked for is honoured, within the maximum."""
+    """L2: what the endpoint asked for is honoured, within the maximum."""
     life = Life()
     life.release(life.claimed(), retry_after_ms=ms(asked))
     assert life.state.due.at_ms == life.now + ms(waited)
 
 
 def test_an_emission_that_was_never_started_is_no_attempt():
-    """Lease: "otherwise released without counting an attempt": free at once, no error, no history."""
+    """L6: what was not tried counts no attempt: free at once, no error, no history."""
     life = Life()
     claim = life.claimed()
     history = life.state.history
     assert life.release(claim, counted=False)
     assert (life.state.attempts, life.state.last_error, life.state.history) == (0, None, history)
-    assert life.take("b", SWEEP).took is Took.CLAIMED
+    assert life.take("b", SWEEP).result is AcquireResult.CLAIMED
 
 
 def test_a_claim_that_nobody_releases_is_left_to_its_lease():
-    """Release: "A BaseException leaves the claim to its lease"."""
+    """L5: a BaseException leaves the claim to its lease."""
     life = Life()
     life.claimed()
     assert life.state.due == (life.now + ms(30), False)
-    assert life.wait(30).take("b", SWEEP).took is Took.CLAIMED
+    assert life.wait(30).take("b", SWEEP).result is AcquireResult.CLAIMED
 
 
 def test_renewing_starts_the_lease_anew():
-    """Sweep: "leases renewed before each step", also one that has run out and was not taken over."""
+    """C11: renewing starts a lease anew, also one that has run out and was not taken over."""
     life = Life()
     claim = life.claimed()
     for wait in (20, 20, 100):
-        assert life.wait(wait).renew(claim).until_ms == life.now + ms(30)
+        assert life.wait(wait).renew(claim).until_at_ms == life.now + ms(30)
     assert life.state.due == (life.now + ms(30), False)

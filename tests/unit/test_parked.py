@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports": park and unpark."""
+"""Park and unpark, at the public verbs (chapter P)."""
 
 from __future__ import annotations
 
@@ -15,13 +15,26 @@ from caliper_readtime import (
     Reader,
     ReadTimePolicy,
 )
-from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, Gate, Picky, Scene, everything, nothing, running, until
+from tests.scenes import (
+    ANNA,
+    BEES,
+    BEN,
+    OWLS,
+    WAIT_SECONDS,
+    CircuitBreaker,
+    Scene,
+    SelectiveEmitter,
+    everything,
+    nothing,
+    running,
+    until,
+)
 
 RIGHT = Reader("anna", "right@example.org")
 DAY = 86_400
 
 
-def refuse(scene, seconds=30, *, status=422):
+def park(scene, seconds=30, *, status=422):
     """Read, and have the event refused."""
     scene.read(seconds=seconds)
     scene.emitter.fail(EventRejected("bad e-mail", status=status))
@@ -32,13 +45,13 @@ def refuse(scene, seconds=30, *, status=422):
 def fill_list(scene):
     """Have eight events refused: the parked list is full."""
     for number in range(8):
-        refuse(scene, 10 + number)
+        park(scene, 10 + number)
     assert len(scene.state().parked) == 8
 
 
 def test_a_refused_event_is_set_aside(scene: Scene):
-    """Park: "set aside in the state's parked list"; ParkedEvent tells what an operator must know."""
-    refuse(scene)
+    """P1: a refused event is set aside; ParkedEvent tells what an operator must know."""
+    park(scene)
     (parked,) = scene.state().parked
     assert parked == ParkedEvent(
         reader_sourced_id="anna",
@@ -56,8 +69,8 @@ def test_a_refused_event_is_set_aside(scene: Scene):
 
 
 def test_later_time_is_not_stuck_behind_it(scene: Scene):
-    """Park: "the pointer steps over its range, so later time is not stuck behind it (M)"."""
-    refuse(scene, 30)
+    """P2: the pointer steps over its range, so later time is not stuck behind it."""
+    park(scene, 30)
     scene.read(seconds=12)
     assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 12.0
     state = scene.state()
@@ -66,9 +79,9 @@ def test_later_time_is_not_stuck_behind_it(scene: Scene):
 
 
 def test_parked_seconds_never_expire(scene: Scene):
-    """Park: "Parked seconds stay unreported, never expire, keep finalized_at unset"."""
+    """P3: parked seconds stay unreported, never expire, keep finalized_at unset."""
     scene.use(policy=ReadTimePolicy(state_ttl_seconds=3600))
-    refuse(scene)
+    park(scene)
     scene.clock.advance(365 * DAY)
     assert scene.state().unreported_seconds == 30.0
     scene.emitter.fail(EventRejected("still", status=422))
@@ -78,8 +91,8 @@ def test_parked_seconds_never_expire(scene: Scene):
 
 
 def test_an_unchanged_event_is_not_sent_again_at_once(scene: Scene):
-    """Park: not claimable before its context differs or its retry time has come: partial sends nothing."""
-    refuse(scene)
+    """P4: before its context differs or its retry time has come, partial sends nothing."""
+    park(scene)
     assert scene.tracker.partial(ANNA, OWLS).outcome is Outcome.NOTHING_TO_SEND
     assert scene.tracker.partial("anna", "owls").outcome is Outcome.NOTHING_TO_SEND
     assert scene.sent == []
@@ -87,8 +100,8 @@ def test_an_unchanged_event_is_not_sent_again_at_once(scene: Scene):
 
 @pytest.mark.parametrize("verb", ["partial", "finalize"])
 def test_a_corrected_e_mail_heals_itself(scene: Scene, verb):
-    """Park: "a corrected e-mail heals itself"; "rebuilt under the same id", and before new time."""
-    refuse(scene, 30)
+    """P4, P7: a corrected e-mail heals itself; rebuilt under the same id, and before new time."""
+    park(scene, 30)
     parked = scene.state().parked[0].event_id
     scene.read(seconds=12)
     report = getattr(scene.tracker, verb)(RIGHT, OWLS)
@@ -101,8 +114,8 @@ def test_a_corrected_e_mail_heals_itself(scene: Scene, verb):
 
 
 def test_a_heartbeat_brings_the_correction(scene: Scene):
-    """Park: "claimable when the state's context differs from its own": then due at once."""
-    refuse(scene)
+    """P4: a heartbeat brings the correction: then it is due at once."""
+    park(scene)
     scene.tracker.accumulate(RIGHT, OWLS, 0)
     assert scene.tracker.parked()[0].claimable
     assert scene.state().due_at <= scene.clock()
@@ -110,8 +123,8 @@ def test_a_heartbeat_brings_the_correction(scene: Scene):
 
 
 def test_the_retry_comes_a_day_later_with_jitter(scene: Scene):
-    """Park: "its retry time has come (a day after each refusal, with jitter)", and again a day after the next."""
-    refuse(scene)
+    """P4: the retry comes a day later, with jitter, and again a day after the next refusal."""
+    park(scene)
     for _ in range(3):
         wait = (scene.state().due_at - scene.clock()).total_seconds()
         assert 0.9 * DAY <= wait <= DAY
@@ -123,15 +136,15 @@ def test_the_retry_comes_a_day_later_with_jitter(scene: Scene):
         scene.emitter.fail(EventRejected("still bad", status=400))
         assert scene.tracker.sweep().parked == 1
         (parked,) = scene.tracker.parked()
-        assert (parked.status, parked.parked_at) == (400, scene.clock())  # a new refusal replaces its entry (M)
+        assert (parked.status, parked.parked_at) == (400, scene.clock())  # P8: a new refusal replaces its entry
     scene.clock.advance(DAY)
     assert scene.tracker.sweep().seconds_sent == 30.0
     assert scene.tracker.parked() == ()
 
 
 def test_a_wrong_correction_is_parked_with_its_own_context(scene: Scene):
-    """Park: "with the context it was built from (M)": the same wrong correction is not sent for ever."""
-    refuse(scene)
+    """P1: parked with the context it was built from: the same wrong correction is not sent for ever."""
+    park(scene)
     scene.emitter.fail(EventRejected("still", status=422))
     with pytest.raises(EventRejected):
         scene.tracker.partial(RIGHT, OWLS)
@@ -141,9 +154,9 @@ def test_a_wrong_correction_is_parked_with_its_own_context(scene: Scene):
 
 
 def test_unpark_sends_at_once(scene: Scene):
-    """Unpark: "sets that time to now, durably, … and then sends as partial does", later time included."""
-    refuse(scene, 30)
-    refuse(scene, 20)
+    """P6: ``unpark`` makes it claimable now, durably, and goes on as a partial, later time included."""
+    park(scene, 30)
+    park(scene, 20)
     scene.read(seconds=12)
     report = scene.tracker.unpark("anna", "owls")
     assert (report.outcome, report.delta_seconds, scene.sent) == (Outcome.SENT, 62.0, [30, 20, 12])
@@ -151,8 +164,8 @@ def test_unpark_sends_at_once(scene: Scene):
 
 
 def test_unpark_raises_what_is_refused_again(scene: Scene):
-    """Unpark sends as partial does: a refusal is raised, the event stays parked for another day."""
-    refuse(scene)
+    """P6: unpark sends as partial does: a refusal is raised, the event stays parked for another day."""
+    park(scene)
     scene.emitter.fail(EventRejected("still", status=422))
     with pytest.raises(EventRejected, match="still"):
         scene.tracker.unpark(ANNA, OWLS)
@@ -160,9 +173,9 @@ def test_unpark_raises_what_is_refused_again(scene: Scene):
 
 
 def test_unpark_is_durable_where_the_endpoint_is_gone(scene: Scene):
-    """Unpark: "durably": the first event goes as soon as its back-off ends, the second right behind it."""
-    refuse(scene, 30)
-    refuse(scene, 20)
+    """P6: unpark is durable: the first event goes as soon as its back-off ends, the second right behind it."""
+    park(scene, 30)
+    park(scene, 20)
     scene.emitter.fail(EmitterUnavailable("gone"))
     with pytest.raises(EmitterUnavailable):
         scene.tracker.unpark(ANNA, OWLS)
@@ -173,10 +186,10 @@ def test_unpark_is_durable_where_the_endpoint_is_gone(scene: Scene):
 
 
 def test_unpark_works_whoever_holds_a_claim(scene: Scene):
-    """Unpark: "whoever holds a claim": it is IN_FLIGHT now, and claimable as soon as the other one is done."""
-    refuse(scene, 30)
+    """P6: whoever holds a claim, unpark works: IN_FLIGHT now, claimable as soon as the other one is done."""
+    park(scene, 30)
     scene.read(seconds=12)
-    gate = Gate()
+    gate = CircuitBreaker()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         assert scene.tracker.unpark(ANNA, OWLS).outcome is Outcome.IN_FLIGHT
@@ -186,15 +199,15 @@ def test_unpark_works_whoever_holds_a_claim(scene: Scene):
 
 
 def test_unpark_where_nothing_is_parked_is_a_partial(scene: Scene):
-    """Unpark: "then sends as partial does"."""
+    """P6: unpark goes on as a partial, where nothing is parked too."""
     scene.read()
     assert scene.tracker.unpark(ANNA, OWLS).delta_seconds == 30.0
 
 
 def test_park_needs_the_current_owner(scene: Scene):
-    """Park: "needs the current owner token": a refusal that comes after the lease does not park another's claim."""
+    """P1: a refusal that comes after the lease does not park another owner's claim."""
     scene.read()
-    slow, fast = Gate(), Gate()
+    slow, fast = CircuitBreaker(), CircuitBreaker()
     slow.error = EventRejected("no", status=422)
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as loser:
         assert slow.arrived.wait(WAIT_SECONDS)
@@ -210,9 +223,9 @@ def test_park_needs_the_current_owner(scene: Scene):
 
 
 def test_commit_finds_a_parked_event(scene: Scene):
-    """Commit: "It also finds parked events": refused to one owner, accepted from the slow other, it is reported."""
+    """K2: refused to one owner, accepted from the slow other, a parked event is reported."""
     scene.read()
-    slow = Gate()
+    slow = CircuitBreaker()
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as results:
         assert slow.arrived.wait(WAIT_SECONDS)
         scene.clock.advance(31)
@@ -225,7 +238,7 @@ def test_commit_finds_a_parked_event(scene: Scene):
 
 
 def test_when_the_list_is_full_new_time_is_not_due(scene: Scene):
-    """Park: (at most 8) "only explicit calls claim new time, and such time makes nothing due"."""
+    """P10: behind eight parked events only explicit calls claim new time, and such time makes nothing due."""
     fill_list(scene)
     retry = scene.state().due_at
     scene.read(seconds=50)
@@ -235,7 +248,7 @@ def test_when_the_list_is_full_new_time_is_not_due(scene: Scene):
 
 
 def test_when_the_list_is_full_a_refused_event_stays_in_the_slot(scene: Scene):
-    """Park: "if that event is refused it stays in the claim slot, released at the maximum back-off … (M)"."""
+    """P11: refused behind a full list it stays in the claim slot, released at the maximum back-off."""
     fill_list(scene)
     scene.read(seconds=50)
     scene.emitter.fail(EventRejected("no", status=422))
@@ -248,7 +261,7 @@ def test_when_the_list_is_full_a_refused_event_stays_in_the_slot(scene: Scene):
 
 
 def test_the_refused_event_in_the_slot_is_rebuilt(scene: Scene):
-    """Park: "rebuilt at its next claim if the context has changed (M)", under the same id."""
+    """P11: its next claim rebuilds it if the context has changed, under the same id."""
     fill_list(scene)
     scene.read(seconds=50)
     scene.emitter.fail(EventRejected("no", status=422))
@@ -265,7 +278,7 @@ def test_the_refused_event_in_the_slot_is_rebuilt(scene: Scene):
 
 def test_parked_lists_every_readers_events(scene: Scene):
     """ReadTimeTracker.parked(limit): refused events of all states, at most so many."""
-    emitter = Picky(everything)
+    emitter = SelectiveEmitter(everything)
     scene.use(emitter)
     for reader, what in ((ANNA, OWLS), (ANNA, BEES), (BEN, OWLS)):
         scene.read(reader, what)

@@ -1,12 +1,12 @@
-"""PROTOCOL "Reports", on the pure transitions: park and unpark."""
+"""Park and unpark, on the pure transitions (chapter P)."""
 
 from __future__ import annotations
 
 import pytest
 
 from caliper_readtime import Reader
-from caliper_readtime.state import MAX_PARKED, Phase
-from caliper_readtime.transitions import Caller, Refused, Took
+from caliper_readtime._rules import AcquireResult, Caller, ParkResult
+from caliper_readtime._rules.state import MAX_PARKED, Phase
 from tests.unit.builders import DAY, Broken, Life, body, item, ms, span
 
 MENDED = Reader("anna", "mended@example.org")
@@ -14,9 +14,9 @@ EXPLICIT, HEARTBEAT, SWEEP = Caller
 
 
 def test_a_refused_event_is_set_aside():
-    """Park: "set aside in the state's parked list with the context it was built from" (M), unreported."""
+    """P1: a refused event is set aside with the context it was built from, unreported."""
     life = Life()
-    claim = life.park()
+    claim = life.rejected()
     (parked,) = life.state.parked
     assert (parked.event_id, parked.seconds, parked.status, parked.reason) == (claim.event_id, 30.0, 422, "bad")
     assert (parked.reader_sourced_id, parked.resource_id, parked.claimable) == ("anna", "owls", False)
@@ -26,9 +26,9 @@ def test_a_refused_event_is_set_aside():
 
 
 def test_later_time_is_not_stuck_behind_it():
-    """Park: "the pointer steps over its range, so later time is not stuck behind it" (M)."""
+    """P2: the pointer steps over its range, so later time is not stuck behind it."""
     life = Life()
-    life.park()
+    life.rejected()
     claim = life.claimed(20)
     assert span(claim) == (30.0, 50.0)
     life.commit(claim)
@@ -39,37 +39,37 @@ def test_later_time_is_not_stuck_behind_it():
     "make", ["the context differs", "its retry time has come", "unparked"], ids=["context", "time", "unparked"]
 )
 def test_when_a_parked_event_is_claimable(make):
-    """Park: "claimable when the state's context differs from its own, or when its retry time has come"; unpark."""
+    """P4: claimable when the context differs from its own, when its retry time has come, or unparked."""
     life = Life()
-    claim = life.park()
-    assert life.take().took is Took.NOTHING
+    claim = life.rejected()
+    assert life.take().result is AcquireResult.NOTHING
     more = {}
     if make == "unparked":
         assert life.unpark() == 1
     elif make == "its retry time has come":
-        assert life.wait(DAY - 0.001).take().took is Took.NOTHING
+        assert life.wait(DAY - 0.001).take().result is AcquireResult.NOTHING
         life.wait(0.001)
     else:
         more = {"reader": MENDED}
     assert life.state.parked_events(life.now)[0].claimable is (not more)
     taken = life.take(**more)
-    assert (taken.took, taken.again, taken.retry) == (Took.CLAIMED, True, True)
+    assert (taken.result, taken.again, taken.retry) == (AcquireResult.CLAIMED, True, True)
     assert (taken.claim.event_id, span(taken.claim)) == (claim.event_id, span(claim))
 
 
 def test_a_context_that_is_set_back_is_no_correction():
-    """Park: the context is compared with the one the event was built from, not with whether it ever changed."""
+    """P4: the context is compared with the one the event was built from, not with whether it ever changed."""
     life = Life()
-    life.park()
+    life.rejected()
     life.beat(0, reader=MENDED)
     life.beat(0)
-    assert life.take().took is Took.NOTHING
+    assert life.take().result is AcquireResult.NOTHING
 
 
 def test_a_claimed_retry_is_rebuilt_under_its_id_and_stays_listed():
-    """Park: "It is rebuilt under the same id"; "While claimed it stays in the list"."""
+    """P7: a retry is rebuilt under the same id, and stays in the list while it is claimed."""
     life = Life()
-    first = life.park()
+    first = life.rejected()
     claim = life.take(reader=MENDED).claim
     assert (claim.event_id, body(claim)["generated"]["id"]) == (first.event_id, body(first)["generated"]["id"])
     assert (body(claim)["actor"]["email"], body(first)["actor"]["email"]) == ("mended@example.org", "anna@example.org")
@@ -80,9 +80,9 @@ def test_a_claimed_retry_is_rebuilt_under_its_id_and_stays_listed():
 
 
 def test_a_retry_goes_before_new_time():
-    """Park: it "goes through the claim slot before new time"."""
+    """P7: a retry goes through the claim slot before new time."""
     life = Life()
-    claim = life.park()
+    claim = life.rejected()
     life.read(20).unpark()
     first = life.take().claim
     assert first.event_id == claim.event_id
@@ -91,11 +91,11 @@ def test_a_retry_goes_before_new_time():
 
 
 def test_a_new_refusal_replaces_its_entry():
-    """Park: "a new refusal replaces its entry; commit removes it" (M), a day from now on."""
+    """P8: a new refusal replaces the entry, a day from now on; commit removes it."""
     life = Life()
-    first = life.park()
+    first = life.rejected()
     claim = life.wait(DAY).take(reader=MENDED).claim
-    assert life.refuse(claim, status=400, reason="still bad") is Refused.PARKED
+    assert life.park(claim, status=400, reason="still bad") is ParkResult.PARKED
     (parked,) = life.state.parked
     assert (parked.event_id, parked.status, parked.reason) == (first.event_id, 400, "still bad")
     assert life.ledger.parked[0].context.reader == MENDED
@@ -105,32 +105,32 @@ def test_a_new_refusal_replaces_its_entry():
 
 
 def test_retry_times_are_spread():
-    """Park: "a day after each refusal, with jitter"."""
+    """P4: retry times are a day after each refusal, with jitter."""
     retries = []
     for jitter in (0.0, 0.5, 0.999):
         life = Life()
-        life.refuse(life.claimed(), jitter=jitter)
-        retries.append((life.ledger.parked[0].retry_ms - life.now) / 1000)
+        life.park(life.claimed(), jitter=jitter)
+        retries.append((life.ledger.parked[0].retry_at_ms - life.now) / 1000)
     assert retries == sorted(set(retries), reverse=True)
     assert all(0.9 * DAY <= retry <= DAY for retry in retries)
 
 
 def test_unparking_needs_no_claim_and_disturbs_none():
-    """Park: "unpark sets that time to now, durably, whoever holds a claim"."""
+    """P6: unpark sets the retry time to now, durably, whoever holds a claim."""
     life = Life()
-    parked = life.park()
+    parked = life.rejected()
     claim = life.claimed(20, owner="b")
     assert life.unpark() == 1
     assert life.ledger.claim == claim
-    assert life.ledger.parked[0].retry_ms == life.now
+    assert life.ledger.parked[0].retry_at_ms == life.now
     life.commit(claim)
     assert life.take().claim.event_id == parked.event_id
 
 
 def test_unparking_holds_through_a_lost_retry():
-    """Park: an unparked event stays claimable until it is refused again or accepted."""
+    """P6: an unparked event stays claimable until it is refused again or accepted."""
     life = Life()
-    life.park()
+    life.rejected()
     life.unpark()
     claim = life.take().claim
     life.wait(300).take("b")
@@ -139,7 +139,7 @@ def test_unparking_holds_through_a_lost_retry():
 
 
 def test_the_list_holds_eight():
-    """Park: "the state's parked list (at most 8)", oldest first."""
+    """P1: the list holds eight, oldest first."""
     life = Life()
     claims = life.fill()
     assert MAX_PARKED == 8
@@ -148,35 +148,36 @@ def test_the_list_holds_eight():
 
 
 @pytest.mark.parametrize(
-    ("caller", "took"), [(EXPLICIT, Took.CLAIMED), (HEARTBEAT, Took.WAITING), (SWEEP, Took.WAITING)]
+    ("caller", "took"),
+    [(EXPLICIT, AcquireResult.CLAIMED), (HEARTBEAT, AcquireResult.WAITING), (SWEEP, AcquireResult.WAITING)],
 )
 def test_a_full_list_leaves_new_time_to_explicit_calls(caller, took):
-    """Park: "When the list is full only explicit calls claim new time"."""
+    """P10: when the list is full only explicit calls claim new time."""
     life = Life()
     life.fill()
-    assert life.read(20).take("b", caller).took is took
+    assert life.read(20).take("b", caller).result is took
 
 
 def test_what_is_refused_beyond_the_list_stays_in_the_claim_slot():
-    """Park: "if that event is refused it stays in the claim slot, released at the maximum back-off" (M)."""
+    """P11: refused behind a full list it stays in the claim slot, released at the maximum back-off."""
     life = Life()
     life.fill()
     claim = life.claimed(20)
-    assert life.refuse(claim, jitter=0.9) is Refused.STUCK
+    assert life.park(claim, jitter=0.9) is ParkResult.STUCK
     assert (life.state.phase, len(life.state.parked)) == (Phase.RELEASED, 8)
     assert life.state.due == (life.now + ms(3600), False)
-    assert (life.ledger.claim.refusals, life.state.last_error) == (1, "bad")
+    assert (life.ledger.claim.rejections, life.state.last_error) == (1, "bad")
     same = life.take("b").claim
     assert (same.event_id, same.event) == (claim.event_id, claim.event)  # nothing was corrected
-    assert life.refuse(same, "b") is Refused.STUCK
+    assert life.park(same, "b") is ParkResult.STUCK
 
 
 def test_a_stuck_event_is_rebuilt_once_its_context_has_changed():
-    """Park: "rebuilt at its next claim if the context has changed" (M), under its id."""
+    """P11: its next claim rebuilds it if the context has changed, under its id."""
     life = Life()
     life.fill()
     claim = life.claimed(20)
-    life.refuse(claim)
+    life.park(claim)
     rebuilt = life.take("b", reader=MENDED).claim
     assert (rebuilt.event_id, span(rebuilt)) == (claim.event_id, span(claim))
     assert body(rebuilt)["actor"]["email"] == "mended@example.org"
@@ -186,7 +187,7 @@ def test_a_stuck_event_is_rebuilt_once_its_context_has_changed():
 
 
 def test_an_event_that_was_never_refused_is_never_rebuilt():
-    """Identity: "the bytes differ only after a refusal": EmitterUnavailable is none."""
+    """I7: the bytes differ only after a refusal: EmitterUnavailable is none."""
     life = Life()
     claim = life.claimed()
     life.release(claim)
@@ -194,56 +195,56 @@ def test_an_event_that_was_never_refused_is_never_rebuilt():
 
 
 def test_a_retry_that_finds_a_full_list_replaces_its_entry():
-    """Park: one of eight that is refused again takes its own place."""
+    """P8: one of eight that is refused again takes its own place."""
     life = Life()
     claims = life.fill()
     life.unpark()
     claim = life.take().claim
     assert claim.event_id == claims[0].event_id
-    assert life.refuse(claim) is Refused.PARKED
+    assert life.park(claim) is ParkResult.PARKED
     assert (len(life.state.parked), life.state.in_flight) == (8, False)
 
 
 @pytest.mark.parametrize("when", ["unclaimed", "released", "lapsed"])
 def test_while_an_event_is_parked_heartbeats_send_nothing(when):
-    """Completion: while "an event is parked, further heartbeats answer DEFERRED and send nothing" (M)."""
+    """S14: while an event is parked, further heartbeats answer DEFERRED and send nothing."""
     life = Life()
-    life.park()
+    life.rejected()
     life.unpark()
     if when != "unclaimed":
         claim = life.take().claim
         if when == "released":
             life.release(claim)
     life.wait(DAY)
-    assert life.take("b", HEARTBEAT).took is Took.WAITING
+    assert life.take("b", HEARTBEAT).result is AcquireResult.WAITING
 
 
 def test_a_sweep_may_leave_retries_for_later():
-    """Sweep: "retries of parked events are sent alone, last": a first pass is told to wait."""
+    """W7: retries of parked events are sent alone, last: a first pass is told to wait."""
     life = Life()
-    life.park()
+    life.rejected()
     life.read(20).unpark()
     taken = life.take(caller=SWEEP, retries=False)
-    assert (taken.took, taken.claim) == (Took.RETRY_FIRST, None)
+    assert (taken.result, taken.claim) == (AcquireResult.RETRY_FIRST, None)
     assert life.take(caller=SWEEP).retry
 
 
 def test_a_finalize_hears_of_the_oldest_parked_event():
-    """Finalize: "nothing but unclaimable parked seconds left" names the oldest event."""
+    """V8: with nothing but waiting parked events left a finalize is told of the oldest."""
     life = Life()
-    first = life.park()
-    life.park(20)
+    first = life.rejected()
+    life.rejected(20)
     taken = life.take(finalize=True)
-    assert (taken.took, taken.parked.event_id) == (Took.NOTHING, first.event_id)
+    assert (taken.result, taken.parked.event_id) == (AcquireResult.NOTHING, first.event_id)
     assert life.ledger.finalize_wanted
 
 
 def test_a_parked_event_that_still_cannot_be_built_is_parked_anew():
-    """Park: a retry that cannot be built replaces its entry, and does not lose its range."""
+    """P8, C5: a retry that cannot be built replaces its entry, and does not lose its range."""
     life = Life()
-    claim = life.park()
+    claim = life.rejected()
     life.wait(DAY)
-    assert life.take(builder=Broken()).took is Took.UNBUILDABLE
+    assert life.take(builder=Broken()).result is AcquireResult.UNBUILDABLE
     (parked,) = life.state.parked
     assert (parked.event_id, parked.seconds, parked.status) == (claim.event_id, 30.0, None)
     assert life.state.due == (life.now + ms(DAY), False)

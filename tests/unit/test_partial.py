@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports": claim, commit, release and partial, at the public verbs."""
+"""Claim, commit, release and partial, at the public verbs (chapters C, K, L and V)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from caliper_readtime import (
     Reader,
     ReadTimePolicy,
 )
-from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, Gate, Scene, article, running, until, value
+from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, CircuitBreaker, Scene, article, running, until, value
 
 DAY = 86_400
 
 
 def test_a_partial_sends_one_event_and_moves_the_reported_total(scene: Scene):
-    """Partial, "the older claim, if any, and one round": accepted whole seconds arrive as one event."""
+    """V1, K1: one round: accepted whole seconds arrive as one event."""
     scene.read(seconds=42)
     report = scene.tracker.partial(ANNA, OWLS)
     assert (report.outcome, report.delta_seconds, report.error) == (Outcome.SENT, 42.0, None)
@@ -35,7 +35,7 @@ def test_a_partial_sends_one_event_and_moves_the_reported_total(scene: Scene):
 
 
 def test_partials_add_up_to_what_was_read(scene: Scene):
-    """Partial: "whole seconds; the rest below one second is carried"."""
+    """V2: whole seconds; the rest below one second is carried."""
     for _ in range(5):
         scene.read(seconds=10.7)
         scene.tracker.partial(ANNA, OWLS)
@@ -46,7 +46,7 @@ def test_partials_add_up_to_what_was_read(scene: Scene):
 
 
 def test_less_than_a_second_is_nothing_to_send(scene: Scene):
-    """Partial, "whole seconds": 0.999 s send nothing and stay."""
+    """V2, V7: 0.999 s send nothing and stay."""
     scene.read(seconds=0.999)
     report = scene.tracker.partial(ANNA, OWLS)
     assert (report.outcome, report.delta_seconds, report.event_ids) == (Outcome.NOTHING_TO_SEND, 0.0, ())
@@ -56,7 +56,7 @@ def test_less_than_a_second_is_nothing_to_send(scene: Scene):
 
 @pytest.mark.parametrize("verb", ["partial", "finalize", "unpark"])
 def test_no_state_is_nothing_to_send_and_nothing_is_created(scene: Scene, verb):
-    """Partial: "No state: NOTHING_TO_SEND and nothing is created", for objects and for ids."""
+    """V7: no state: NOTHING_TO_SEND and nothing is created, for objects and for ids."""
     for reader, what in ((ANNA, OWLS), ("anna", "owls")):
         report = getattr(scene.tracker, verb)(reader, what)
         assert (report.outcome, report.state) == (Outcome.NOTHING_TO_SEND, None)
@@ -65,7 +65,7 @@ def test_no_state_is_nothing_to_send_and_nothing_is_created(scene: Scene, verb):
 
 
 def test_a_second_partial_has_nothing_to_send(scene: Scene):
-    """Commit moves the total: what was sent is not sent again."""
+    """K1: a commit moves the total: what was sent is not sent again."""
     scene.read()
     scene.tracker.partial(ANNA, OWLS)
     assert scene.tracker.partial(ANNA, OWLS).outcome is Outcome.NOTHING_TO_SEND
@@ -73,7 +73,7 @@ def test_a_second_partial_has_nothing_to_send(scene: Scene):
 
 
 def test_a_partial_sends_at_most_a_day(scene: Scene):
-    """Claim: "[pointer, pointer + whole seconds) at most 86,400 s", and partial makes one round."""
+    """C3, V1: a claim covers at most 86,400 s, and a partial makes one round."""
     scene.read(seconds=DAY + 100)
     assert scene.tracker.partial(ANNA, OWLS).delta_seconds == DAY
     assert scene.state().unreported_seconds == 100.0
@@ -82,7 +82,7 @@ def test_a_partial_sends_at_most_a_day(scene: Scene):
 
 
 def test_the_event_is_built_from_the_newest_context(scene: Scene):
-    """Claim: "the finished event, built from the newest context": partial with objects refreshes it first."""
+    """C3: the finished event, built from the newest context: partial with objects refreshes it first."""
     scene.read()
     scene.tracker.partial(Reader("anna", "new@example.org"), article("owls", title="Owls, revised"))
     event = scene.emitter.events[0]
@@ -91,7 +91,7 @@ def test_the_event_is_built_from_the_newest_context(scene: Scene):
 
 
 def test_a_failed_partial_raises_and_leaves_the_state_unharmed(scene: Scene):
-    """Release: attempts + 1, last_error, a next due time; partial raises EmitterUnavailable, nothing is reported."""
+    """L2, V3: attempts + 1, last_error, a next due time; partial raises EmitterUnavailable, nothing is reported."""
     scene.read()
     error = EmitterUnavailable("gone")
     scene.emitter.fail(error)
@@ -108,7 +108,7 @@ def test_a_failed_partial_raises_and_leaves_the_state_unharmed(scene: Scene):
 
 
 def test_what_comes_next_sends_the_same_event_again(scene: Scene):
-    """Claim: "an older claim whose lease was released: the same claim again": the same bytes."""
+    """C2: an older claim whose lease was released: the same claim again: the same bytes."""
     scene.read(seconds=30)
     scene.emitter.fail(EmitterUnavailable("lost answer"), delivered=True)
     with pytest.raises(EmitterUnavailable):
@@ -125,7 +125,7 @@ def test_what_comes_next_sends_the_same_event_again(scene: Scene):
 
 
 def test_the_same_event_again_even_if_the_context_has_changed(scene: Scene):
-    """Event id: "the bytes differ only after a refusal": a corrected title waits for the next range."""
+    """I7: the bytes differ only after a refusal: a corrected title waits for the next range."""
     scene.read()
     scene.emitter.fail(EmitterUnavailable("lost answer"), delivered=True)
     with pytest.raises(EmitterUnavailable):
@@ -137,7 +137,7 @@ def test_the_same_event_again_even_if_the_context_has_changed(scene: Scene):
 
 @pytest.mark.parametrize("raised", [RuntimeError("boom"), OSError("no route"), ValueError("x")])
 def test_any_other_exception_of_an_emitter_counts_as_unavailable(scene: Scene, raised):
-    """Release: "any other Exception of an emitter, chained"."""
+    """L4: any other exception of an emitter counts as unavailable, chained."""
     scene.read()
     scene.emitter.fail(raised)
     with pytest.raises(EmitterUnavailable) as caught:
@@ -148,7 +148,7 @@ def test_any_other_exception_of_an_emitter_counts_as_unavailable(scene: Scene, r
 
 
 def test_a_base_exception_leaves_the_claim_to_its_lease(scene: Scene):
-    """Release: "A BaseException leaves the claim to its lease": nobody else sends before it ends."""
+    """L5: a BaseException leaves the claim to its lease: nobody else sends before it ends."""
     scene.read()
     scene.emitter.fail(KeyboardInterrupt())
     with pytest.raises(KeyboardInterrupt):
@@ -162,7 +162,7 @@ def test_a_base_exception_leaves_the_claim_to_its_lease(scene: Scene):
 
 
 def test_back_off_doubles_with_jitter_up_to_an_hour(scene: Scene):
-    """Release: "exponential backoff with jitter (5 s doubling to 3,600 s by default)"; explicit calls ignore it."""
+    """L2: exponential backoff with jitter (5 s doubling to 3,600 s by default); explicit calls ignore it."""
     scene.read()
     waits = []
     for _ in range(14):
@@ -177,7 +177,7 @@ def test_back_off_doubles_with_jitter_up_to_an_hour(scene: Scene):
 
 
 def test_an_endpoint_that_refuses_waits_for_the_maximum_at_once(scene: Scene):
-    """Release: "EndpointRefused: the maximum at once"."""
+    """L3: EndpointRefused: the maximum at once."""
     scene.read()
     scene.emitter.fail(EndpointRefused("who are you", status=403))
     with pytest.raises(EndpointRefused):
@@ -187,7 +187,7 @@ def test_an_endpoint_that_refuses_waits_for_the_maximum_at_once(scene: Scene):
 
 
 def test_retry_after_lengthens_the_back_off(scene: Scene):
-    """Release: an endpoint that asks to be left alone for a minute is left alone for a minute."""
+    """L2: an endpoint that asks to be left alone for a minute is left alone for a minute."""
     scene.read()
     scene.emitter.fail(EmitterUnavailable("busy", retry_after_seconds=60))
     with pytest.raises(EmitterUnavailable):
@@ -196,7 +196,7 @@ def test_retry_after_lengthens_the_back_off(scene: Scene):
 
 
 def test_explicit_calls_ignore_the_back_off(scene: Scene):
-    """Partial: "explicit calls ignore the back-off"."""
+    """V3: explicit calls ignore the back-off."""
     scene.read()
     scene.emitter.fail(EndpointRefused("no"))
     with pytest.raises(EndpointRefused):
@@ -207,7 +207,7 @@ def test_explicit_calls_ignore_the_back_off(scene: Scene):
 
 
 def test_a_rejected_event_is_raised_and_its_time_stays_unreported(scene: Scene):
-    """Partial: "EmitterUnavailable and EventRejected are raised to the caller with the state unharmed"."""
+    """V3: EmitterUnavailable and EventRejected are raised to the caller with the state unharmed."""
     scene.read()
     scene.emitter.fail(EventRejected("bad e-mail", status=422))
     with pytest.raises(EventRejected):
@@ -217,9 +217,9 @@ def test_a_rejected_event_is_raised_and_its_time_stays_unreported(scene: Scene):
 
 
 def test_another_owners_live_lease_is_in_flight(scene: Scene):
-    """Claim: "Another owner's live lease: IN_FLIGHT", for partial and finalize, by the same tracker or another."""
+    """C1: another owner's live lease: IN_FLIGHT, for partial and finalize, by the same tracker or another."""
     scene.read()
-    gate = Gate()
+    gate = CircuitBreaker()
     sender = scene.use(gate)
     with running(lambda: sender.partial(ANNA, OWLS)) as results:
         assert gate.arrived.wait(WAIT_SECONDS)
@@ -232,9 +232,9 @@ def test_another_owners_live_lease_is_in_flight(scene: Scene):
 
 
 def test_a_lease_that_has_run_out_is_taken_over_with_the_same_event(scene: Scene):
-    """Claim: "an older claim whose lease has run out: the same claim again under a new owner token"."""
+    """C2: an older claim whose lease has run out: the same claim again under a new owner token."""
     scene.read()
-    late = Gate()
+    late = CircuitBreaker()
     sender = scene.another(late)
     with running(lambda: sender.partial(ANNA, OWLS)) as results:
         assert late.arrived.wait(WAIT_SECONDS)
@@ -249,9 +249,9 @@ def test_a_lease_that_has_run_out_is_taken_over_with_the_same_event(scene: Scene
 
 
 def test_a_commit_by_an_owner_that_lost_its_lease_counts_once(scene: Scene):
-    """Commit: "by an owner that lost its lease still counts, once"; whoever comes second reports delta 0."""
+    """K2, K3: an owner that lost its lease still counts, once; whoever comes second reports delta 0."""
     scene.read()
-    slow, fast = Gate(), Gate()
+    slow, fast = CircuitBreaker(), CircuitBreaker()
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as loser:
         assert slow.arrived.wait(WAIT_SECONDS)
         scene.clock.advance(31)
@@ -267,9 +267,9 @@ def test_a_commit_by_an_owner_that_lost_its_lease_counts_once(scene: Scene):
 
 
 def test_a_release_needs_the_current_owner(scene: Scene):
-    """Release: "needs the current owner token": a slow loser cannot free the claim of who took it over."""
+    """L1: a slow loser cannot free the claim of who took it over."""
     scene.read()
-    slow, fast = Gate(), Gate()
+    slow, fast = CircuitBreaker(), CircuitBreaker()
     slow.error = EmitterUnavailable("timed out")
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as loser:
         assert slow.arrived.wait(WAIT_SECONDS)
@@ -287,7 +287,7 @@ def test_a_release_needs_the_current_owner(scene: Scene):
 
 
 def test_a_small_partial_is_left_to_the_next_trigger(scene: Scene):
-    """Defer: "a partial below partial_min_seconds sends nothing: the state becomes due at once, DEFERRED"."""
+    """V9: a partial below partial_min_seconds sends nothing: the state becomes due at once, DEFERRED."""
     scene.use(policy=ReadTimePolicy(partial_min_seconds=20))
     scene.read(seconds=19)
     report = scene.tracker.partial(ANNA, OWLS)
@@ -298,7 +298,7 @@ def test_a_small_partial_is_left_to_the_next_trigger(scene: Scene):
 
 
 def test_a_small_partial_with_nothing_whole_is_nothing_to_send(scene: Scene):
-    """Defer: "NOTHING_TO_SEND when nothing whole is there", below partial_min_seconds too."""
+    """V7: NOTHING_TO_SEND when nothing whole is there, below partial_min_seconds too."""
     scene.use(policy=ReadTimePolicy(partial_min_seconds=20))
     scene.read(seconds=0.5)
     assert scene.tracker.partial(ANNA, OWLS).outcome is Outcome.NOTHING_TO_SEND
@@ -306,7 +306,7 @@ def test_a_small_partial_with_nothing_whole_is_nothing_to_send(scene: Scene):
 
 
 def test_an_older_claim_goes_out_though_new_time_is_small(scene: Scene):
-    """Partial: "the older claim, if any", whatever partial_min_seconds says of the time behind it."""
+    """V1: an older claim goes out, whatever partial_min_seconds says of the time behind it."""
     scene.use(policy=ReadTimePolicy(partial_min_seconds=20))
     scene.read(seconds=25)
     scene.emitter.fail(EmitterUnavailable("gone"))
@@ -318,7 +318,7 @@ def test_an_older_claim_goes_out_though_new_time_is_small(scene: Scene):
 
 
 def test_partial_leaves_other_articles_and_readers_alone(scene: Scene):
-    """Key: a report concerns one reader and one article."""
+    """I1: a report concerns one reader and one article."""
     for reader, what in ((ANNA, OWLS), (ANNA, BEES), (BEN, OWLS)):
         scene.read(reader, what, 30)
     scene.tracker.partial(ANNA, OWLS)
@@ -328,7 +328,7 @@ def test_partial_leaves_other_articles_and_readers_alone(scene: Scene):
 
 
 def test_the_event_says_when(scene: Scene):
-    """Event: eventTime and endDate are the last sync, startDate = min(…, endDate - value)."""
+    """E1: eventTime and endDate are the last sync, startDate = min(…, endDate - value)."""
     scene.read(seconds=30)
     read_at = scene.clock()
     scene.clock.advance(3600)

@@ -1,4 +1,4 @@
-"""DESIGN section 2: the defaults and validators of ReadTimePolicy."""
+"""The defaults and validators of ReadTimePolicy."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.unit.builders import Life
 
 
 def test_the_policys_defaults():
-    """DESIGN section 2: its names and defaults; PROTOCOL: back-off "5 s doubling to 3,600 s by default"."""
+    """L2: names and defaults of the policy; the back-off is 5 s doubling to 3,600 s."""
     expected = {
         "heartbeat_seconds": 10.0,
         "leeway_seconds": 5.0,
@@ -43,7 +43,7 @@ ZERO_ALLOWED = {"leeway_seconds", "catch_up_seconds", "duration_tolerance_second
 
 @pytest.mark.parametrize("name", SECONDS)
 def test_a_policy_refuses_bad_seconds(name):
-    """DESIGN section 3: "ReadTimePolicy with validators", which name the field."""
+    """Validators name the field."""
     bad = [-1, float("nan"), float("inf"), "10", True, 10**400, b"1"]
     bad += [] if name in ZERO_ALLOWED else [0, 0.0004]
     bad += [] if name in ("max_delta_seconds", "completion_dwell_seconds") else [None]
@@ -56,20 +56,20 @@ def test_a_policy_refuses_bad_seconds(name):
 
 @pytest.mark.parametrize("ratio", [0, -0.1, 1.001, float("nan"), True, "0.95", None])
 def test_a_policy_refuses_a_bad_ratio(ratio):
-    """DESIGN section 2: completion_ratio is above 0 and at most 1."""
+    """``completion_ratio`` is above 0 and at most 1."""
     with pytest.raises(ConfigurationError, match="completion_ratio"):
         ReadTimePolicy(completion_ratio=ratio)
 
 
 @pytest.mark.parametrize("completion", ["later", "", None, True, "SEND"])
 def test_a_policy_refuses_an_unknown_completion(completion):
-    """DESIGN section 2: completion is "send" or "defer"."""
+    """``completion`` is ``send`` or ``defer``."""
     with pytest.raises(ConfigurationError, match="completion"):
         ReadTimePolicy(completion=completion)
 
 
 def test_a_policy_refuses_back_offs_in_the_wrong_order():
-    """DESIGN section 2: the longest back-off is not below the first."""
+    """The longest back-off is not below the first."""
     with pytest.raises(ConfigurationError, match="max_retry_backoff_seconds"):
         ReadTimePolicy(retry_backoff_seconds=10, max_retry_backoff_seconds=9)
     with pytest.raises(TypeError):

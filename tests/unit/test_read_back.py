@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports": read-back: an ambiguous claim is asked for before it is sent again."""
+"""Read-back: an ambiguous claim is asked for before it is sent again (chapter R)."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def ambiguous(scene, **more):
 
 
 def test_a_new_claim_is_not_asked_for(scene: Scene):
-    """Read-back: "an older, ambiguous claim is asked for first": a new one is not."""
+    """R1: an older, ambiguous claim is asked for first: a new one is not."""
     emitter = Asked()
     scene.use(emitter)
     scene.read()
@@ -54,7 +54,7 @@ def test_a_new_claim_is_not_asked_for(scene: Scene):
 
 @pytest.mark.parametrize("verb", ["partial", "finalize", "flush", "sweep"])
 def test_what_the_endpoint_holds_is_committed_without_a_second_send(scene: Scene, verb):
-    """Read-back: "and, if held, committed without a second send", whoever takes the claim over."""
+    """R1: what the endpoint holds is committed without a second send, whoever takes the claim over."""
     emitter = ambiguous(scene)
     scene.clock.advance(60)
     if verb == "flush":
@@ -70,7 +70,7 @@ def test_what_the_endpoint_holds_is_committed_without_a_second_send(scene: Scene
 
 
 def test_absence_proves_nothing(scene: Scene):
-    """Read-back: "Absence proves nothing (ingestion lags): then it is sent again, same id"."""
+    """R2: absence proves nothing (ingestion lags): then it is sent again, same id."""
     emitter = ambiguous(scene, lost=False)
     claimed = scene.state().history[0].event_id
     assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 30.0
@@ -79,7 +79,7 @@ def test_absence_proves_nothing(scene: Scene):
 
 @pytest.mark.parametrize("deaf", [EmitterUnavailable("no answer"), RuntimeError("bug")])
 def test_an_endpoint_that_cannot_be_asked_is_sent_the_same_again(scene: Scene, deaf):
-    """Read-back: not knowing is no reason not to send the same event again."""
+    """R2: not knowing is no reason not to send the same event again."""
     emitter = ambiguous(scene)
     emitter.deaf = deaf
     assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 30.0
@@ -88,7 +88,7 @@ def test_an_endpoint_that_cannot_be_asked_is_sent_the_same_again(scene: Scene, d
 
 
 def test_it_can_be_switched_off(scene: Scene):
-    """Read-back: only with read_back=True: an emitter that says False is not asked."""
+    """R1: only with read_back=True: an emitter that says False is not asked."""
     emitter = ambiguous(scene)
     emitter.read_back = False
     scene.tracker.partial(ANNA, OWLS)
@@ -96,7 +96,7 @@ def test_it_can_be_switched_off(scene: Scene):
 
 
 def test_a_parked_event_is_asked_for_first(scene: Scene):
-    """Park: "rebuilt under the same id, read-back asked first where there is one"."""
+    """P7: rebuilt under the same id, read-back asked first where there is one."""
     emitter = Asked(EventRejected("bad", status=422), lost=False)
     scene.use(emitter)
     scene.read()
@@ -109,7 +109,7 @@ def test_a_parked_event_is_asked_for_first(scene: Scene):
 
 
 def test_a_sweep_asks_for_all_ambiguous_claims_at_once(scene: Scene):
-    """Read-back in a batch: held ones are committed, the others and the new ones are sent in one envelope."""
+    """R1: in a batch held ones are committed, the others and the new ones are sent in one envelope."""
     emitter = Asked(EmitterUnavailable("lost"), EmitterUnavailable("lost"))
     scene.use(emitter)
     for reader in (ANNA, BEN):

@@ -1,4 +1,4 @@
-"""PROTOCOL "Signals": what accumulate and observe refuse and what they answer, at the public verbs."""
+"""What accumulate and observe refuse and what they answer, at the public verbs (chapter S)."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ REFUSED = refused_calls()
 
 @pytest.mark.parametrize("call", REFUSED.values(), ids=REFUSED)
 def test_bad_signals_are_refused_and_change_nothing(call):
-    """Refused: "InvalidInput, state byte-for-byte unchanged", with the field's name; and no state is born."""
+    """S10: InvalidInput, state byte-for-byte unchanged, with the field's name; and no state is born."""
     for born in (False, True):
         store = InMemoryStateStore()
         tracker = ReadTimeTracker(store, clock=ManualClock(START))
@@ -109,7 +109,7 @@ def test_bad_signals_are_refused_and_change_nothing(call):
     ],
 )
 def test_bad_readers_and_articles_are_refused(make):
-    """Refused: "empty ids or title", "control characters or lone surrogates", "bad e-mail", "non-absolute URL"."""
+    """S10: empty ids or titles, control characters, lone surrogates, bad e-mails and relative URLs are refused."""
     with pytest.raises(InvalidInput):
         make()
 
@@ -129,21 +129,21 @@ def test_bad_readers_and_articles_are_refused(make):
     ],
 )
 def test_seconds_become_whole_milliseconds(given, milliseconds):
-    """DESIGN section 2: "kept as whole milliseconds (half to even at the border)"."""
+    """B1: seconds become whole milliseconds, half to even at the border."""
     tracker = ReadTimeTracker(InMemoryStateStore(), clock=ManualClock(START))
     assert tracker.accumulate(ANNA, OWLS, given).state.meter.cumulative_ms == milliseconds
     assert tracker.observe("anna", "owls", PageView("v", given)).accepted_seconds == milliseconds / 1000
 
 
 def test_ten_years_are_the_limit():
-    """Refused: "above 10 years"; ten years exactly are only clamped."""
+    """S10: above ten years is refused; ten years exactly are only clamped."""
     tracker = ReadTimeTracker(InMemoryStateStore(), clock=ManualClock(START))
     assert tracker.accumulate(ANNA, OWLS, TEN_YEARS).accepted_seconds == 15.0
     assert tracker.observe(ANNA, OWLS, PageView("x" * 64, TEN_YEARS)).accepted_seconds == 0.0
 
 
 def test_the_answer_of_a_heartbeat():
-    """DESIGN section 2: Accumulation says accepted, clamped, duplicate, and the state as it now is."""
+    """S6: Accumulation says accepted, clamped, duplicate, and the state as it now is."""
     clock = ManualClock(START)
     tracker = ReadTimeTracker(InMemoryStateStore(), events=events(), clock=clock)
     tracker.accumulate(ANNA, OWLS, 0)
@@ -159,7 +159,7 @@ def test_the_answer_of_a_heartbeat():
 
 @pytest.mark.parametrize("policy", [{"completion": "defer"}, {"completion": "send"}])
 def test_completion_without_sending_is_left_to_the_sweeper(policy):
-    """Completion: ""defer" (and "send" without an emitter) leaves it to the sweeper"."""
+    """S13: ``defer``, and ``send`` without an emitter, leave it to the sweeper."""
     tracker = ReadTimeTracker(InMemoryStateStore(), policy=ReadTimePolicy(**policy), clock=ManualClock(START))
     answer = tracker.accumulate(ANNA, OWLS, 5, position_seconds=95, duration_seconds=100)
     assert (answer.report.outcome, answer.state.due_at, answer.state.finalized_at) == ("deferred", START, None)

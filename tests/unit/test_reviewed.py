@@ -21,8 +21,8 @@ from caliper_readtime import (
     StoreUnavailable,
     TimeSpentEvents,
 )
+from caliper_readtime._rules import Commit
 from caliper_readtime.testing import FlakyEmitter, ManualClock, RecordingEmitter
-from caliper_readtime.transitions import Commit
 from tests.backends import STORES
 
 READER = Reader("u1", "s@example.org")
@@ -44,7 +44,7 @@ def tracker_of(emitter=None, policy=ReadTimePolicy(), store=None, builder=None, 
 
 @pytest.mark.parametrize("make_store", STORES.values(), ids=STORES)
 def test_store_verbs_take_the_names_that_the_contract_gives(make_store, tmp_path):
-    """PROTOCOL "The store verbs": due(limit, now=None), swept(now=None), keys(reader), now(key), parked(limit)."""
+    """T2: due(limit, now=None), swept(now=None), keys(reader), now(key), parked(limit)."""
     store = make_store(tmp_path)
     assert store.due(limit=10, now=1) == ()
     store.swept(now=7)
@@ -64,7 +64,7 @@ class PickyAboutMail(RecordingEmitter):
 
 
 def test_a_flush_with_a_corrected_reader_heals():
-    """DESIGN: an object refreshes the stored context, in every verb; the event keeps its id."""
+    """S15: an object refreshes the stored context, in every verb; the event keeps its id."""
     tracker, _, emitter = tracker_of(PickyAboutMail())
     tracker.accumulate(Reader("u1", "bad@example.org"), ARTICLE, 10.0)
     with pytest.raises(EventRejected):
@@ -76,7 +76,7 @@ def test_a_flush_with_a_corrected_reader_heals():
 
 
 def test_a_flush_steps_over_what_cannot_be_built():
-    """Flush: everything that this reader has unreported; later time is not stuck behind what cannot be built."""
+    """C5, F1: everything is flushed; later time is not stuck behind what cannot be built."""
 
     class Ten(TimeSpentEvents):
         def event(self, *args, seconds, **more):
@@ -95,7 +95,7 @@ def test_a_flush_steps_over_what_cannot_be_built():
 
 
 def test_what_is_parked_is_a_reports_last_word():
-    """Flush: one report for each article; where something waits, it does not end with SENT."""
+    """F1: one report for each article; where something waits, it does not end with SENT."""
     tracker, clock, _ = tracker_of(PickyAboutMail())
     tracker.accumulate(Reader("u1", "bad@example.org"), ARTICLE, 10.0)
     assert [report.outcome for report in tracker.flush_reader("u1").reports] == [Outcome.PARKED]
@@ -107,7 +107,7 @@ def test_what_is_parked_is_a_reports_last_word():
 
 
 def test_a_read_back_that_answers_nonsense_breaks_nothing():
-    """PROTOCOL: a failed emission never fails the heartbeat, whatever an emitter's read-back answers."""
+    """S14: a failed emission never fails the heartbeat, whatever an emitter's read-back answers."""
 
     class Nonsense(FlakyEmitter):
         def held(self, _event_ids, /):
@@ -122,7 +122,7 @@ def test_a_read_back_that_answers_nonsense_breaks_nothing():
 
 
 def test_a_sweep_says_what_stopped_it_first():
-    """Sweep: stops early on EmitterUnavailable, also where refusals came before."""
+    """W11: stops early on EmitterUnavailable, also where refusals came before."""
 
     class TwoRefusedThenDown:
         max_batch = 1
@@ -145,7 +145,7 @@ def test_a_sweep_says_what_stopped_it_first():
 
 
 def test_on_report_hears_of_a_finalize_that_failed_at_the_store():
-    """DESIGN: on_report after each commit or failure, by whichever verb."""
+    """V11: on_report after each commit or failure, by whichever verb."""
 
     class CommitsNothing(InMemoryStateStore):
         def update(self, key, transition, now=None, /):
@@ -161,7 +161,7 @@ def test_on_report_hears_of_a_finalize_that_failed_at_the_store():
 
 
 def test_two_tenants_cannot_mix():
-    """DESIGN: a store that is in use for another sensor is a ConfigurationError for every verb that writes."""
+    """T6: a store that is in use for another sensor is a ConfigurationError for every verb that writes."""
     store = InMemoryStateStore()
     tracker, _, _ = tracker_of(store=store)
     tracker.accumulate(READER, ARTICLE, 10.0)
@@ -177,7 +177,7 @@ def test_two_tenants_cannot_mix():
 
 
 def test_a_roster_url_needs_a_tracker_that_knows_the_roster():
-    """Identity: u1 and its URL are one key; a tracker that cannot tell says so before anything is stored."""
+    """I1: u1 and its URL are one key; a tracker that cannot tell says so before anything is stored."""
     store = InMemoryStateStore()
     with pytest.raises(InvalidInput):
         ReadTimeTracker(store).accumulate(Reader(f"{ROSTER}{USERS}u1", "s@example.org"), ARTICLE, 10.0)
@@ -186,14 +186,14 @@ def test_a_roster_url_needs_a_tracker_that_knows_the_roster():
 
 @pytest.mark.parametrize("url", [f"https://OR.example.org:443{USERS}u1", f"https://or.example.org{USERS}u1?q=1#f"])
 def test_one_reader_by_any_spelling_of_the_url(url):
-    """Identity: ids that are URLs under oneroster_url are reduced, host case and default port aside."""
+    """I1: ids that are URLs under oneroster_url are reduced, host case and default port aside."""
     tracker, _, _ = tracker_of()
     tracker.accumulate(Reader(url, "s@example.org"), ARTICLE, 10.0)
     assert tracker.state("u1", "x1").cumulative_read_time_seconds == 10.0
 
 
 def test_a_reborn_state_does_not_pay_an_old_tab_again():
-    """Signals: "a reborn state would pay twice": an opening of long ago gives other old tabs no budget either."""
+    """S9: an opening of long ago gives other old tabs no budget either."""
     tracker, clock, emitter = tracker_of()
     opened = clock()
     tracker.observe(READER, ARTICLE, PageView("one", 0.0), opened_at=opened)
@@ -210,7 +210,7 @@ def test_a_reborn_state_does_not_pay_an_old_tab_again():
 
 
 def test_completion_is_a_ratio():
-    """Completion: position / canonical duration >= completion_ratio, to the millisecond."""
+    """S12: position / canonical duration >= completion_ratio, to the millisecond."""
     tracker, _, _ = tracker_of(policy=ReadTimePolicy(completion_ratio=0.55))
     assert tracker.accumulate(READER, ARTICLE, 2.0, position_seconds=1.65, duration_seconds=3.0).report is not None
 

@@ -1,4 +1,4 @@
-"""CHOICES "Settings": one mapping or the environment becomes a ready tracker."""
+"""Settings: one mapping or the environment becomes a ready tracker."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def environment(**more):
 
 def parts(tracker):
     """The store, emitter and builder of a tracker."""
-    courier = tracker._courier
-    return courier.store, courier.emitter, courier.events
+    delivery = tracker._delivery
+    return delivery.store, delivery.emitter, delivery.events
 
 
 def test_the_environment_makes_a_tracker():
@@ -58,7 +58,7 @@ def test_the_environment_makes_a_tracker():
         assert isinstance(emitter, HttpCaliperEmitter)
         assert (builder.sensor, builder.app.name, builder.app.id) == (REQUIRED["SENSOR"], "Example Reader", None)
         assert builder.oneroster_url == REQUIRED["ONEROSTER_URL"]
-        assert tracker._courier.policy == ReadTimePolicy()
+        assert tracker._delivery.policy == ReadTimePolicy()
 
 
 def test_os_environ_is_the_default(monkeypatch):
@@ -160,7 +160,7 @@ def test_each_policy_field_is_a_setting():
     as_text = {name.upper(): str(value) for name, value in given.items()}
     for mapping in (REQUIRED | given, environment(**as_text)):
         with ReadTimeTracker.from_settings(mapping) as tracker:
-            assert tracker._courier.policy == expected
+            assert tracker._delivery.policy == expected
 
 
 @pytest.mark.parametrize(
@@ -278,7 +278,7 @@ def test_overrides_win_and_objects_replace_settings():
     assert parts(tracker)[:2] == (store, emitter)
     assert (len(emitter.events), len(told)) == (1, 1)
     with ReadTimeTracker.from_settings(REQUIRED, heartbeat_seconds=3, app_name="Another") as tracker:
-        assert tracker._courier.policy.heartbeat_seconds == 3
+        assert tracker._delivery.policy.heartbeat_seconds == 3
         assert parts(tracker)[2].app.name == "Another"
 
 

@@ -1,4 +1,4 @@
-"""PROTOCOL "Signals": what accumulate and observe accept, on the pure transition."""
+"""What accumulate and observe accept, on the pure transition (chapters S and B)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def counted(answer):
 
 
 def test_a_view_claims_what_its_total_has_grown_by():
-    """Claimed: "A view claims max(0, total - known); known is the stored total"."""
+    """S1: a view claims max(0, total - known); known is the stored total."""
     life = Life()
     steps = [(3, 3.0), (10, 7.0), (10, 0.0), (4, 0.0), (12.5, 2.5)]
     assert [life.wait(10).view(total).accepted_ms / 1000 for total, _ in steps] == [grown for _, grown in steps]
@@ -40,7 +40,7 @@ def test_a_view_claims_what_its_total_has_grown_by():
 
 
 def test_an_unknown_view_claims_what_is_not_acknowledged():
-    """Claimed: "for a view that the state does not know, the client's acknowledged_seconds" (M)."""
+    """S2: a view that the state does not know claims what the client does not know to be acknowledged."""
     life = Life().read(60)
     assert life.wait(60).view(50, "late", acknowledged=30).accepted_ms == 20_000
     assert life.wait(60).view(40, "all of it", acknowledged=40).accepted_ms == 0
@@ -48,7 +48,7 @@ def test_an_unknown_view_claims_what_is_not_acknowledged():
 
 
 def test_a_known_view_is_judged_by_the_stored_total_alone():
-    """Claimed: "known is the stored total", whatever the client says is acknowledged."""
+    """S2: known is the stored total, whatever the client says is acknowledged."""
     life = Life()
     life.view(10)
     assert life.wait(60).view(30, acknowledged=29).accepted_ms == 20_000
@@ -56,12 +56,12 @@ def test_a_known_view_is_judged_by_the_stored_total_alone():
 
 
 def test_a_first_signal_honours_what_is_acknowledged():
-    """Claimed, for a birth: only what the client does not know to be acknowledged is claimed."""
+    """S2: at a birth, too, only what the client does not know to be acknowledged is claimed."""
     assert counted(Life().view(10, acknowledged=8)) == (2.0, 0.0)
 
 
 def test_sixteen_views_are_remembered_and_the_least_recently_used_goes_first():
-    """Claimed: "the totals of its recent page views (at least 16, least recently used goes first)"."""
+    """S3: sixteen views are remembered; the least recently used goes first."""
     life = Life(catch_up_seconds=DAY).read(3600)
     for number in range(16):
         life.wait(10).view(10, f"v{number}")
@@ -75,7 +75,7 @@ def test_sixteen_views_are_remembered_and_the_least_recently_used_goes_first():
 
 
 def test_a_known_heartbeat_id_is_a_duplicate_whatever_its_delta():
-    """Claimed: "a known id is a duplicate whatever its delta"."""
+    """S4: a known id is a duplicate whatever its delta."""
     life = Life()
     assert not life.beat(5, name="h").duplicate
     for delta in (5, 9, 0, 0.001):
@@ -85,7 +85,7 @@ def test_a_known_heartbeat_id_is_a_duplicate_whatever_its_delta():
 
 
 def test_sixteen_heartbeat_ids_are_remembered_apart_from_views():
-    """Claimed: its heartbeat_id "goes into a ring of its own (at least 16)"."""
+    """S4: sixteen heartbeat ids are remembered, apart from the views."""
     life = Life()
     for number in range(16):
         life.wait(5).beat(1, name=f"h{number}")
@@ -96,7 +96,7 @@ def test_sixteen_heartbeat_ids_are_remembered_apart_from_views():
 
 
 def test_a_heartbeat_without_an_id_is_never_a_duplicate():
-    """Claimed: heartbeat_id is "drawn per call when absent"."""
+    """S4: where the caller gives no heartbeat id one is drawn per call."""
     life = Life()
     life.beat()
     assert [life.wait(5).beat(5).duplicate for _ in range(20)] == [False] * 20
@@ -104,7 +104,7 @@ def test_a_heartbeat_without_an_id_is_never_a_duplicate():
 
 
 def test_a_signal_that_claims_nothing_new_moves_no_time():
-    """Claimed: "moves no time (cumulative, last sync, carry, views)", but brings position, duration and context."""
+    """S5: it moves no time (total, last sync, budget, views), but brings position, duration and context."""
     reader = Reader("anna", "new@example.org")
     life = Life()
     life.view(5)
@@ -121,7 +121,7 @@ def test_a_signal_that_claims_nothing_new_moves_no_time():
 
 
 def test_idle_signals_do_not_spend_wall_time():
-    """Claimed: a signal that claims nothing leaves last sync, so the next claim has all the time since then."""
+    """S5: a signal that claims nothing leaves last sync, so the next claim has all the time since then."""
     life = Life(catch_up_seconds=0)
     life.beat()
     for _ in range(6):
@@ -130,7 +130,7 @@ def test_idle_signals_do_not_spend_wall_time():
 
 
 def test_a_first_signal_of_nothing_starts_the_clock():
-    """Claimed: "a state's first signal apart, which starts the clock"; "Zero is allowed"."""
+    """S5, S10: zero seconds are allowed, and a state's first signal starts the clock."""
     for first in (lambda life: life.beat(0), lambda life: life.view(0), lambda life: life.view(3, acknowledged=3)):
         life = Life()
         answer = first(life)
@@ -140,7 +140,7 @@ def test_a_first_signal_of_nothing_starts_the_clock():
 
 
 def test_duplicate_says_that_view_or_id_was_known():
-    """Claimed: "duplicate=True where its view or id was known" and nothing new was claimed."""
+    """S6: ``duplicate`` is true where view or id was known and nothing new was claimed."""
     life = Life()
     answers = [
         life.view(5),
@@ -167,14 +167,14 @@ def test_duplicate_says_that_view_or_id_was_known():
     [(-60, 60, 60, 0), (-60, 65, 65, 0), (-60, 66, 65, 0), (-3, 100, 8, 0), (0, 100, 5, 0), (500, 100, 5, 0)],
 )
 def test_a_total_is_capped_by_the_time_since_the_page_was_opened(opened, total, accepted, clamped):
-    """opened_at: "first capped at now - opened_at + leeway (a time in the future counts as now)"."""
+    """S8: a total counts up to the time since the opening and the leeway; a future opening counts as now."""
     life = Life()
     assert counted(life.view(total, opened=NOW + ms(opened))) == (accepted, clamped)
     assert life.meter.views == (("v", ms(accepted)),)  # "the view's known total becomes the (capped) total"
 
 
 def test_the_cap_holds_for_later_signals_too():
-    """opened_at: the cap comes before the budget, which alone would have allowed more."""
+    """S8: the cap comes before the budget, which alone would have allowed more."""
     life = Life().read(10)
     life.wait(200)
     assert counted(life.view(200, "new tab", opened=life.now - 20_000)) == (25.0, 0.0)
@@ -182,7 +182,7 @@ def test_the_cap_holds_for_later_signals_too():
 
 
 def test_a_page_opened_long_ago_may_claim_its_time_at_once():
-    """Budget: "first signal: allowed = max(heartbeat, now - opened_at if given) + leeway"."""
+    """B2: a first signal may claim the time since the opening, and the leeway."""
     assert counted(Life().view(1800, opened=NOW - ms(1800))) == (1800.0, 0.0)
     assert counted(Life().view(1800)) == (15.0, 1785.0)
     assert counted(Life().view(12, opened=NOW - ms(2))) == (7.0, 0.0)  # the cap, though a heartbeat would allow 12
@@ -190,14 +190,14 @@ def test_a_page_opened_long_ago_may_claim_its_time_at_once():
 
 @pytest.mark.parametrize(("age", "accepted"), [(0, 0.0), (1, 0.0), (-0.001, 100.0)])
 def test_a_reborn_state_takes_the_total_as_known(age, accepted):
-    """opened_at: "a view opened state_ttl ago or earlier takes the total so far as known and accepts nothing" (M)."""
+    """S9: a view opened state_ttl ago or earlier takes the total so far as known and accepts nothing."""
     life = Life(state_ttl_seconds=1000)
     assert counted(life.view(100, opened=NOW - ms(1000 + age))) == (accepted, 0.0)
     assert counted(life.wait(10).view(110, opened=NOW - ms(1000 + age))) == (10.0, 0.0)
 
 
 def test_a_living_state_does_not_mind_an_old_page():
-    """opened_at: only a *birth* takes the total of a page opened state_ttl ago as known."""
+    """S9: only a *birth* takes the total of a page opened state_ttl ago as known."""
     life = Life(state_ttl_seconds=1000, catch_up_seconds=2000)
     life.beat()
     life.wait(900).beat(1)
@@ -208,7 +208,7 @@ def test_a_living_state_does_not_mind_an_old_page():
 
 
 def test_the_first_signal_may_claim_a_heartbeat_and_the_leeway():
-    """Budget: "first signal: allowed = max(heartbeat …) + leeway"."""
+    """B2: a first signal may claim one heartbeat and the leeway."""
     for delta, accepted, clamped in ((10, 10, 0), (15, 15, 0), (15.001, 15, 0.001), (99, 15, 84)):
         life = Life()
         assert counted(life.beat(delta)) == (accepted, clamped)
@@ -217,19 +217,19 @@ def test_the_first_signal_may_claim_a_heartbeat_and_the_leeway():
 
 
 def test_a_later_signal_may_claim_wall_time_and_what_was_carried():
-    """Budget: "Later: allowed = max(0, now - last sync) + carry", "carry = min(catch_up, allowed - accepted)"."""
+    """B3, B5: a later one may claim the time since the last sync and the budget left, up to catch_up."""
     life = Life(heartbeat_seconds=10, leeway_seconds=5, catch_up_seconds=20)
     life.beat(4)
-    carries = [life.meter.carry_ms]
+    carries = [life.meter.budget_ms]
     for wait, delta, expected in ((10, 10, (10, 0)), (5, 20, (16, 4)), (100, 10, (10, 0)), (1, 50, (21, 29))):
         assert counted(life.wait(wait).beat(delta)) == expected
-        carries.append(life.meter.carry_ms)
+        carries.append(life.meter.budget_ms)
     assert carries == [11_000, 11_000, 0, 20_000, 0]
     assert life.state.clamped_seconds == 33
 
 
 def test_views_and_deltas_share_one_budget():
-    """Budget: wall time is spent once, whatever tabs claim."""
+    """B1: wall time is spent once, whatever tabs claim."""
     life = Life()
     life.beat()
     life.wait(60)
@@ -238,7 +238,7 @@ def test_views_and_deltas_share_one_budget():
 
 
 def test_what_was_clamped_is_gone():
-    """Budget: "the view's known total becomes the (capped) total: what was clamped is gone, and counted"."""
+    """B4: the view's known total becomes the (capped) total: what was clamped is gone, and counted."""
     life = Life()
     assert counted(life.view(100)) == (15.0, 85.0)
     assert counted(life.wait(500).view(100)) == (0.0, 0.0)
@@ -247,7 +247,7 @@ def test_what_was_clamped_is_gone():
 
 
 def test_max_delta_bounds_a_single_signal():
-    """Budget: "accepted = min(claimed, allowed, max_delta if set)"."""
+    """B6: no signal adds more than max_delta."""
     life = Life(max_delta_seconds=7)
     assert counted(life.beat(9)) == (7.0, 2.0)
     assert counted(life.wait(60).view(30)) == (7.0, 23.0)
@@ -255,7 +255,7 @@ def test_max_delta_bounds_a_single_signal():
 
 
 def test_a_clock_that_steps_back_counts_as_no_time():
-    """Budget: "A clock that steps back counts as no elapsed time and never moves last sync back"."""
+    """B9: a clock that steps back counts as no elapsed time and never moves last sync back."""
     life = Life(catch_up_seconds=0)
     life.beat(5)
     assert counted(life.wait(-100).beat(5)) == (0.0, 5.0)
@@ -266,7 +266,7 @@ def test_a_clock_that_steps_back_counts_as_no_time():
 
 
 def test_a_claim_that_is_clamped_to_nothing_is_gone_too():
-    """Budget: without any allowance the claim is clamped whole, and its view knows the total."""
+    """B4: without any allowance the claim is clamped whole, and its view knows the total."""
     life = Life(catch_up_seconds=0)
     life.view(3)
     assert counted(life.view(9)) == (0.0, 6.0)
@@ -275,7 +275,7 @@ def test_a_claim_that_is_clamped_to_nothing_is_gone_too():
 
 @given(st.data())
 def test_time_never_outruns_the_clock(data):
-    """Budget: "cumulative <= (last sync - first sync or opening) + heartbeat + leeway over any history"."""
+    """B8: cumulative <= (last sync - first sync or opening) + heartbeat + leeway over any history."""
     seconds = st.integers(0, 90_000).map(lambda milli: milli / 1000)
     life = Life(
         heartbeat_seconds=data.draw(st.sampled_from([0.001, 10.0])),
@@ -295,10 +295,10 @@ def test_time_never_outruns_the_clock(data):
             if not step:
                 opened = more["opened"]
             life.view(data.draw(seconds), data.draw(st.sampled_from("vw")), acknowledged=data.draw(seconds), **more)
-        began = min(life.ledger.first_sync_ms, life.ledger.first_sync_ms if opened is None else opened)
+        began = min(life.ledger.first_sync_at_ms, life.ledger.first_sync_at_ms if opened is None else opened)
         allowance = life.policy.heartbeat_ms + life.policy.leeway_ms
-        assert 0 <= life.meter.cumulative_ms <= life.meter.last_sync_ms - began + allowance
-        assert 0 <= life.meter.carry_ms <= life.policy.catch_up_ms
+        assert 0 <= life.meter.cumulative_ms <= life.meter.last_sync_at_ms - began + allowance
+        assert 0 <= life.meter.budget_ms <= life.policy.catch_up_ms
         assert len(life.meter.views) <= 16
 
 
@@ -306,7 +306,7 @@ def test_time_never_outruns_the_clock(data):
 
 
 def test_a_birth_needs_a_reader_and_an_article():
-    """DESIGN section 2: where nothing is stored, MissingField says "pass a Reader and an Article once"."""
+    """S15: where nothing is stored, MissingField asks for a Reader and an Article once."""
     for more, field in (({"reader": None}, "reader"), ({"article": None}, "article")):
         life = Life()
         with pytest.raises(MissingField, match="pass a Reader and an Article once") as caught:
@@ -315,7 +315,7 @@ def test_a_birth_needs_a_reader_and_an_article():
 
 
 def test_objects_refresh_the_context_and_ids_rely_on_it():
-    """DESIGN section 2: "An object refreshes the stored context; a string relies on it", also where no time moves."""
+    """S15: an object refreshes the stored context; a string relies on it, also where no time moves."""
     newer = attrs.evolve(OWLS, title="Owls, revised")
     life = Life()
     life.beat(5)
@@ -330,7 +330,7 @@ def test_objects_refresh_the_context_and_ids_rely_on_it():
 
 
 def test_the_first_duration_stays():
-    """Duration: "the first one given becomes canonical; later ones within the tolerance are ignored"."""
+    """S11: the first duration given stays; later ones within the tolerance are ignored."""
     life = Life()
     life.beat(1)
     durations = [(None, False), (0, False), (100, False), (105, False), (95, False), (105.001, True), (40, True)]
@@ -341,7 +341,7 @@ def test_the_first_duration_stays():
 
 
 def test_another_duration_is_logged(caplog):
-    """Duration: beyond the tolerance "a warning is logged"; within it there is none."""
+    """S11: beyond the tolerance a warning is logged; within it there is none."""
     with ReadTimeTracker(InMemoryStateStore(), clock=ManualClock(START)) as tracker:
         for duration in (0, 100, 104, 200):
             tracker.accumulate(ANNA, OWLS, 1, duration_seconds=duration)
@@ -351,7 +351,7 @@ def test_another_duration_is_logged(caplog):
 
 
 def test_a_duration_of_zero_counts_as_not_given():
-    """Refused: "Duration 0 counts as not given", on a first signal and on a later one."""
+    """S11: duration 0 counts as not given, on a first signal and on a later one."""
     life = Life()
     life.beat(1, duration=0)
     assert life.state.canonical_duration_seconds is None
@@ -361,7 +361,7 @@ def test_a_duration_of_zero_counts_as_not_given():
 
 
 def test_the_position_is_the_newest_one():
-    """Signals: the position a signal brings is stored; it may go back, and stays where none is given."""
+    """S5: the position a signal brings is stored; it may go back, and stays where none is given."""
     life = Life()
     seen = []
     for position in (None, 30, None, 10, 0):
@@ -388,7 +388,7 @@ def test_the_position_is_the_newest_one():
     ],
 )
 def test_when_an_article_counts_as_read(policy, signal, completed):
-    """Completion: "position / canonical duration >= completion_ratio, or cumulative >= completion_dwell_seconds"."""
+    """S12: position / canonical duration >= completion_ratio, or cumulative >= completion_dwell_seconds."""
     at_birth = Life(**policy)
     assert at_birth.beat(5, **signal).completed is completed
     later = Life(**policy)
@@ -400,7 +400,7 @@ def test_when_an_article_counts_as_read(policy, signal, completed):
 
 
 def test_a_finalized_article_does_not_complete_again():
-    """Completion: "and the state is not finalized"; a state with nothing whole is stamped on the spot."""
+    """S12: a finalized article does not complete again; one with nothing whole is stamped on the spot."""
     life = Life()
     assert life.beat(0, position=95, duration=100).completed
     assert life.state.finalized_at == START
@@ -410,7 +410,7 @@ def test_a_finalized_article_does_not_complete_again():
 
 
 def test_completion_is_judged_until_it_is_finalized():
-    """Completion: a state that still waits to be finalized completes with every signal, which asks only once."""
+    """S12: a state that still waits to be finalized completes with every signal, which asks only once."""
     life = Life(completion="defer")
     life.beat(5, position=95, duration=100, defers=True)
     history = life.state.history
@@ -420,7 +420,7 @@ def test_completion_is_judged_until_it_is_finalized():
 
 @pytest.mark.parametrize("first", [0.0, 3.0])
 def test_a_given_heartbeat_id_is_known_even_where_it_brought_nothing(first):
-    """PROTOCOL: a known heartbeat id is a duplicate whatever its delta, also after one of zero seconds."""
+    """S4: a known heartbeat id is a duplicate whatever its delta, also after one of zero seconds."""
     tracker = ReadTimeTracker(InMemoryStateStore(), clock=ManualClock())
     tracker.accumulate(ANNA, OWLS, 1.0)
     assert not tracker.accumulate(ANNA, OWLS, first, heartbeat_id="h").duplicate

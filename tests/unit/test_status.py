@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 
 from caliper_readtime import CorruptState, EmitterUnavailable, EventRejected, Status
-from caliper_readtime.logs import logger
-from caliper_readtime.status import status_of
+from caliper_readtime._inspection import status_of
+from caliper_readtime._logs import logger
 from caliper_readtime.testing import RecordingEmitter
 from tests.scenes import ANNA, BEES, BEN, OWLS, START, Scene
 from tests.unit.builders import DAY, NOW, Life, ms
@@ -114,14 +114,14 @@ def lost_answer(scene):
 
 @pytest.mark.parametrize(("seconds", "doubtful"), [(DAY - 1, 0), (DAY, 1)])
 def test_a_claim_is_doubtful_after_a_day(scene: Scene, seconds, doubtful):
-    """PROOF: "past a maximum age an ambiguous claim needs a read-back, or a warning in the log and in status"."""
+    """R3: past a day an ambiguous claim needs a read-back, or a warning in the log and in status."""
     lost_answer(scene)
     scene.clock.advance(seconds)
     assert scene.tracker.status().doubtful_claims == doubtful
 
 
 def test_sending_a_doubtful_claim_again_is_warned_of(scene: Scene, caplog):
-    """The line says whose it is, which event, and what to do; a claim of yesterday noon needs none."""
+    """R3: the line says whose it is, which event, and what to do; a claim of yesterday noon needs none."""
     lost_answer(scene)
     event_id = scene.state().history[-1].event_id
     scene.clock.advance(DAY)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from caliper_readtime import InMemoryStateStore, ReadTimePolicy, ReadTimeTracker, StoreUnavailable
-from caliper_readtime.clocks import ASK_AGAIN_SECONDS, RETRY_SECONDS, StoreClock
+from caliper_readtime._units import to_datetime
+from caliper_readtime.stores._clock import ASK_AGAIN_SECONDS, RETRY_SECONDS, StoreClock
 from caliper_readtime.testing import ManualClock
-from caliper_readtime.units import to_datetime
 from tests.scenes import START
 
 

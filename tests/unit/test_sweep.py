@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports": sweep, as far as the endpoint takes what it gets or is away. Refusals: test_sweep_refusals."""
+"""A sweep, as far as the endpoint takes what it gets or is away (chapter W). Refusals: test_sweep_refusals."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.scenes import (
     BEN,
     OWLS,
     WAIT_SECONDS,
-    Gate,
+    CircuitBreaker,
     Hooked,
-    Picky,
     Scene,
+    SelectiveEmitter,
     article,
     in_threads,
     nothing,
@@ -40,7 +40,7 @@ def readers(count):
 
 
 def test_it_reports_what_was_left_behind(scene: Scene):
-    """Sweep: due and idle states are sent in one envelope; "Writes last_sweep_at"."""
+    """W1, W2, W13: due and idle states are sent in one envelope; the sweep records when it ran."""
     emitter = RecordingEmitter()
     scene.use(emitter)
     for reader in readers(5):
@@ -55,14 +55,14 @@ def test_it_reports_what_was_left_behind(scene: Scene):
 
 
 def test_nothing_due_is_drained(scene: Scene):
-    """Sweep: an empty store is drained."""
+    """W1: an empty store is drained."""
     swept = scene.tracker.sweep()
     assert (swept.events_sent, swept.reports, swept.more, swept.stopped_by) == (0, (), False, "drained")
     assert scene.store.last_sweep() is not None
 
 
 def test_an_active_reader_is_left_alone(scene: Scene):
-    """Sweep: "takes what is due and idle, moving an active reader's entry on lazily"."""
+    """D7: a sweep takes what is due and idle, and moves an active reader's entry on."""
     scene.read(ANNA, OWLS, 30)
     for _ in range(5):
         scene.read(ANNA, OWLS, 50)
@@ -76,13 +76,13 @@ def test_an_active_reader_is_left_alone(scene: Scene):
 
 
 def test_idle_seconds_zero_takes_everything(scene: Scene):
-    """Sweep: idle_seconds is the caller's."""
+    """D7: idle_seconds is the caller's."""
     scene.read()
     assert scene.tracker.sweep(idle_seconds=0).events_sent == 1
 
 
 def test_a_sweep_does_not_finalize(scene: Scene):
-    """Sweep reports; only what wants finalizing is stamped."""
+    """D8: a sweep reports; only what wants finalizing is stamped."""
     scene.read()
     scene.clock.advance(60)
     scene.tracker.sweep()
@@ -90,14 +90,14 @@ def test_a_sweep_does_not_finalize(scene: Scene):
 
 
 def test_less_than_a_second_is_not_due(scene: Scene):
-    """Due: "a whole unclaimed second": a remainder waits for more."""
+    """D3: a remainder below a second waits for more."""
     scene.read(seconds=0.9)
     scene.clock.advance(3600)
     assert scene.tracker.sweep().reports == ()
 
 
 def test_a_released_claim_is_taken_when_its_back_off_ends(scene: Scene):
-    """Due: "a claim: its lease's end, or its back-off": not before, and then the same event."""
+    """D2: a released claim is due when its back-off ends: not before, and then the same event."""
     scene.read()
     scene.emitter.fail(EmitterUnavailable("lost"), delivered=True)
     with pytest.raises(EmitterUnavailable):
@@ -109,7 +109,7 @@ def test_a_released_claim_is_taken_when_its_back_off_ends(scene: Scene):
 
 
 def test_a_claim_whose_owner_died_is_taken_when_its_lease_ends(scene: Scene):
-    """Due: a claim's lease's end: whoever crashed between claim and commit, the same event goes again."""
+    """D2: a claim whose owner died is taken when its lease ends: the same event goes again."""
     scene.read()
     scene.emitter.fail(SystemExit(), delivered=True)
     with pytest.raises(SystemExit):
@@ -123,7 +123,7 @@ def test_a_claim_whose_owner_died_is_taken_when_its_lease_ends(scene: Scene):
 
 
 def test_a_sweep_sends_more_than_a_day(scene: Scene):
-    """Claim: at most 86,400 s in one event; the sweep goes on until nothing is due."""
+    """C3, W1: at most 86,400 s in one event; the sweep goes on until nothing is due."""
     scene.read(seconds=2 * 86_400 + 3)
     scene.clock.advance(60)
     swept = scene.tracker.sweep()
@@ -131,7 +131,7 @@ def test_a_sweep_sends_more_than_a_day(scene: Scene):
 
 
 def test_batches_hold_at_most_a_hundred_events(scene: Scene):
-    """Sweep: "batches in one envelope up to N events"."""
+    """W2: an envelope holds at most a hundred events."""
     emitter = RecordingEmitter()
     scene.use(emitter)
     for reader in readers(150):
@@ -142,7 +142,7 @@ def test_batches_hold_at_most_a_hundred_events(scene: Scene):
 
 def test_an_emitters_own_limit_is_kept(scene: Scene):
     """max_batch: no call brings more."""
-    emitter = Picky(nothing, max_batch=2)
+    emitter = SelectiveEmitter(nothing, max_batch=2)
     scene.use(emitter)
     for reader in readers(5):
         scene.tracker.accumulate(reader, OWLS, 10)
@@ -151,7 +151,7 @@ def test_an_emitters_own_limit_is_kept(scene: Scene):
 
 
 def test_oldest_first(scene: Scene):
-    """Sweep: "Due states are taken oldest first" (of one shard); "Stops early … at limit"; more tells of the rest."""
+    """W1, W11: due states are taken oldest first (of one shard), up to the limit; more tells of the rest."""
     for number in range(6):
         scene.read(ANNA, article(f"a{number}"), 10)
     swept = scene.tracker.sweep(idle_seconds=0, limit=4)
@@ -162,7 +162,7 @@ def test_oldest_first(scene: Scene):
 
 
 def test_a_budget_that_is_used_up_sends_nothing(scene: Scene):
-    """Sweep: "Stops early … at budget_seconds": what is due stays due."""
+    """W11: once the budget is used up nothing is sent: what is due stays due."""
     scene.read()
     swept = scene.tracker.sweep(idle_seconds=0, budget_seconds=0)
     assert (swept.events_sent, swept.more, swept.stopped_by) == (0, True, "budget")
@@ -171,9 +171,9 @@ def test_a_budget_that_is_used_up_sends_nothing(scene: Scene):
 
 
 def test_no_envelope_starts_after_the_budget(scene: Scene):
-    """Sweep: "at budget_seconds": the envelope under way ends, no other begins, the rest stays due."""
+    """W11: after the budget the envelope under way ends, no other begins, the rest stays due."""
 
-    class Slow(Picky):
+    class Slow(SelectiveEmitter):
         """Uses up the budget with its first call: time that the monotonic clock shows."""
 
         def emit(self, events, /):
@@ -182,7 +182,7 @@ def test_no_envelope_starts_after_the_budget(scene: Scene):
 
     clock = [0.0]
     scene.use(Slow(nothing, max_batch=1))
-    scene.tracker._courier.monotonic = lambda: clock[0]
+    scene.tracker._delivery.monotonic = lambda: clock[0]
     for reader in readers(3):
         scene.tracker.accumulate(reader, OWLS, 10)
     swept = scene.tracker.sweep(idle_seconds=0, budget_seconds=50)
@@ -203,12 +203,12 @@ def ticking(scene, seconds, kind=RecordingEmitter, **more):
 
     emitter = Slow(**more)
     scene.use(emitter)
-    scene.tracker._courier.monotonic = lambda: now[0]
+    scene.tracker._delivery.monotonic = lambda: now[0]
     return emitter
 
 
 def test_the_budget_is_looked_at_before_each_envelope(scene: Scene):
-    """Sweep: "at budget_seconds": also where one batch is too many bytes for one envelope."""
+    """W11: the budget is looked at also where one batch is too many bytes for one envelope."""
     emitter = ticking(scene, 20)
     for number in range(100):
         scene.tracker.accumulate(ANNA, article(f"a{number}", title="\N{OWL}" * 1000), 10)
@@ -219,8 +219,8 @@ def test_the_budget_is_looked_at_before_each_envelope(scene: Scene):
 
 
 def test_bisecting_ends_with_the_budget(scene: Scene):
-    """Sweep: "at budget_seconds": halves that were not tried stay due, and count no attempt."""
-    emitter = ticking(scene, 3, Picky, bad=lambda event: event["object"]["activity"]["name"] == "A6")
+    """W11, L6: halves that the budget left untried stay due, and count no attempt."""
+    emitter = ticking(scene, 3, SelectiveEmitter, bad=lambda event: event["object"]["activity"]["name"] == "A6")
     for number in range(8):
         scene.tracker.accumulate(ANNA, article(f"a{number}"), 10)
     swept = scene.tracker.sweep(idle_seconds=0, budget_seconds=10)  # 8, 4 and 4 again; the time is up
@@ -231,8 +231,8 @@ def test_bisecting_ends_with_the_budget(scene: Scene):
 
 
 def test_it_stops_when_the_endpoint_is_gone(scene: Scene):
-    """Sweep: "Stops early on EmitterUnavailable": one attempt, not one for each batch."""
-    emitter = FlakyEmitter(Picky(nothing, max_batch=2))
+    """W11: it stops when the endpoint is gone: one attempt, not one for each batch."""
+    emitter = FlakyEmitter(SelectiveEmitter(nothing, max_batch=2))
     emitter.max_batch = 2
     scene.use(emitter)
     for reader in readers(6):
@@ -248,7 +248,7 @@ def test_it_stops_when_the_endpoint_is_gone(scene: Scene):
 
 
 def test_it_stops_when_the_endpoint_refuses_us(scene: Scene):
-    """Release: "EndpointRefused: the maximum at once"; the sweep ends."""
+    """L3: a refusing endpoint is left alone for the maximum at once; the sweep ends."""
     for reader in readers(3):
         scene.tracker.accumulate(reader, OWLS, 10)
     scene.emitter.fail(EndpointRefused("who are you", status=401))
@@ -258,7 +258,7 @@ def test_it_stops_when_the_endpoint_refuses_us(scene: Scene):
 
 
 def test_an_emitters_bug_counts_as_unavailable(scene: Scene):
-    """Release: "any other Exception of an emitter" stops the sweep as unavailable does."""
+    """L4: any other exception of an emitter stops the sweep as unavailable does."""
     scene.read()
     scene.emitter.fail(RuntimeError("bug"))
     assert scene.tracker.sweep(idle_seconds=0).stopped_by == "unavailable"
@@ -266,7 +266,7 @@ def test_an_emitters_bug_counts_as_unavailable(scene: Scene):
 
 
 def test_a_corrupt_state_does_not_sink_the_sweep(tmp_path, caplog):
-    """Stores: "only an incompatible state raises CorruptState, and is never overwritten"; the others are swept."""
+    """T7: a state that cannot be read is never overwritten; the others are swept."""
     with closing(SqliteStateStore(tmp_path / "readtime.db")) as store:
         scene = Scene(lambda: store)
         for reader in (ANNA, BEN):
@@ -286,7 +286,7 @@ def test_another_owners_claim_is_counted(scene: Scene):
     """SweepReport.in_flight: a state that another owner took between the look and the claim."""
     scene.read(ANNA, OWLS, 30)
     scene.read(BEN, OWLS, 30)
-    gate = Gate()
+    gate = CircuitBreaker()
 
     class Racing:
         """The store; somebody else claims right after the sweeper has looked what is due."""
@@ -311,11 +311,11 @@ def test_another_owners_claim_is_counted(scene: Scene):
 
 
 def test_many_sweepers_share_the_work(scene: Scene):
-    """Sweep: "Many sweepers at once are safe and share the work": every event once."""
+    """W12: many sweepers at once are safe and share the work: every event once."""
     everybody = readers(60)
     for reader in everybody:
         scene.tracker.accumulate(reader, OWLS, 10)
-    emitter = Picky(nothing, max_batch=5)
+    emitter = SelectiveEmitter(nothing, max_batch=5)
     sweepers = [scene.another(emitter) for _ in range(4)]
     reports = in_threads(*(lambda sweeper=sweeper: sweeper.sweep(idle_seconds=0) for sweeper in sweepers))
     assert sum(report.events_sent for report in reports) == 60
@@ -324,7 +324,7 @@ def test_many_sweepers_share_the_work(scene: Scene):
 
 
 def test_leases_are_renewed_before_each_envelope(scene: Scene):
-    """Sweep: "leases renewed before each step": a slow first envelope does not cost the second its lease."""
+    """C11: leases are renewed before each step: a slow first envelope does not cost the second its lease."""
     clock = [0.0]
 
     class Slow(RecordingEmitter):
@@ -339,7 +339,7 @@ def test_leases_are_renewed_before_each_envelope(scene: Scene):
 
     emitter = Slow()
     scene.use(emitter)
-    scene.tracker._courier.monotonic = lambda: clock[0]
+    scene.tracker._delivery.monotonic = lambda: clock[0]
     for number in range(100):
         scene.tracker.accumulate(ANNA, article(f"a{number}", title="\N{OWL}" * 1000), 10)
     assert scene.tracker.flush_reader(ANNA).settled
@@ -348,7 +348,7 @@ def test_leases_are_renewed_before_each_envelope(scene: Scene):
 
 
 def test_time_that_is_read_meanwhile_is_not_lost(scene: Scene):
-    """Sweep: a heartbeat during the sending counts, and stays for the next report."""
+    """T1: a heartbeat during the sending counts, and stays for the next report."""
     scene.read(ANNA, OWLS, 30)
     scene.clock.advance(60)
     scene.use(Hooked(lambda: scene.read(ANNA, OWLS, 15)))
@@ -357,7 +357,7 @@ def test_time_that_is_read_meanwhile_is_not_lost(scene: Scene):
 
 
 def test_several_articles_of_one_reader(scene: Scene):
-    """Sweep: states are swept one by one, whoever they belong to."""
+    """W1: states are swept one by one, whoever they belong to."""
     scene.read(ANNA, OWLS, 30)
     scene.read(ANNA, BEES, 30)
     scene.clock.advance(60)

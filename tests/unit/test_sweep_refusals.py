@@ -1,4 +1,4 @@
-"""PROTOCOL "Reports": sweep, where the endpoint refuses events: bisection and the systemic rule."""
+"""A sweep where the endpoint refuses events: halving and the systemic rule (W3 to W7)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from caliper_readtime import EmitterUnavailable, EndpointRefused, EventRejected, Outcome, Reader
 from caliper_readtime.testing import FlakyEmitter
-from tests.scenes import ANNA, BEN, OWLS, Picky, Scene, article, events, everything, nothing, of_reader
+from tests.scenes import ANNA, BEN, OWLS, Scene, SelectiveEmitter, article, events, everything, nothing, of_reader
 
 
 def fill(scene, count, *, seconds=10):
@@ -21,7 +21,7 @@ def fill(scene, count, *, seconds=10):
 
 def picky(scene, bad, **more):
     """Go on with an endpoint that refuses these."""
-    emitter = Picky(bad, **more)
+    emitter = SelectiveEmitter(bad, **more)
     scene.use(emitter)
     return emitter
 
@@ -33,7 +33,7 @@ def outcomes(swept):
 
 @pytest.mark.parametrize("poisonous", range(7))
 def test_the_poisonous_event_stands_alone(scene: Scene, poisonous):
-    """Sweep: "a rejected envelope is bisected … until the poisonous event stands alone": parked; the rest is sent."""
+    """W3: a rejected envelope is halved until the poisonous event stands alone: parked; the rest is sent."""
     emitter = picky(scene, of_reader(f"r{poisonous}"))
     fill(scene, 7)
     swept = scene.tracker.sweep(idle_seconds=0)
@@ -45,7 +45,7 @@ def test_the_poisonous_event_stands_alone(scene: Scene, poisonous):
 
 
 def test_bisecting_costs_few_calls(scene: Scene):
-    """Sweep: bisection: one bad event among a hundred costs some 2 log2(100) calls, not a hundred."""
+    """W3: one bad event among a hundred costs some 2 log2(100) calls, not a hundred."""
     emitter = picky(scene, of_reader("r37"))
     fill(scene, 100)
     assert scene.tracker.sweep(idle_seconds=0).events_sent == 99
@@ -53,7 +53,7 @@ def test_bisecting_costs_few_calls(scene: Scene):
 
 
 def test_one_reader_alone_is_parked(scene: Scene):
-    """Systemic needs "at least two readers": a single bad reader is parked, though nothing was accepted."""
+    """W4: it takes at least two readers: a single bad reader is parked, though nothing was accepted."""
     picky(scene, everything)
     for number in range(3):
         scene.read(ANNA, article(f"a{number}"), 10)
@@ -62,7 +62,7 @@ def test_one_reader_alone_is_parked(scene: Scene):
 
 
 def test_two_bad_readers_and_none_accepted_is_systemic(scene: Scene):
-    """Systemic: "if the rejected events belong to at least two readers and none was accepted": nothing is parked."""
+    """W4: at least two readers rejected and none accepted is systemic: nothing is parked."""
     picky(scene, everything)
     for reader in (ANNA, BEN):
         scene.read(reader)
@@ -76,7 +76,7 @@ def test_two_bad_readers_and_none_accepted_is_systemic(scene: Scene):
 
 @pytest.mark.parametrize("max_batch", [1, 2, 100])
 def test_two_bad_readers_among_good_ones_are_parked(scene: Scene, max_batch):
-    """Systemic: "… and none was accepted": where another was accepted in the round, both are parked, batches or not."""
+    """W4: where another was accepted in the round, both are parked, batches or not."""
     picky(scene, of_reader("r4", "r5"), max_batch=max_batch)
     fill(scene, 6)
     swept = scene.tracker.sweep(idle_seconds=0)
@@ -85,7 +85,7 @@ def test_two_bad_readers_among_good_ones_are_parked(scene: Scene, max_batch):
 
 @pytest.mark.parametrize("max_batch", [1, 2, 100])
 def test_bad_readers_before_good_ones_are_parked(scene: Scene, max_batch):
-    """Systemic: an acceptance that comes after the rejections counts as well."""
+    """W4: an acceptance that comes after the rejections counts as well."""
     picky(scene, of_reader("r0", "r1"), max_batch=max_batch)
     fill(scene, 6)
     swept = scene.tracker.sweep(idle_seconds=0)
@@ -94,7 +94,7 @@ def test_bad_readers_before_good_ones_are_parked(scene: Scene, max_batch):
 
 @pytest.mark.parametrize("max_batch", [1, 100])
 def test_bisecting_gives_up_after_eight(scene: Scene, max_batch):
-    """Systemic: "bisecting gives up after 8 single rejections without an acceptance"; the rest is not tried."""
+    """W5: bisecting gives up after 8 single rejections without an acceptance; the rest is not tried."""
     emitter = picky(scene, everything, max_batch=max_batch)
     fill(scene, 40)
     swept = scene.tracker.sweep(idle_seconds=0)
@@ -104,7 +104,7 @@ def test_bisecting_gives_up_after_eight(scene: Scene, max_batch):
 
 
 def test_one_reader_with_many_bad_articles_is_no_broken_endpoint(scene: Scene):
-    """Sweep: "one bad e-mail must not look like a broken endpoint (M)": parked, and who comes after is served."""
+    """W4: one bad e-mail must not look like a broken endpoint: parked, and who comes after is served."""
     picky(scene, of_reader("anna"), max_batch=4)
     for number in range(10):
         scene.read(ANNA, article(f"a{number}"), 10)
@@ -114,7 +114,7 @@ def test_one_reader_with_many_bad_articles_is_no_broken_endpoint(scene: Scene):
 
 
 def test_the_third_refusal_parks_whatever_the_others_did(scene: Scene):
-    """Systemic: "an event refused for the third time is parked whatever the others did": not retried for ever."""
+    """W6: an event refused for the third time is parked whatever the others did: not retried for ever."""
     picky(scene, everything)
     for reader in (ANNA, BEN):
         scene.read(reader)
@@ -128,7 +128,7 @@ def test_the_third_refusal_parks_whatever_the_others_did(scene: Scene):
 
 
 def test_an_endpoint_that_refuses_everything_for_two_days(scene: Scene):
-    """Sweep: "an endpoint that refuses everything for two days must not leave good events parked (M)": all arrives."""
+    """W4: an endpoint that refuses everything for two days must not leave good events parked: all arrives."""
     emitter = picky(scene, everything)
     fill(scene, 30)
     for _ in range(48):
@@ -151,7 +151,7 @@ def park(scene, reader, what=OWLS):
 
 
 def test_retries_of_parked_events_go_alone_and_last(scene: Scene):
-    """Sweep: "retries of parked events are sent alone, last"."""
+    """W7: retries of parked events are sent alone and last."""
     emitter = picky(scene, nothing)
     for reader in fill(scene, 3):
         park(scene, reader)
@@ -166,7 +166,7 @@ def test_retries_of_parked_events_go_alone_and_last(scene: Scene):
 
 
 def test_refused_retries_do_not_count_as_systemic(scene: Scene):
-    """Sweep: "and do not count towards the systemic rule": refused retries of two readers."""
+    """W7: refused retries, of two readers even, say nothing about the endpoint."""
     emitter = picky(scene, nothing)
     for reader in fill(scene, 2):
         park(scene, reader)
@@ -178,7 +178,7 @@ def test_refused_retries_do_not_count_as_systemic(scene: Scene):
 
 
 def test_an_accepted_retry_does_not_count_either(scene: Scene):
-    """Sweep: "do not count towards the systemic rule": an accepted retry is no acceptance."""
+    """W7: an accepted retry is no acceptance."""
     emitter = picky(scene, nothing)
     scene.read(ANNA)
     park(scene, ANNA)
@@ -190,7 +190,7 @@ def test_an_accepted_retry_does_not_count_either(scene: Scene):
 
 
 def test_new_time_behind_a_retry_is_swept_too(scene: Scene):
-    """Claim: a claimable parked event "goes through the claim slot before new time", which then follows."""
+    """P7: a claimable parked event goes through the claim slot before new time, which then follows."""
     emitter = picky(scene, nothing)
     scene.read(ANNA)
     park(scene, ANNA)
@@ -202,7 +202,7 @@ def test_new_time_behind_a_retry_is_swept_too(scene: Scene):
 
 
 def test_a_limit_leaves_retries_for_later(scene: Scene):
-    """SweepReport.more: retries that the limit left over are due still."""
+    """W11: SweepReport.more: retries that the limit left over are due still."""
     picky(scene, nothing)
     scene.read(ANNA)
     park(scene, ANNA)
@@ -215,7 +215,7 @@ def test_a_limit_leaves_retries_for_later(scene: Scene):
 
 
 def test_a_retry_that_finds_the_endpoint_gone_stops_the_sweep(scene: Scene):
-    """Sweep: "Stops early on EmitterUnavailable", among the retries too; those that were not tried are due still."""
+    """W11: EmitterUnavailable stops it among the retries too; those that were not tried are due still."""
     picky(scene, nothing)
     for reader in (ANNA, BEN):
         scene.read(reader)
@@ -231,7 +231,7 @@ def test_a_retry_that_finds_the_endpoint_gone_stops_the_sweep(scene: Scene):
 
 
 def test_a_retry_that_was_cut_off_is_still_a_retry(scene: Scene):
-    """Park: "While claimed it stays in the list": taken over after a crash, it goes alone and last again."""
+    """P7: while claimed it stays in the list: taken over after a crash, it goes alone and last again."""
     emitter = picky(scene, nothing)
     scene.read(ANNA)
     park(scene, ANNA)
@@ -252,7 +252,7 @@ def test_a_retry_that_was_cut_off_is_still_a_retry(scene: Scene):
 
 
 def test_an_event_that_cannot_be_built_is_parked_and_told(scene: Scene):
-    """Claim: "An event that cannot be built is parked": the sweep counts it, on_report hears of it, others are sent."""
+    """C5: an event that cannot be built is parked: the sweep counts it, on_report hears of it, others are sent."""
 
     class Broken:
         """A builder that fails for one reader."""

@@ -19,7 +19,18 @@ from caliper_readtime import (
     Sweeper,
 )
 from tests.concurrency.children import child
-from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, Gate, Picky, of_reader, running, until
+from tests.scenes import (
+    ANNA,
+    BEES,
+    BEN,
+    OWLS,
+    WAIT_SECONDS,
+    CircuitBreaker,
+    SelectiveEmitter,
+    of_reader,
+    running,
+    until,
+)
 
 
 class Script:
@@ -237,14 +248,14 @@ def test_a_stop_ends_a_round_between_envelopes(scene):
     stop = threading.Event()
     sweeper = Sweeper(scene.tracker, on_progress=lambda reports: stop.set() if reports else None)
     report = sweeper.run_once(stop)
-    assert (report.events_sent, report.stopped_by, report.more) == (100, "told", True)
+    assert (report.events_sent, report.stopped_by, report.more) == (100, "stopped", True)
     assert sweeper.run_once().events_sent == 50
     assert scene.sent == [10] * 150
 
 
 def test_a_stop_in_the_middle_of_halving(scene):
     """A refused envelope is not taken apart any further; its claims are free at once, unchanged."""
-    emitter = Picky(of_reader("reader-1"))
+    emitter = SelectiveEmitter(of_reader("reader-1"))
     tracker = scene.use(emitter)
     for number in range(4):
         scene.read(reader(number), OWLS, 10)
@@ -256,7 +267,7 @@ def test_a_stop_in_the_middle_of_halving(scene):
         return not emitter.calls
 
     report = tracker.sweep_while(go_on)
-    assert (report.stopped_by, len(emitter.calls), report.parked) == ("told", 1, 0)
+    assert (report.stopped_by, len(emitter.calls), report.parked) == ("stopped", 1, 0)
     assert [state.attempts for number in range(4) for state in tracker.states(f"reader-{number}")] == [0] * 4
     assert tracker.sweep().events_sent == 3
 
@@ -285,7 +296,7 @@ def test_a_thread_starts_and_stops(scene):
 
 def test_stopping_waits_no_longer_than_asked(scene):
     """An endpoint that hangs holds a stop up for the time-out alone; the envelope under way is still accounted for."""
-    gate = Gate()
+    gate = CircuitBreaker()
     scene.use(gate)
     scene.read(ANNA, OWLS, 30)
     sweeper = Sweeper(scene.tracker, idle_seconds=0, jitter=0)

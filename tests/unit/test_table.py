@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 
 import caliper_readtime
-from caliper_readtime import caliper, checks, identity, model, policy, results, state, transitions, units
-from caliper_readtime.state import Phase
-from caliper_readtime.transitions import TABLE, Caller, Signal, Verb
+from caliper_readtime import _checks, _model, _policy, _results, _rules, _units
+from caliper_readtime._rules import TABLE, Caller, Verb
+from caliper_readtime._rules.state import Phase
 from tests.scenes import ANNA, OWLS
 from tests.unit.builders import NOW, POLICY, Life
 
-VERBS = {"signal", "take", "commit", "release", "renew", "refuse", "defer", "unpark"}
-ROOMS = sorted(Path(transitions.__file__).parent.glob("*.py"))
-PURE = [Path(module.__file__) for module in (caliper, checks, identity, model, policy, results, state, units)] + ROOMS
+VERBS = {"signal", "claim", "commit", "release", "renew", "park", "defer", "unpark"}
+ROOMS = sorted(Path(_rules.__file__).parent.glob("*.py"))
+PURE = [Path(module.__file__) for module in (_checks, _model, _policy, _results, _units)] + ROOMS
 IMPURE = {
     "redis",
     "requests",
@@ -34,38 +34,33 @@ IMPURE = {
     "logging",
 }
 PURE_NAMES = {
-    "caliper",
-    "checks",
+    "_checks",
+    "_model",
+    "_notebook",
+    "_policy",
+    "_results",
+    "_rules",
+    "_units",
     "errors",
-    "html",
-    "identity",
-    "logs",
-    "model",
-    "policy",
-    "results",
-    "state",
-    "transitions",
-    "units",
 }
 
 
 def test_the_table_has_every_phase_and_verb():
-    """DESIGN idea 4: the rules live once: a row for each verb in each phase, and no other."""
+    """The rules live once: a row for each verb in each phase, and no other."""
     assert set(TABLE) == {(phase, verb) for phase in Phase for verb in VERBS}
-    named = {verb.__name__.lower() for verb in Verb.__subclasses__()}
-    assert named | {Signal.__name__.lower()} == VERBS
+    assert set(Verb.__subclasses__()) == set(_rules._VERBS)
 
 
 @pytest.mark.parametrize(("phase", "verb"), TABLE, ids=str)
 def test_every_row_makes_sense(phase, verb):
-    """STYLE section 5: {(phase, verb): (function, allowed end phases)}: no verb ends a state, only a signal births."""
+    """No verb ends a state, only a signal gives birth to one, and each row names its end phases."""
     function, ends = TABLE[phase, verb]
     assert inspect.isfunction(function)
     assert inspect.getdoc(function)
     assert ends
     assert ends <= set(Phase)
     assert (Phase.ABSENT in ends) == (phase is Phase.ABSENT and verb != "signal")
-    assert phase is Phase.ABSENT or phase in ends or verb in ("refuse", "commit", "signal")
+    assert phase is Phase.ABSENT or phase in ends or verb in ("park", "commit", "signal")
 
 
 def lives():
@@ -75,7 +70,7 @@ def lives():
     found[Phase.RELEASED] = Life()
     found[Phase.RELEASED].release(found[Phase.RELEASED].claimed())
     found[Phase.PARKED] = Life()
-    found[Phase.PARKED].park()
+    found[Phase.PARKED].rejected()
     return found
 
 
@@ -87,11 +82,11 @@ def test_every_verb_keeps_to_its_row(phase):
     def attempts(life):
         claim = life.ledger.claim if life.state and life.ledger.claim else other
         yield "signal", lambda: life.beat(5, reader=ANNA, article=OWLS)
-        yield from (("take", lambda caller=caller: life.take("b", caller)) for caller in Caller)
+        yield from (("claim", lambda caller=caller: life.take("b", caller)) for caller in Caller)
         yield "commit", lambda: life.commit(claim, life.ledger.generation if life.state else "g")
         yield "release", lambda: life.release(claim)
         yield "renew", lambda: life.renew(claim)
-        yield "refuse", lambda: life.refuse(claim)
+        yield "park", lambda: life.park(claim)
         yield "defer", lambda: life.defer(finalize=True)
         yield "unpark", life.unpark
 
@@ -107,7 +102,7 @@ def test_every_verb_keeps_to_its_row(phase):
 
 
 def test_a_transition_is_pure():
-    """DESIGN idea 4: the same transition on the same state gives an equal answer, and leaves its input alone."""
+    """T1: the same transition on the same state gives an equal answer, and leaves its input alone."""
     life = Life().read()
     before, copied = life.state, repr(life.state.meter) + repr(life.state.ledger)
     signal = life._signal("f" * 32, 5, heartbeat_id="h")
@@ -119,11 +114,11 @@ def test_a_transition_is_pure():
 
 
 def test_transitions_are_frozen_hashable_values():
-    """The store verbs: "Transitions are frozen callable values"."""
+    """T1: transitions are frozen callable values."""
     life = Life().read()
     signal = life._signal("f" * 32, 5, heartbeat_id="h")
     with pytest.raises(AttributeError):
-        signal.claimed_ms = 9
+        signal.offered_ms = 9
     for verb in Verb.__subclasses__():
         assert verb.__setattr__ is not object.__setattr__
         assert callable(verb)
@@ -132,7 +127,7 @@ def test_transitions_are_frozen_hashable_values():
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
 def test_pure_modules_import_nothing_impure(path):
-    """DESIGN section 3: pure modules know no store, no network, no clock, no chance, and only each other."""
+    """Pure modules know no store, no network, no clock, no chance, and only each other."""
     imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -149,7 +144,7 @@ def test_pure_modules_import_nothing_impure(path):
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: path.stem)
 def test_pure_modules_call_no_clock_and_no_chance(path):
-    """DESIGN section 3: tokens and nonces are "drawn outside the transition", and time is passed in."""
+    """Tokens and nonces are drawn outside the transition, and time is passed in."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names |= {node.attr} if isinstance(node, ast.Attribute) else {node.id} if isinstance(node, ast.Name) else set()
@@ -160,7 +155,7 @@ def test_the_rules_alone_load_no_machinery():
     """The pure part stands by itself: the modules of its own package that it loads are pure as well."""
     code = (
         "import sys, types; p = types.ModuleType('caliper_readtime'); p.__path__ = [sys.argv[1]];"
-        "sys.modules['caliper_readtime'] = p; import caliper_readtime.transitions;"
+        "sys.modules['caliper_readtime'] = p; import caliper_readtime._rules;"
         "print(*(n.split('.')[1] for n in sys.modules if n.startswith('caliper_readtime.')))"
     )
     answer = subprocess.run(

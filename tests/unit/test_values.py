@@ -1,4 +1,4 @@
-"""DESIGN section 2: the values that hosts pass in and get back: order, defaults, frozen, and no address in sight."""
+"""The values that hosts pass in and get back: order, defaults, frozen, and no address in sight."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from caliper_readtime import (
     SweepReport,
     TimeSpentEvents,
 )
-from caliper_readtime.state import Phase
+from caliper_readtime._rules.state import Phase
 from tests.scenes import ANNA, OWLS, START, Scene, events
 from tests.unit.builders import Life
 
@@ -57,7 +57,7 @@ MADE_OF = {
 
 @pytest.mark.parametrize(("kind", "names"), MADE_OF.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_values_are_made_of_these_in_this_order(kind, names):
-    """DESIGN section 2: "frozen attrs classes, positional or keyword in this order"."""
+    """Frozen attrs classes, positional or keyword, in this order."""
     assert [attribute.name for attribute in attrs.fields(kind)] == names.split()
     parameters = list(inspect.signature(kind).parameters.values())
     assert [parameter.name for parameter in parameters] == names.split()
@@ -82,7 +82,7 @@ VALUES = [
 
 @pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
 def test_values_are_frozen_and_travel(value):
-    """DESIGN section 2: values are frozen; they copy, pickle and compare by what they hold."""
+    """Values are frozen; they copy, pickle and compare by what they hold."""
     for attribute in attrs.fields(type(value)):
         with pytest.raises(attrs.exceptions.FrozenInstanceError):
             setattr(value, attribute.name, None)
@@ -98,13 +98,13 @@ def test_values_of_a_reader_hash_and_compare():
 
 
 def test_defaults():
-    """DESIGN section 2: course=None, subject=Subject.NONE, id=None, acknowledged_seconds=0.0."""
+    """Nothing but names and ids is needed: no course, no subject, no id of the app, nothing acknowledged."""
     assert Article("r", "T", OWLS.url) == Article("r", "T", OWLS.url, None, Subject.NONE)
     assert (Course("C").id, App("A").id, PageView("v", 1).acknowledged_seconds) == (None, None, 0.0)
 
 
 def test_subjects_are_the_wire_values():
-    """DESIGN section 2: "str enum: Reading, Language, … None"."""
+    """A str enum: Reading, Language, … None."""
     known = "Reading, Language, Vocabulary, Social Studies, Writing, Science, FastMath, Math, None"
     assert ", ".join(Subject) == known
     assert all(isinstance(subject, str) for subject in Subject)
@@ -112,7 +112,7 @@ def test_subjects_are_the_wire_values():
 
 
 def test_outcomes():
-    """DESIGN section 2: "SENT, NOTHING_TO_SEND, IN_FLIGHT, DEFERRED, FAILED, PARKED"."""
+    """SENT, NOTHING_TO_SEND, IN_FLIGHT, DEFERRED, FAILED, PARKED, and no other."""
     assert {outcome.name for outcome in Outcome} == {
         "SENT",
         "NOTHING_TO_SEND",
@@ -144,7 +144,7 @@ def test_outcomes():
     ],
 )
 def test_a_refused_value_names_its_field(make, field):
-    """DESIGN section 2: InvalidInput "names the field"; it is a ValueError too."""
+    """InvalidInput names the field; it is a ValueError too."""
     with pytest.raises(InvalidInput) as caught:
         make()
     assert caught.value.field.endswith(f".{field}")
@@ -154,7 +154,7 @@ def test_a_refused_value_names_its_field(make, field):
 
 @pytest.mark.parametrize("missing", [None, ""])
 def test_what_is_missing_is_a_missing_field(missing):
-    """DESIGN section 2: MissingField is the InvalidInput for what was not given."""
+    """MissingField is the InvalidInput for what was not given."""
     for make in (lambda: Reader(missing, "s@example.org"), lambda: Reader("u1", missing), lambda: PageView(missing, 1)):
         with pytest.raises(MissingField):
             make()
@@ -167,12 +167,12 @@ SECRET = "very.secret@example.org"  # noqa: S105 - an address
 
 
 def test_no_repr_shows_an_address():
-    """Logs: "e-mails … never": no repr, no error text and no history shows one."""
+    """G2: no repr, no error text and no history shows an e-mail."""
     reader = Reader("anna", SECRET)
     life = Life()
     life.beat(10, reader=reader)
     first = life.take().claim
-    life.refuse(first)
+    life.park(first)
     life.unpark()
     taken = life.take()
     signal = life._signal("0" * 32, 1, reader=reader, heartbeat_id="h")
@@ -195,7 +195,7 @@ def test_no_repr_shows_an_address():
 
 
 def test_no_answer_shows_an_address():
-    """Logs: "e-mails … never": what a verb answers, or raises, can be printed."""
+    """G2: what a verb answers, or raises, can be printed: no e-mail is in it."""
     scene = Scene(InMemoryStateStore)
     reader = Reader("anna", SECRET)
     answers = [scene.read(reader), scene.tracker.partial(reader, OWLS)]
@@ -205,7 +205,7 @@ def test_no_answer_shows_an_address():
         with pytest.raises(kind) as caught:
             scene.tracker.finalize(reader, OWLS)
         answers += [caught.value, str(caught.value)]
-        scene.tracker._courier.update(("anna", "owls"), _Unparked())
+        scene.tracker._delivery.update(("anna", "owls"), _Unparked())
     answers += [scene.told, scene.tracker.parked(), scene.tracker.states("anna"), scene.tracker.sweep()]
     assert "secret" not in repr(answers)
 
@@ -215,7 +215,7 @@ class _Unparked:
 
     def __call__(self, state, now):
         ledger = attrs.evolve(
-            state.ledger, parked=tuple(attrs.evolve(parked, retry_ms=now) for parked in state.ledger.parked)
+            state.ledger, parked=tuple(attrs.evolve(parked, retry_at_ms=now) for parked in state.ledger.parked)
         )
         return attrs.evolve(state, ledger=ledger), None
 
@@ -224,7 +224,7 @@ class _Unparked:
 
 
 def test_the_public_face_of_a_state():
-    """DESIGN section 2: ReadTimeState's attributes, in seconds and aware UTC datetimes."""
+    """ReadTimeState's attributes, in seconds and aware UTC datetimes."""
     scene = Scene(InMemoryStateStore)
     scene.tracker.accumulate(ANNA, OWLS, 5.5, position_seconds=3, duration_seconds=90)
     state = scene.tracker.state("anna", "owls")
@@ -254,7 +254,7 @@ def test_the_public_face_of_a_state():
 
 
 def test_a_state_tells_when_a_parked_event_becomes_claimable():
-    """DESIGN section 2: ParkedEvent.claimable, as it stands when the state is asked for."""
+    """ParkedEvent.claimable, as it stands when the state is asked for."""
     scene = Scene(InMemoryStateStore)
     scene.read()
     scene.emitter.fail(EventRejected("refused", status=422))
@@ -274,7 +274,7 @@ def test_phases_by_the_millisecond():
     assert life.state.phase is Phase.SETTLED
     life.wait(1).beat(0.001)
     assert life.state.phase is Phase.UNREPORTED
-    life.park(5)
+    life.rejected(5)
     assert life.state.phase is Phase.PARKED
 
 
@@ -282,7 +282,7 @@ def test_phases_by_the_millisecond():
 
 
 def test_a_flush_raises_unless_it_settled():
-    """DESIGN section 2: FlushReport.raise_unless_settled() raises the first article's error, or says what is open."""
+    """FlushReport.raise_unless_settled() raises the first article's error, or says what is open."""
     error = EventRejected("refused", status=422)
     sent, failed = Report(Outcome.SENT, "u", "r1", 5.0), Report(Outcome.PARKED, "u", "r2", error=error)
     waits = Report(Outcome.IN_FLIGHT, "u", "r3")

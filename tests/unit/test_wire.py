@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from caliper_readtime.testing.wire import CALIPER_VERSION, envelope_problems, event_problems
+from caliper_readtime.testing._strict_schema import CALIPER_VERSION, envelope_problems, event_problems
 from tests.strict_schema import strict
 
 STRICT = strict()

@@ -56,7 +56,7 @@ class Site:
             "/readtime/signals", data=body, content_type=content_type, headers=fields, base_url=f"http://{HOST}"
         )
 
-    def say(self, ticket, total=10.0, *, view="view-1", acked=0.0, version=1, **more):
+    def log(self, ticket, total=10.0, *, view="view-1", acked=0.0, version=1, **more):
         """Send a signal as the script does; ``total`` and ``acked`` in seconds."""
         said = {"s": version, "k": ticket, "v": view, "t": round(total * 1000), "b": round(acked * 1000), **more}
         return self.post(json.dumps({key: value for key, value in said.items() if value is not None}))
@@ -64,7 +64,7 @@ class Site:
     def read(self, ticket, seconds=10.0, **more):
         """Let honest time go by, and tell of it."""
         self.clock.advance(seconds)
-        return self.say(ticket, seconds, **more)
+        return self.log(ticket, seconds, **more)
 
     def seconds(self, reader="anna", what=OWLS):
         """The time that was accepted."""
@@ -109,7 +109,7 @@ def django_site(*, secrets=SECRETS, reader=READERS.get, settings=None, on_refusa
     from django.core.wsgi import get_wsgi_application  # noqa: PLC0415
     from django.test import override_settings  # noqa: PLC0415
 
-    from caliper_readtime.web.django import current_host  # noqa: PLC0415
+    from caliper_readtime.web.django import current_page_counter  # noqa: PLC0415
 
     with override_settings(
         SECRET_KEY=secrets[0],
@@ -117,7 +117,7 @@ def django_site(*, secrets=SECRETS, reader=READERS.get, settings=None, on_refusa
         CALIPER_READTIME={**({} if reader is None else {"READER": reader}), **(settings or {})},
         **(overrides or {}),
     ):
-        host = current_host()
+        host = current_page_counter()
         host.refusals._hook = on_refusal
         yield Site(get_wsgi_application(), host, **parts)
 

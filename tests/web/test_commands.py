@@ -12,7 +12,7 @@ from flask import Flask
 from caliper_readtime import InMemoryStateStore, ReadTimeTracker, SqliteStateStore, StoreUnavailable
 from caliper_readtime import doctor as doctor_package
 from caliper_readtime.web import flask as flask_adapter
-from caliper_readtime.web.flask_command import readtime
+from caliper_readtime.web._flask_command import readtime
 from tests.scenes import ANNA
 from tests.web.sites import OWLS, READERS, ROOT, SECRETS, django_site, flask_site
 
@@ -145,9 +145,9 @@ def test_what_is_wrong_is_told(parts, expected, hint):
         table = {**({} if given["reader"] is None else {"READER": given["reader"]}), **given["settings"]}
         with override_settings(SECRET_KEY=given["secrets"][0], CALIPER_READTIME=table, **given["overrides"]):
             if not given["settings"] and given["secrets"] == SECRETS:
-                from caliper_readtime.web.django import current_host  # noqa: PLC0415
+                from caliper_readtime.web.django import current_page_counter  # noqa: PLC0415
 
-                current_host().tracker = site.tracker
+                current_page_counter().tracker = site.tracker
             messages = found()
     assert list(messages) == [f"caliper_readtime.{expected}"]
     assert hint in messages[f"caliper_readtime.{expected}"].hint

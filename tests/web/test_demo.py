@@ -16,12 +16,12 @@ from werkzeug.test import Client
 
 from caliper_readtime import InMemoryStateStore
 from caliper_readtime.__main__ import main
-from caliper_readtime.demo import world as demo_world
-from caliper_readtime.demo.panels import short, spans
-from caliper_readtime.demo.parts import READER
-from caliper_readtime.demo.served import Served
-from caliper_readtime.demo.site import create_app
-from caliper_readtime.demo.world import IDLE_SECONDS, POLICY, World
+from caliper_readtime._demo import stage as demo_world
+from caliper_readtime._demo.panels import short, spans
+from caliper_readtime._demo.parts import READER
+from caliper_readtime._demo.served import Served
+from caliper_readtime._demo.site import create_app
+from caliper_readtime._demo.stage import IDLE_SECONDS, POLICY, World
 from caliper_readtime.errors import ConfigurationError, StoreUnavailable
 from caliper_readtime.testing import CaliperEndpoint, ManualClock
 from tests.scenes import START, WAIT_SECONDS, running

@@ -48,7 +48,7 @@ def test_bodies(kind, data):
             else:
                 assert answer.json["error"] in set(Refusal)
                 assert (site.tracker.states("anna"), site.tracker.states("ben")) == before
-        assert site.say(ticket, 1, view="probe").status_code == 204
+        assert site.log(ticket, 1, view="probe").status_code == 204
 
 
 @given(

@@ -25,9 +25,9 @@ from caliper_readtime import (
 )
 from caliper_readtime.web import flask as flask_adapter
 from caliper_readtime.web import script
+from caliper_readtime.web._settings import Leave, WebSettings
 from caliper_readtime.web.flask import current_tracker
-from caliper_readtime.web.host import Host
-from caliper_readtime.web.settings import Leave, WebSettings
+from caliper_readtime.web.page_counter import PageCounter
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS, ItsdangerousSigner
 from tests.scenes import ANNA, START
 from tests.web.sites import HOST, OWLS, ROOT, SECRETS, django_site, flask_site
@@ -119,7 +119,7 @@ def test_a_page_is_shown_though_no_tracker_can_be_built(caplog):
             raise StoreUnavailable("the cluster is down")
         return ReadTimeTracker(InMemoryStateStore())
 
-    host = Host(make, ItsdangerousSigner(SECRETS))
+    host = PageCounter(make, ItsdangerousSigner(SECRETS))
     assert host.script_tag(("/a", "/b"), "anna", OWLS) == ""
     assert "a page is not counted" in caplog.text
     assert "data-ticket" in host.script_tag(("/a", "/b"), "anna", OWLS)
@@ -275,11 +275,11 @@ def test_djangos_middleware_is_asynchronous_too():
 
 def test_djangos_current_tracker(django):
     """``current_tracker()`` is the project's, and a test replaces it in one line."""
-    from caliper_readtime.web.django import current_host, current_tracker  # noqa: PLC0415
+    from caliper_readtime.web.django import current_page_counter, current_tracker  # noqa: PLC0415
 
     assert current_tracker() is django.tracker
     mine = ReadTimeTracker(InMemoryStateStore())
-    current_host().tracker = mine
+    current_page_counter().tracker = mine
     assert current_tracker() is mine
 
 
@@ -343,7 +343,7 @@ def test_default_settings():
 def test_wrong_settings(wrong):
     """Each is a configuration error."""
     with pytest.raises(ConfigurationError):
-        Host(ReadTimeTracker(InMemoryStateStore()), ItsdangerousSigner(SECRETS), WebSettings.of(wrong))
+        PageCounter(ReadTimeTracker(InMemoryStateStore()), ItsdangerousSigner(SECRETS), WebSettings.of(wrong))
 
 
 def test_settings_as_text():
@@ -409,7 +409,7 @@ def test_the_tag_is_safe_html():
 def test_the_core_knows_no_framework():
     """Parsing, tickets and the host load no web framework, and itsdangerous only when it signs."""
     code = (
-        "import sys, caliper_readtime.web.host, caliper_readtime.web.tickets, caliper_readtime.web.signals;"
+        "import sys, caliper_readtime.web.page_counter, caliper_readtime.web.tickets, caliper_readtime.web.signals;"
         "print(sorted({'flask','werkzeug','django','jinja2','starlette','itsdangerous','redis'} & set(sys.modules)))"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -424,7 +424,7 @@ def test_the_tracker_is_built_once():
         made.append(ReadTimeTracker(InMemoryStateStore()))
         return made[-1]
 
-    host = Host(make, ItsdangerousSigner(SECRETS))
+    host = PageCounter(make, ItsdangerousSigner(SECRETS))
 
     def first():
         together.wait()

@@ -57,9 +57,9 @@ def test_no_canary_sings(make_site, heard):
             answers.append(site.post(json.dumps({"s": 1, "k": ticket, "v": "v", "t": 60_000, **more})))
     site.emitter.fail(EmitterUnavailable("down"))
     site.clock.advance(10)
-    answers.append(site.say(tickets[0], 300, l=True))
+    answers.append(site.log(tickets[0], 300, l=True))
     store.down = True
-    answers.append(site.say(tickets[0], 400))
+    answers.append(site.log(tickets[0], 400))
     bodies = (
         BODY,
         BODY.encode() + b"\xff",

@@ -8,8 +8,8 @@ import logging
 import pytest
 
 from caliper_readtime import InMemoryStateStore, StoreUnavailable
-from caliper_readtime.stores.codec import dump_ledger, dump_views
-from caliper_readtime.units import MAX_SECONDS
+from caliper_readtime._units import MAX_SECONDS
+from caliper_readtime.stores._codec import dump_ledger, dump_views
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.signals import MAX_BODY, MAX_TOTAL_MS, VERSION, parse
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS
@@ -35,7 +35,7 @@ def message(ticket="x", **more):
 def long_expired(site):
     ticket = site.ticket()
     site.clock.advance(TICKET_SECONDS + GRACE_SECONDS + 1)
-    return site.say(ticket)
+    return site.log(ticket)
 
 
 def boom(_):
@@ -49,9 +49,9 @@ CASES = {
     Refusal.EMPTY: ({}, lambda site: site.post(b""), 400),
     Refusal.TOO_LARGE: ({}, lambda site: site.post(message(site.ticket()) + " " * MAX_BODY), 413),
     Refusal.NOT_JSON: ({}, lambda site: site.post(b"{"), 400),
-    Refusal.UNKNOWN_VERSION: ({}, lambda site: site.say(site.ticket(), version=VERSION + 1), 400),
-    Refusal.MALFORMED: ({}, lambda site: site.say(site.ticket(), view=""), 400),
-    Refusal.TICKET_FORGED: ({}, lambda site: site.say(site.ticket() + "x"), 403),
+    Refusal.UNKNOWN_VERSION: ({}, lambda site: site.log(site.ticket(), version=VERSION + 1), 400),
+    Refusal.MALFORMED: ({}, lambda site: site.log(site.ticket(), view=""), 400),
+    Refusal.TICKET_FORGED: ({}, lambda site: site.log(site.ticket() + "x"), 403),
     Refusal.TICKET_EXPIRED: ({}, long_expired, 403),
     Refusal.UNKNOWN_READER: ({"reader": lambda _: None}, lambda site: site.read(site.ticket()), 403),
     Refusal.STORE_UNAVAILABLE: ({"store": Down()}, lambda site: site.read(site.ticket()), 503),
@@ -61,7 +61,7 @@ CASES = {
 
 @pytest.mark.parametrize("reason", Refusal)
 def test_every_reason(make_site, reason):
-    """Bar 5: each reason has its status and its word, is counted once, told to the host's hook, and changes nothing."""
+    """Each reason has its status and its word, is counted once, told to the host's hook, and changes nothing."""
     told = []
     parts, send, status = CASES[reason]
     site = make_site(on_refusal=told.append, **parts)
@@ -122,8 +122,8 @@ def test_deep_nesting_that_can_be_read(site):
 
 @pytest.mark.parametrize("version", [0, 2, -1, "1", 1.0, True, None, [1]])
 def test_versions_of_the_script(site, version):
-    """Bar: scripts of versions that the server does not know (older or newer) are told so, by number alone."""
-    answer = site.say(site.ticket(), version=version)
+    """Scripts of versions that the server does not know (older or newer) are told so, by number alone."""
+    answer = site.log(site.ticket(), version=version)
     assert (answer.status_code, answer.json) == (400, {"error": "unknown_version"})
 
 
@@ -268,7 +268,7 @@ def test_trusted_origins(make_site, origin, taken, site_says):
 
 @pytest.mark.proof
 def test_ten_thousand_forged_views(site):
-    """Bar 3: replays and invented views bring no more than wall time, and a state of bounded size."""
+    """Replays and invented views bring no more than wall time, and a state of bounded size."""
     ticket = site.ticket()
     opened = site.clock()
     for n in range(10_000):
@@ -281,10 +281,10 @@ def test_ten_thousand_forged_views(site):
     policy = site.tracker.policy
     assert wall - 1 <= site.seconds() <= wall + policy.heartbeat_seconds + policy.leeway_seconds
     assert site.emitter.seconds("anna", "owls") <= site.seconds()
-    state = site.store.load(("anna", "owls"), site.tracker._courier.now())
+    state = site.store.load(("anna", "owls"), site.tracker._delivery.now())
     size = len(dump_ledger(state.ledger)) + len(dump_views(state.meter.views)) + len(repr(state.meter))
     assert 1000 < size < MAX_STATE_BYTES
-    assert len(site.store.keys("anna", site.tracker._courier.now())) == 1
+    assert len(site.store.keys("anna", site.tracker._delivery.now())) == 1
 
 
 # Counting
@@ -306,7 +306,7 @@ def test_frameworks_do_not_log_each_refusal(make_site, caplog):
     ticket = site.ticket()
     for _ in range(5):
         site.post(b"")
-        site.say(ticket)
+        site.log(ticket)
     assert sorted(record.reason for record in caplog.records) == ["empty", "store_unavailable"]
 
 

@@ -1,4 +1,4 @@
-"""What a signal does: WEB "Endpoints", over Flask and Django."""
+"""What a signal does, over Flask and Django."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from caliper_readtime import EmitterUnavailable, EventRejected, InMemoryStateStore, ReadTimePolicy, StoreUnavailable
-from caliper_readtime.web.host import RETRY_AFTER_SECONDS
+from caliper_readtime.web.page_counter import RETRY_AFTER_SECONDS
 from tests.backends import STORES
 from tests.scenes import BEN
 from tests.web.sites import OWLS, READERS
@@ -39,15 +39,15 @@ def test_totals_heal(site):
     ticket = site.ticket()
     site.clock.advance(30)
     for total in (5, 20, 20, 10, 30, 5):
-        assert site.say(ticket, total).status_code == 204
+        assert site.log(ticket, total).status_code == 204
     assert site.seconds() == 30
 
 
 def test_the_opening_counts_from_the_ticket(site):
-    """The first signal may bring all that was read since the page was rendered, and the leeway, but no more."""
+    """S7: the first signal may bring all that was read since the page was rendered, and the leeway, but no more."""
     ticket = site.ticket()
     site.clock.advance(100)
-    site.say(ticket, 1000)
+    site.log(ticket, 1000)
     assert site.seconds() == 105
 
 
@@ -56,9 +56,9 @@ def test_what_is_acknowledged_is_not_paid_twice(site):
     ticket = site.ticket()
     site.read(ticket, 20)
     for n in range(16):
-        site.say(ticket, 0.001, view=f"other-{n}")
+        site.log(ticket, 0.001, view=f"other-{n}")
     site.clock.advance(10)
-    site.say(ticket, 30, acked=20)
+    site.log(ticket, 30, acked=20)
     assert site.seconds() == pytest.approx(30, abs=0.02)
 
 
@@ -87,9 +87,9 @@ def test_completion_finalizes(site):
     assert stamp == site.clock()
     site.clock.advance(8)
     for _ in range(5):
-        site.say(ticket, 20, c=True)
+        site.log(ticket, 20, c=True)
     assert (site.emitter.inner.batches, site.tracker.state("anna", "owls").finalized_at) == ([1], stamp)
-    site.say(ticket, 20, c=True, l=True)
+    site.log(ticket, 20, c=True, l=True)
     assert site.emitter.seconds("anna", "owls") == 20
 
 
@@ -109,7 +109,7 @@ def test_a_position_completes_what_has_a_length(site):
     state = site.tracker.state("anna", "owls")
     assert (state.position_seconds, state.canonical_duration_seconds, state.finalized_at) == (180, 200, None)
     site.clock.advance(10)
-    site.say(ticket, 20, p=0.96)
+    site.log(ticket, 20, p=0.96)
     assert site.tracker.state("anna", "owls").finalized_at is not None
     assert site.emitter.seconds("anna", "owls") == 20
 
@@ -163,7 +163,7 @@ def test_a_store_that_is_down(make_site):
     assert (answer.status_code, answer.json) == (503, {"error": "store_unavailable"})
     assert answer.headers["Retry-After"] == str(RETRY_AFTER_SECONDS)
     store.left = 99
-    assert site.say(ticket, 10).status_code == 204
+    assert site.log(ticket, 10).status_code == 204
     assert site.seconds() == 10
 
 
@@ -189,7 +189,7 @@ def test_the_address_is_asked_for_once(make_site):
     for total in (10, 20, 30):
         site.read(ticket, total)
     assert asked == ["anna"]
-    site.say(ticket, 30, l=True)
+    site.log(ticket, 30, l=True)
     assert [event["actor"]["email"] for event in site.emitter.events] == ["anna@example.org"]
 
 
@@ -216,7 +216,7 @@ def test_every_store(make_site, tmp_path, name):
     ticket = site.ticket()
     for total in (10, 20, 30):
         site.clock.advance(10)
-        assert site.say(ticket, total, l=total == 30).status_code == 204
+        assert site.log(ticket, total, l=total == 30).status_code == 204
     site.clock.advance(60)
     back = site.ticket()
     assert site.read(back, 15, view="view-2", c=True).status_code == 204

@@ -206,7 +206,7 @@ def test_djangos_host_is_made_once(monkeypatch):
     with django_site():
         from django.test import override_settings  # noqa: PLC0415
 
-        from caliper_readtime.web.django import apps, current_host  # noqa: PLC0415
+        from caliper_readtime.web.django import apps, current_page_counter  # noqa: PLC0415
 
         read, second = apps.table_of_settings, threading.Event()
 
@@ -220,7 +220,7 @@ def test_djangos_host_is_made_once(monkeypatch):
 
         def first():
             together.wait()
-            return current_host()
+            return current_page_counter()
 
         with override_settings(CALIPER_READTIME={}), ThreadPoolExecutor(8) as pool:
             found = {id(future.result()) for future in [pool.submit(first) for _ in range(8)]}

@@ -174,7 +174,7 @@ def test_other_signatures_of_the_same_secret_are_no_tickets(make_signer):
 
 
 def test_the_signature_is_hmac_sha256():
-    """Bar 2, by hand: SHA-256, hmac key derivation, the salt named here."""
+    """By hand: SHA-256, hmac key derivation, the salt named here."""
     payload, _, signature = ItsdangerousSigner([NEW]).sign(["x"]).rpartition(".")
     key = hmac.new(NEW.encode(), SALT.encode(), sha256).digest()
     expected = base64.urlsafe_b64encode(hmac.new(key, payload.encode(), sha256).digest()).rstrip(b"=")
@@ -191,12 +191,12 @@ def test_a_signed_ticket_of_another_layout(make_signer):
 
 
 def test_a_swapped_ticket_counts_for_whom_it_was_issued(site):
-    """Bar: another reader's or article's ticket brings time to them alone; what a message says cannot change it."""
+    """Another reader's or article's ticket brings time to them alone; what a message says cannot change it."""
     annas, bens = site.ticket("anna"), site.ticket("ben")
     site.clock.advance(10)
-    site.say(bens, 10, reader="anna", r="anna", article="bees")
+    site.log(bens, 10, reader="anna", r="anna", article="bees")
     assert (site.seconds("anna"), site.seconds("ben")) == (0, 10)
-    site.say(annas, 10)
+    site.log(annas, 10)
     assert (site.seconds("anna"), site.seconds("ben")) == (10, 10)
 
 
@@ -204,7 +204,7 @@ def test_forged_tickets_over_http(site):
     """403, counted, and no state is born."""
     text = site.ticket()
     for forged in [*altered(text), ""]:
-        answer = site.say(forged, 10)
+        answer = site.log(forged, 10)
         assert (answer.status_code, answer.json) == (403, {"error": "ticket_forged"})
     assert site.tracker.states("anna") == ()
 
@@ -217,9 +217,9 @@ def test_a_late_replay_brings_what_was_read_before_expiry(site):
     ticket = site.ticket()
     site.read(ticket, 60)
     site.clock.advance(TICKET_SECONDS + GRACE_SECONDS - 120)
-    assert site.say(ticket, 300, acked=60).status_code == 204
+    assert site.log(ticket, 300, acked=60).status_code == 204
     assert site.seconds() == 300
-    site.say(ticket, TICKET_SECONDS + 1000, view="view-2")
+    site.log(ticket, TICKET_SECONDS + 1000, view="view-2")
     assert site.seconds() <= 300 + TICKET_SECONDS
     assert site.tracker.state("anna", "owls").clamped_seconds <= TICKET_SECONDS
 
@@ -229,7 +229,7 @@ def test_a_late_replay_never_brings_more_than_the_tickets_time(make_site):
     site = make_site(settings={"TICKET_SECONDS": 600})
     ticket = site.ticket()
     site.clock.advance(5000)
-    assert site.say(ticket, 5000).status_code == 204
+    assert site.log(ticket, 5000).status_code == 204
     assert site.seconds() == 600
 
 
@@ -238,12 +238,12 @@ def test_after_the_grace_period_a_ticket_is_nothing(site):
     ticket = site.ticket()
     site.read(ticket, 10)
     site.clock.advance(TICKET_SECONDS + GRACE_SECONDS - 10)
-    assert site.say(ticket, 20).status_code == 204
+    assert site.log(ticket, 20).status_code == 204
     site.clock.advance(0.001)
-    before = site.tracker._store.load(("anna", "owls"), site.tracker._courier.now())
-    answer = site.say(ticket, 30)
+    before = site.tracker._store.load(("anna", "owls"), site.tracker._delivery.now())
+    answer = site.log(ticket, 30)
     assert (answer.status_code, answer.json) == (403, {"error": "ticket_expired"})
-    assert site.tracker._store.load(("anna", "owls"), site.tracker._courier.now()) == before
+    assert site.tracker._store.load(("anna", "owls"), site.tracker._delivery.now()) == before
 
 
 def test_a_long_read_is_given_fresh_tickets(make_site):
@@ -251,10 +251,10 @@ def test_a_long_read_is_given_fresh_tickets(make_site):
     site = make_site(settings={"TICKET_SECONDS": 100})
     ticket = site.ticket()
     site.clock.advance(50)
-    assert site.say(ticket, 50).status_code == 204
+    assert site.log(ticket, 50).status_code == 204
     site.clock.advance(1)
-    assert site.say(ticket, 51, l=True).status_code == 204
-    answer = site.say(ticket, 51)
+    assert site.log(ticket, 51, l=True).status_code == 204
+    answer = site.log(ticket, 51)
     assert answer.status_code == 200
     assert answer.content_type == "application/json"
     fresh = answer.json["k"]
@@ -262,7 +262,7 @@ def test_a_long_read_is_given_fresh_tickets(make_site):
     assert attrs.evolve(new, expires_at=old.expires_at) == old
     assert (new.expires_at - site.clock()).total_seconds() == 100
     site.clock.advance(99)
-    answer = site.say(fresh, 150)
+    answer = site.log(fresh, 150)
     assert (answer.status_code, site.seconds()) == (200, 150)
 
 
@@ -271,16 +271,16 @@ def test_an_expired_ticket_is_not_renewed(make_site):
     site = make_site(settings={"TICKET_SECONDS": 100})
     ticket = site.ticket()
     site.clock.advance(101)
-    assert site.say(ticket, 50).status_code == 204
+    assert site.log(ticket, 50).status_code == 204
 
 
 def test_replays_change_nothing(site):
     """The same message a hundred times is the same state, byte for byte."""
     ticket = site.ticket()
     site.read(ticket, 10)
-    key, now = ("anna", "owls"), site.tracker._courier.now()
+    key, now = ("anna", "owls"), site.tracker._delivery.now()
     before = site.store.load(key, now)
-    assert {site.say(ticket, 10).status_code for _ in range(100)} == {204}
+    assert {site.log(ticket, 10).status_code for _ in range(100)} == {204}
     assert site.store.load(key, now) == before
 
 
@@ -288,7 +288,7 @@ def test_replays_change_nothing(site):
 
 
 def test_rotation(make_signer):
-    """Bar 1: the newest secret signs, an old one verifies, a removed one fails."""
+    """The newest secret signs, an old one verifies, a removed one fails."""
     before = Tickets(make_signer([OLD]))
     during = Tickets(make_signer([NEW, OLD]))
     after = Tickets(make_signer([NEW]))
@@ -303,27 +303,27 @@ def test_rotation(make_signer):
 
 
 def test_rotation_of_the_frameworks_secrets(make_site):
-    """Bar 1 by SECRET_KEY and SECRET_KEY_FALLBACKS, as hosts rotate them."""
+    """Rotated by SECRET_KEY and SECRET_KEY_FALLBACKS, as hosts rotate them."""
     before = make_site(secrets=(OLD,)).ticket()
     during = make_site(secrets=(NEW, OLD))
     assert during.read(before, 10).status_code == 204
     new = during.ticket()
     after = make_site(secrets=(NEW,))
     assert after.read(new, 10).status_code == 204
-    assert after.say(before, 20).status_code == 403
-    assert make_site(secrets=(OLD,)).say(new, 20).status_code == 403
+    assert after.log(before, 20).status_code == 403
+    assert make_site(secrets=(OLD,)).log(new, 20).status_code == 403
 
 
 def test_rotation_of_secrets_of_our_own(make_site):
-    """Bar 1 by the setting SECRETS: the framework's secret then signs and verifies no ticket."""
+    """Rotated by the setting SECRETS: the framework's secret then signs and verifies no ticket."""
     old = make_site(settings={"SECRETS": [OLD]}).ticket()
     during = make_site(settings={"SECRETS": f"{NEW} {OLD}"})
     new = during.ticket()
     assert during.read(old, 10).status_code == 204
     after = make_site(settings={"SECRETS": [NEW]})
-    assert (after.read(new, 10).status_code, after.say(old, 20).status_code) == (204, 403)
+    assert (after.read(new, 10).status_code, after.log(old, 20).status_code) == (204, 403)
     frameworks = make_site().ticket()
-    assert make_site(settings={"SECRETS": [NEW]}).say(frameworks, 20).status_code == 403
+    assert make_site(settings={"SECRETS": [NEW]}).log(frameworks, 20).status_code == 403
 
 
 @pytest.mark.parametrize("secrets", [[], "a-secret-as-text-0123456789", None, ["s" * (MIN_SECRET - 1)], [NEW, ""], [7]])

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from caliper_readtime.tracker import ReadTimeTracker
-    from caliper_readtime.web.host import Host
+    from caliper_readtime._tracker import ReadTimeTracker
+    from caliper_readtime.web.page_counter import PageCounter
 
-__all__ = ["current_host", "current_tracker"]
+__all__ = ["current_page_counter", "current_tracker"]
 
 
-def current_host() -> Host:
+def current_page_counter() -> PageCounter:
     """Return what counts this project's pages; set its ``tracker`` in tests."""
     # Django loads this package before its registry is ready.
     from django.apps import apps  # noqa: PLC0415
 
     config: Any = apps.get_app_config("caliper_readtime")
-    host: Host = config.host
+    host: PageCounter = config.host
     return host
 
 
 def current_tracker() -> ReadTimeTracker:
     """Return this project's tracker."""
-    return current_host().tracker
+    return current_page_counter().tracker

@@ -1,4 +1,4 @@
-"""The Django application: its settings, made into a ``Host`` when it is needed first."""
+"""The Django application: its settings, made into a ``PageCounter`` when it is needed first."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from django.conf import settings
 from django.core.checks import register
 from django.core.signals import setting_changed
 
-from caliper_readtime import config
+from caliper_readtime import _settings
+from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime.errors import ConfigurationError
-from caliper_readtime.tracker import ReadTimeTracker
+from caliper_readtime.web._settings import WebSettings
 from caliper_readtime.web.django.signing import DjangoSigner
-from caliper_readtime.web.host import Host
-from caliper_readtime.web.settings import WebSettings
+from caliper_readtime.web.page_counter import PageCounter
 
 #: The one setting, a dict. What it does not name may stand in the environment.
 SETTING: Final = "CALIPER_READTIME"
@@ -29,7 +29,7 @@ class ReadTimeConfig(AppConfig):
     name = "caliper_readtime.web.django"
     label = "caliper_readtime"
     verbose_name: str = "Reading time"
-    _host: Host | None = None
+    _host: PageCounter | None = None
     _lock = Lock()
 
     def ready(self) -> None:
@@ -42,7 +42,7 @@ class ReadTimeConfig(AppConfig):
         setting_changed.connect(self._changed, dispatch_uid="caliper_readtime")
 
     @property
-    def host(self) -> Host:
+    def host(self) -> PageCounter:
         """What counts this project's pages; one, however many first requests come at once.
 
         Raises:
@@ -53,7 +53,9 @@ class ReadTimeConfig(AppConfig):
                 if self._host is None:
                     table = table_of_settings()
                     web = WebSettings.of({"trusted_origins": settings.CSRF_TRUSTED_ORIGINS, **table})
-                    self._host = Host(lambda: ReadTimeTracker.from_settings(table), DjangoSigner(web.secrets), web)
+                    self._host = PageCounter(
+                        lambda: ReadTimeTracker.from_settings(table), DjangoSigner(web.secrets), web
+                    )
         return self._host
 
     def _changed(self, *, setting: str, **_: Any) -> None:
@@ -71,4 +73,4 @@ def table_of_settings() -> dict[str, Any]:
     given = getattr(settings, SETTING, {})
     if not isinstance(given, dict):
         raise ConfigurationError(f"the setting {SETTING} must be a dict")
-    return config.named(config.prefixed(os.environ)) | config.named(config.prefixed(given) or given)
+    return _settings.named(_settings.prefixed(os.environ)) | _settings.named(_settings.prefixed(given) or given)

@@ -10,7 +10,7 @@ from django.urls import NoReverseMatch, reverse
 
 from caliper_readtime.doctor import Finding, Level, examine
 from caliper_readtime.errors import ConfigurationError, StoreError
-from caliper_readtime.web.django import current_host
+from caliper_readtime.web.django import current_page_counter
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +51,7 @@ def check(app_configs: Sequence[Any] | None = None, **_: Any) -> list[CheckMessa
 def check_installation(app_configs: Sequence[Any] | None = None, **_: Any) -> list[CheckMessage]:  # noqa: ARG001
     """Return what ``doctor`` finds: it asks the store and the endpoint, so only ``check --deploy`` runs it."""
     try:
-        tracker = current_host().tracker
+        tracker = current_page_counter().tracker
     except (ConfigurationError, StoreError):
         return []  # the check above has said so
     return [message for message in map(_message, examine(tracker)) if message is not None]
@@ -68,7 +68,7 @@ def _message(finding: Finding) -> CheckMessage | None:
 
 def _settings() -> list[CheckMessage]:
     try:
-        host = current_host()
+        host = current_page_counter()
         host.tracker  # noqa: B018 - reading it builds it
     except ConfigurationError as error:
         hint = "See CALIPER_READTIME in settings, and the environment's CALIPER_READTIME_… variables."

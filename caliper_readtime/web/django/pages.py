@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Final
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
-from caliper_readtime.web.django import current_host
+from caliper_readtime.web.django import current_page_counter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from caliper_readtime.model import Article, Reader
+    from caliper_readtime._model import Article, Reader
 
 #: Set on a request whose page carries a ticket.
 MARK: Final = "_caliper_readtime_ticket"
@@ -27,7 +27,7 @@ def readtime_script(
         context: the template's; its ``request`` brings the nonce of the content security policy.
         reader: whose page, or her sourced id.
         article: what she reads; or name its fields.
-        options: as for ``Host.script_tag``.
+        options: as for ``PageCounter.script_tag``.
     """
     # Django's own context has it without the context processor too, and in an ``include … only``.
     request = getattr(context, "request", None) or context.get("request")
@@ -39,4 +39,4 @@ def readtime_script(
         nonce = getattr(request, "csp_nonce", getattr(request, "_csp_nonce", None))
         options.setdefault("nonce", None if nonce is None else str(nonce))
     urls = reverse("caliper_readtime:script", args=["readtime.js"]), reverse("caliper_readtime:signals")
-    return mark_safe(current_host().script_tag(urls, reader, article, **options))  # noqa: S308 - escaped there
+    return mark_safe(current_page_counter().script_tag(urls, reader, article, **options))  # noqa: S308 - escaped there

@@ -13,11 +13,11 @@ from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST
 
 from caliper_readtime.web import script
-from caliper_readtime.web.django import current_host
+from caliper_readtime.web.django import current_page_counter
 from caliper_readtime.web.signals import MAX_BODY
 
 if TYPE_CHECKING:
-    from caliper_readtime.web.host import Answer
+    from caliper_readtime.web.page_counter import PageResponse
 
 
 class _Headers:
@@ -42,7 +42,7 @@ class _Headers:
 def signals(request: HttpRequest) -> HttpResponse:
     """Take a signal."""
     # One byte more than is taken tells a longer body, which is not read.
-    return _response(current_host().receive(_Headers(request), request.read(MAX_BODY + 1)))
+    return _response(current_page_counter().receive(_Headers(request), request.read(MAX_BODY + 1)))
 
 
 @login_not_required
@@ -60,10 +60,10 @@ def script_file(request: HttpRequest, name: str) -> HttpResponse:
 @require_GET
 def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django passes it
     """Answer a probe."""
-    return _response(current_host().health())
+    return _response(current_page_counter().health())
 
 
-def _response(answer: Answer) -> HttpResponse:
+def _response(answer: PageResponse) -> HttpResponse:
     response = HttpResponse(answer.body, status=answer.status, headers=dict(answer.headers))
     # Refusals are counted and logged already: Django must not log, or mail, each one of a flood or of an outage.
     response._has_been_logged = True  # type: ignore[attr-defined]  # noqa: SLF001

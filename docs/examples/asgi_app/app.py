@@ -17,8 +17,8 @@ from starlette.routing import Mount, Route
 
 from caliper_readtime import Reader, ReadTimeTracker
 from caliper_readtime.web import script
-from caliper_readtime.web.host import Answer, Host
-from caliper_readtime.web.settings import WebSettings
+from caliper_readtime.web._settings import WebSettings
+from caliper_readtime.web.page_counter import PageCounter, PageResponse
 from caliper_readtime.web.signals import MAX_BODY
 from caliper_readtime.web.tickets import ItsdangerousSigner
 
@@ -31,7 +31,7 @@ STUDENTS = {"u1": Reader("u1", "anna@example.org"), "u2": Reader("u2", "ben@exam
 ARTICLES = {"leaves": ("nice_x1", "How leaves eat light"), "volcanoes": ("nice_x2", "Volcanoes")}
 
 
-def readtime_routes(host: Host) -> list[Route]:
+def readtime_routes(host: PageCounter) -> list[Route]:
     """The three routes, for ``Mount("/readtime", routes=…)``; in FastAPI ``app.mount`` takes a Starlette of them."""
 
     async def signals(request: Request) -> Response:
@@ -57,12 +57,12 @@ def readtime_routes(host: Host) -> list[Route]:
     ]
 
 
-def _response(answer: Answer) -> Response:
+def _response(answer: PageResponse) -> Response:
     return Response(answer.body, answer.status, dict(answer.headers))
 
 
 def create_app(make_tracker: Callable[[], ReadTimeTracker], secrets: list[str]) -> Starlette:
-    host = Host(make_tracker, ItsdangerousSigner(secrets), WebSettings(reader=STUDENTS.get))
+    host = PageCounter(make_tracker, ItsdangerousSigner(secrets), WebSettings(reader=STUDENTS.get))
 
     async def article(request: Request) -> Response:
         resource_id, title = ARTICLES[request.path_params["slug"]]

@@ -12,7 +12,7 @@ from django.test import Client  # noqa: E402 - Django is set up first
 
 from caliper_readtime import Article, Reader  # noqa: E402
 from caliper_readtime.testing import assert_reported  # noqa: E402
-from caliper_readtime.web.django import current_host  # noqa: E402
+from caliper_readtime.web.django import current_page_counter  # noqa: E402
 
 READER = Reader("u1", "anna@example.org")
 LEAVES = Article("nice_x1", "How leaves eat light", "https://news.example.org/articles/leaves")
@@ -20,7 +20,7 @@ LEAVES = Article("nice_x1", "How leaves eat light", "https://news.example.org/ar
 
 @pytest.fixture
 def tracker(readtime_tracker):
-    current_host().tracker = readtime_tracker
+    current_page_counter().tracker = readtime_tracker
     return readtime_tracker
 
 

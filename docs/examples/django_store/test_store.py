@@ -35,7 +35,7 @@ class TestDjangoStateStore(StateStoreContract):
     @pytest.fixture
     def lose_due(self):
         """The whole index is lost."""
-        return lambda: ReadTime.objects.update(due_ms=None)
+        return lambda: ReadTime.objects.update(due_at_ms=None)
 
 
 def test_it_is_never_a_part_of_another_transaction(store):

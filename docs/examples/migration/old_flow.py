@@ -60,8 +60,8 @@ class OldFlow:
             event_id=f"urn:uuid:{uuid4()}",
             generated_id=f"urn:uuid:{uuid4()}",
             seconds=int(delta),
-            started_ms=now_ms - round(delta * 1000),
-            ended_ms=now_ms,
+            started_at_ms=now_ms - round(delta * 1000),
+            ended_at_ms=now_ms,
         )
         self._send([event])
         self._keep(reader, article, {**state, "reported": state["cumulative"]})

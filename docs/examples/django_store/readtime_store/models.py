@@ -12,9 +12,9 @@ class ReadTime(models.Model):
     resource = models.CharField(max_length=255)
     # The meter
     cumulative_ms = models.BigIntegerField()
-    last_sync_ms = models.BigIntegerField()
-    carry_ms = models.BigIntegerField()
-    since_ms = models.BigIntegerField()
+    last_sync_at_ms = models.BigIntegerField()
+    budget_ms = models.BigIntegerField()
+    since_at_ms = models.BigIntegerField()
     clamped_ms = models.BigIntegerField()
     position_ms = models.BigIntegerField(null=True)
     views = models.TextField()
@@ -22,9 +22,9 @@ class ReadTime(models.Model):
     # The ledger, as JSON
     ledger = models.TextField()
     # What the state says of itself, to be found by
-    due_ms = models.BigIntegerField(null=True)
+    due_at_ms = models.BigIntegerField(null=True)
     soft = models.BooleanField()
-    expires_ms = models.BigIntegerField(null=True)
+    expires_at_ms = models.BigIntegerField(null=True)
     parked = models.BooleanField()
 
     class Meta:
@@ -32,8 +32,8 @@ class ReadTime(models.Model):
 
         constraints = (models.UniqueConstraint("reader", "resource", name="readtime_key"),)
         indexes = (
-            models.Index(fields=["soft", "due_ms"], name="readtime_due"),
-            models.Index(fields=["expires_ms"], name="readtime_expires"),
+            models.Index(fields=["soft", "due_at_ms"], name="readtime_due"),
+            models.Index(fields=["expires_at_ms"], name="readtime_expires"),
             models.Index(fields=["id"], name="readtime_parked", condition=models.Q(parked=True)),
         )
 

@@ -9,27 +9,28 @@ from typing import TYPE_CHECKING, Any
 from django.db import Error, IntegrityError, connections, transaction
 from django.db.models import Q
 
-from caliper_readtime import ConfigurationError, ContentionError, CorruptState, StoreUnavailable
-from caliper_readtime.logs import say_unreadable
-from caliper_readtime.state import Key, Meter, ReadTimeState
-from caliper_readtime.stores.codec import (
+from caliper_readtime import ConfigurationError, ContentionError, CorruptState, ReadTimeState, StoreUnavailable
+from caliper_readtime.stores import (
     SCHEMA,
+    Key,
+    Meter,
     check_meter,
+    compare_meta,
     dump_heartbeats,
     dump_ledger,
     dump_views,
     load_heartbeats,
     load_ledger,
     load_views,
+    log_unreadable,
     named,
 )
-from caliper_readtime.stores.meta import compare_meta
 from readtime_store.models import Fact, ReadTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-METER = ("cumulative_ms", "last_sync_ms", "carry_ms", "since_ms", "clamped_ms", "position_ms")
+METER = ("cumulative_ms", "last_sync_at_ms", "budget_ms", "since_at_ms", "clamped_ms", "position_ms")
 # Every host asks the database for the time, so that they all agree. SQLite is one machine's.
 CLOCKS = {
     "postgresql": "SELECT (extract(epoch FROM clock_timestamp()) * 1000)::bigint",
@@ -76,9 +77,9 @@ class DjangoStateStore:
                 views=dump_views(new.meter.views),
                 heartbeats=dump_heartbeats(new.meter.heartbeats),
                 ledger=dump_ledger(new.ledger),
-                due_ms=None if due is None else due.at_ms,
+                due_at_ms=None if due is None else due.at_ms,
                 soft=due is not None and due.soft,
-                expires_ms=new.expires_at_ms,
+                expires_at_ms=new.expires_at_ms,
                 parked=bool(new.ledger.parked),
             ).save(using=self.using, force_insert=row is None, force_update=row is not None)
         return result, new
@@ -94,15 +95,17 @@ class DjangoStateStore:
         """Return the keys of every state of this reader."""
         moment = self.now() if now is None else now
         with self._errors():
-            alive = self.rows.filter(Q(expires_ms=None) | Q(expires_ms__gt=moment), reader=reader)
+            alive = self.rows.filter(Q(expires_at_ms=None) | Q(expires_at_ms__gt=moment), reader=reader)
             return tuple(Key(*found) for found in alive.values_list("reader", "resource"))
 
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         moment = self.now() if now is None else now
         with self._errors():
-            come = self.rows.filter(Q(soft=False, due_ms__lte=moment) | Q(soft=True, due_ms__lte=moment - idle_ms))
-            return tuple(Key(*found) for found in come.order_by("due_ms").values_list("reader", "resource")[:limit])
+            come = self.rows.filter(
+                Q(soft=False, due_at_ms__lte=moment) | Q(soft=True, due_at_ms__lte=moment - idle_ms)
+            )
+            return tuple(Key(*found) for found in come.order_by("due_at_ms").values_list("reader", "resource")[:limit])
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events."""
@@ -115,7 +118,7 @@ class DjangoStateStore:
         last = 0
         while True:
             with self._errors():
-                rows = list(self.rows.filter(due_ms__isnull=False, id__gt=last).order_by("id")[:PAGE])
+                rows = list(self.rows.filter(due_at_ms__isnull=False, id__gt=last).order_by("id")[:PAGE])
             yield from _readable(rows, "unreported")
             if len(rows) < PAGE:
                 return
@@ -147,7 +150,7 @@ class DjangoStateStore:
         moment = self.now() if now is None else now
         with self._transaction():
             self.facts.update_or_create(name="last_sweep", defaults={"value": str(moment)})
-            self.rows.filter(expires_ms__lte=moment).delete()
+            self.rows.filter(expires_at_ms__lte=moment).delete()
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""
@@ -207,7 +210,7 @@ def _readable(rows: list[ReadTime], doing: str) -> Iterator[ReadTimeState]:
         try:
             yield _state(row)
         except CorruptState as error:
-            say_unreadable(error, doing)
+            log_unreadable(error, doing)
 
 
 def _expired(state: ReadTimeState, now: int) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from caliper_readtime.cli import add_commands, run
+from caliper_readtime._cli import add_commands, run
 from caliper_readtime.errors import ReadTimeError
 from caliper_readtime.web.django import current_tracker
 

@@ -1,0 +1,81 @@
+"""The parser: every command, on a parser of ours or of a host's."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from caliper_readtime import __version__
+from caliper_readtime._cli import audit, doctor, inspect, parked, readers, status, sweep
+from caliper_readtime._cli.settings import add_flags
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caliper_readtime._cli.session import Action, Add, BareAction
+
+
+def add_commands(
+    parser: argparse.ArgumentParser, *, settings: bool = False, more: Sequence[Callable[[Add], object]] = ()
+) -> None:
+    """Add every command to a parser, such as that of a Django management command.
+
+    Args:
+        parser: takes them; what it parses goes to ``run``.
+        settings: add flags for the settings as well; a host that passes its own tracker needs none.
+        more: each adds further commands.
+    """
+    tree = _Tree(parser, settings=settings)
+    for module in (sweep, status, inspect, parked, readers, audit, doctor):
+        module.add(tree.add)
+    for add in more:
+        add(tree.add)
+
+
+def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) -> argparse.ArgumentParser:
+    """Return the parser of ``caliper-readtime``."""
+    parser = argparse.ArgumentParser(
+        prog="caliper-readtime",
+        description="Reading time, reported exactly once.",
+        epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong",
+    )
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    add_commands(parser, settings=settings, more=more)
+    return parser
+
+
+class _Tree:
+    """Commands by their names; ``parked list`` is a command of the command ``parked``."""
+
+    def __init__(self, parser: argparse.ArgumentParser, *, settings: bool) -> None:
+        self._settings = settings
+        self._groups: dict[str, Any] = {"": _commands(parser)}
+
+    def add(
+        self, name: str, text: str, action: Action | BareAction, *, sends: bool = False, bare: bool = False
+    ) -> argparse.ArgumentParser:
+        """Add a command and return its parser.
+
+        Args:
+            name: one word, or a group and a word.
+            text: what it does.
+            action: runs it.
+            sends: whether it needs an endpoint.
+            bare: it needs no tracker, so it takes no settings as flags.
+        """
+        group, _, word = name.rpartition(" ")
+        if group not in self._groups:
+            self._groups[group] = _commands(self._groups[""].add_parser(group, help=f"{group} events: see its --help"))
+        parser: argparse.ArgumentParser = self._groups[group].add_parser(word, help=text, description=_sentence(text))
+        parser.set_defaults(readtime_action=action, readtime_sends=sends, readtime_bare=bare)
+        if self._settings and not bare:
+            add_flags(parser)
+        return parser
+
+
+def _commands(parser: argparse.ArgumentParser) -> Any:
+    return parser.add_subparsers(title="commands", required=True)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."

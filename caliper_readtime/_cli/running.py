@@ -1,0 +1,115 @@
+"""``main`` and ``run``: run a command, and turn whatever goes wrong into one line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, TextIO
+
+from caliper_readtime._cli.choice import choose
+from caliper_readtime._cli.exits import FAILED, OK, USAGE, CommandError
+from caliper_readtime._cli.parser import own_parser
+from caliper_readtime._cli.session import Session
+from caliper_readtime._cli.settings import tracker_of
+from caliper_readtime._logs import log
+from caliper_readtime.errors import InvalidInput, ReadTimeError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable, Sequence
+
+    from caliper_readtime._cli.output import Output
+    from caliper_readtime._cli.session import Add
+    from caliper_readtime._tracker import ReadTimeTracker
+
+
+def main(
+    argv: Sequence[str] | None = None,
+    tracker: ReadTimeTracker | None = None,
+    *,
+    more: Sequence[Callable[[Add], object]] = (),
+) -> int:
+    """Run a command line.
+
+    Args:
+        argv: its words; None for those of this process.
+        tracker: a host's own, which is its owner's to close; None for one by flags and environment.
+        more: each adds further commands.
+
+    Returns:
+        0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong.
+
+    Raises:
+        SystemExit: argparse has shown help, or what is wrong with the usage (2).
+    """
+    return run(own_parser(settings=tracker is None, more=more).parse_args(argv), tracker)
+
+
+def run(
+    arguments: argparse.Namespace,
+    tracker: ReadTimeTracker | None = None,
+    *,
+    out: TextIO | None = None,
+    err: TextIO | None = None,
+) -> int:
+    """Run what a parser with our commands has parsed.
+
+    Args:
+        arguments: what it has parsed.
+        tracker: a host's own, which is its owner's to close; None for one by flags and environment.
+        out: takes what was asked for; standard output by default.
+        err: takes complaints and progress; standard error by default.
+
+    Returns:
+        0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong.
+    """
+    output = choose(_patient(sys.stdout) if out is None else out, _patient(sys.stderr) if err is None else err)
+    try:
+        return _run(arguments, tracker, output)
+    except CommandError as problem:
+        output.complain(str(problem))
+        return problem.code
+    except InvalidInput as error:
+        output.complain(str(error))
+        return USAGE
+    except ReadTimeError as error:
+        output.complain(str(error))
+        return FAILED
+    except BrokenPipeError:  # whoever read has had enough, as head has
+        _silence(output.out)
+        return OK
+    except KeyboardInterrupt:
+        output.complain("interrupted")
+        return FAILED
+
+
+def _run(arguments: argparse.Namespace, tracker: ReadTimeTracker | None, output: Output) -> int:
+    code: int
+    if arguments.readtime_bare:
+        code = arguments.readtime_action(arguments, output)
+        return code
+    with ExitStack() as closing:
+        if tracker is None:
+            tracker = closing.enter_context(tracker_of(arguments, sends=arguments.readtime_sends))
+        code = arguments.readtime_action(arguments, Session(tracker, output))
+        return code
+
+
+def _patient(stream: TextIO) -> TextIO:
+    """Let a stream show, in another way, what its encoding cannot: an id must never be a traceback."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="backslashreplace")
+    return stream
+
+
+def _silence(stream: TextIO) -> None:
+    """Keep the interpreter from complaining, at its end, of a pipe that nobody reads."""
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+    except (OSError, ValueError):
+        log(logging.DEBUG, "the output's pipe is closed")

@@ -1,0 +1,86 @@
+"""``Session``: what a command works with; and arguments and answers that several commands share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from caliper_readtime._cli.exits import CommandError
+from caliper_readtime._rules.identity import reduced
+from caliper_readtime._units import to_epoch_ms
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from caliper_readtime._cli.output import Output
+    from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime._tracker import ReadTimeTracker
+
+    #: Runs a command: (arguments, session) to exit code.
+    Action = Callable[[argparse.Namespace, "Session"], int]
+    #: Runs a command that needs no tracker.
+    BareAction = Callable[[argparse.Namespace, Output], int]
+    #: Adds a command of this name and help to the parser; returns its parser.
+    Add = Callable[..., argparse.ArgumentParser]
+
+
+@attrs.frozen
+class Session:
+    """What a command works with.
+
+    Attributes:
+        tracker: what it asks.
+        output: how it speaks.
+    """
+
+    tracker: ReadTimeTracker
+    output: Output
+
+
+def add_reader(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that names a reader."""
+    parser.add_argument("reader", metavar="READER", help="the reader's OneRoster sourcedId, or its full URL")
+
+
+def add_json(parser: argparse._ActionsContainer) -> None:
+    """Add the flag for machines."""
+    parser.add_argument("--json", action="store_true", help="answer in JSON, for other programs")
+
+
+def known_states(session: Session, reader: str) -> tuple[tuple[ReadTimeState, ...], str | None]:
+    """Return a reader's states, and what is to be said of those that cannot be read.
+
+    Raises:
+        Problem: there are none that can be.
+    """
+    tracker = session.tracker
+    states = tracker.states(reader)
+    plain = reduced(reader, "reader", None if tracker.events is None else tracker.events.oneroster_url)
+    keys = tracker.store.keys(plain, to_epoch_ms(tracker.now(), "now"))
+    unread = sorted({key.resource_id for key in keys} - {state.resource_id for state in states})
+    trouble = None
+    if unread:
+        named = ", ".join(unread)
+        trouble = f"stored states of reader {reader} cannot be read: {named}; were they written by a newer release?"
+    if not states:
+        nothing = f"nothing is stored of reader {reader}: look whether this is the OneRoster sourcedId"
+        raise CommandError(trouble or f"{nothing}, and the right store")
+    return states, trouble
+
+
+def unknown_article(reader: str, article: str, known: tuple[str, ...]) -> CommandError:
+    """Return the problem of an article that this reader has not read."""
+    listed = f"known: {', '.join(known)}" if known else "nothing at all is: look whether these are the OneRoster ids"
+    return CommandError(f"nothing is stored of reader {reader} on article {article}; {listed}")
+
+
+def state_document(state: ReadTimeState) -> dict[str, Any]:
+    """Return the public face of a state, by its names in the documentation; it holds no e-mail address."""
+    names = (
+        "reader_sourced_id resource_id phase cumulative_read_time_seconds reported_read_time_seconds unreported_seconds"
+        " clamped_seconds canonical_duration_seconds position_seconds first_server_sync_at last_server_sync_at"
+        " finalized_at in_flight due_at attempts last_error parked history"
+    )
+    return {name: getattr(state, name) for name in names.split()}

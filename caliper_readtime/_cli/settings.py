@@ -1,0 +1,81 @@
+"""The settings as flags, and the tracker that flags and environment describe."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from caliper_readtime import _settings
+from caliper_readtime._cli.exits import USAGE, CommandError
+from caliper_readtime._tracker import ReadTimeTracker
+from caliper_readtime.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    import argparse
+
+# Other people on a machine can read a command's arguments, so secrets come from the environment or a file.
+_SECRETS: Final = ("client_secret",)
+_SECRET_WORDS: Final = ("password", "secret", "token", "key", "signature")
+#: Settings that have a flag. The policy's have none: every host of one store must have the same.
+FLAGS: Final = tuple(name for name in (*_settings.REQUIRED, *_settings.OPTIONAL) if name not in _SECRETS)
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every setting that is no secret."""
+    group = parser.add_argument_group(
+        "settings", f"each instead of the environment variable of its name, {_settings.PREFIX}STORE_URL and so on"
+    )
+    for name in FLAGS:
+        # A percent sign in a help text would be taken for a format.
+        what = _settings.REQUIRED.get(name, "").replace("%", "%%") or None
+        group.add_argument(f"--{name.replace('_', '-')}", dest=f"setting_{name}", metavar="VALUE", help=what)
+
+
+def tracker_of(arguments: argparse.Namespace, *, sends: bool) -> ReadTimeTracker:
+    """Return the tracker that flags and environment describe; the caller closes it.
+
+    Args:
+        arguments: the parsed command line.
+        sends: whether the command sends; one that only looks needs no endpoint.
+
+    Raises:
+        ConfigurationError: settings are missing, unknown or wrong.
+        StoreUnavailable: the store cannot be opened.
+        Problem: a flag holds a secret.
+    """
+    given = {name: getattr(arguments, f"setting_{name}", None) for name in FLAGS}
+    overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+    for name, value in overrides.items():
+        _check_no_secret(name, value)
+    _check_file(overrides.get("store_url") or os.environ.get(f"{_settings.PREFIX}STORE_URL", ""))
+    if not sends:
+        overrides["emitter"] = None
+    return ReadTimeTracker.from_env(**overrides)
+
+
+def _check_no_secret(name: str, value: str) -> None:
+    try:
+        parts = urlsplit(value)
+        named = {key.lower() for key, _ in parse_qsl(parts.query)}
+        secret = parts.password is not None or any(word in key for key in named for word in _SECRET_WORDS)
+    except ValueError:
+        return  # no URL at all; whoever needs one will say so
+    if secret:
+        raise CommandError(
+            f"--{name.replace('_', '-')} holds a secret, which others on this machine could read: set"
+            f" {_settings.variable(name)} in the environment instead",
+            USAGE,
+        )
+
+
+def _check_file(url: str) -> None:
+    """Refuse a file that is not there: a mistyped path would be made, and would look like a store with nothing due."""
+    if url.startswith("sqlite:///"):
+        path = Path(unquote(urlsplit(url).path))
+        if not path.exists():
+            raise ConfigurationError(
+                f"{_settings.PREFIX}STORE_URL: there is no file {path}: correct the path,"
+                " or let the application make it"
+            )

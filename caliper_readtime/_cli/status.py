@@ -1,0 +1,117 @@
+"""``status``: how much is unreported, for people, health checks and Prometheus."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
+
+from caliper_readtime._cli.arguments import seconds, whole
+from caliper_readtime._cli.exits import OK, UNHEALTHY
+from caliper_readtime._cli.session import add_json
+
+if TYPE_CHECKING:
+    import argparse
+
+    from caliper_readtime._cli.session import Add, Session
+
+_HELP: Final = {
+    "unreported_states": "States with a whole second that was not reported.",
+    "unreported_seconds": "Accepted seconds that were not reported.",
+    "oldest_unreported_at": "Since when the oldest unreported time has waited.",
+    "parked_events": "Events that the endpoint refused, set aside.",
+    "last_sweep_at": "When a sweep last ran.",
+    "doubtful_claims": "Claims too old for an endpoint to know their event ids for sure.",
+}
+
+
+def add(add_command: Add) -> None:
+    """Add the command."""
+    parser = add_command("status", "tell how much is unreported; exit 3 beyond a threshold", run)
+    parser.add_argument("--max-age", type=seconds, metavar="SECONDS", help="oldest unreported time that is still fine")
+    parser.add_argument("--max-states", type=whole, metavar="N", help="most states with unreported time")
+    parser.add_argument("--max-parked", type=whole, metavar="N", help="most parked events")
+    parser.add_argument(
+        "--max-sweep-age", type=seconds, metavar="SECONDS", help="longest time without a sweep that is still fine"
+    )
+    form = parser.add_mutually_exclusive_group()
+    add_json(form)
+    form.add_argument("--openmetrics", action="store_true", help="answer in OpenMetrics text, for Prometheus")
+
+
+def run(arguments: argparse.Namespace, session: Session) -> int:
+    """Tell the status, and complain of every threshold that is exceeded."""
+    status, now = session.tracker.status(), session.tracker.now()
+    values = {field.name: getattr(status, field.name) for field in attrs.fields(type(status))}
+    wrong = exceeded(
+        values,
+        now,
+        max_age=arguments.max_age,
+        max_states=arguments.max_states,
+        max_parked=arguments.max_parked,
+        max_sweep_age=arguments.max_sweep_age,
+    )
+    if arguments.openmetrics:
+        session.output.raw(openmetrics(values))
+    elif arguments.json:
+        session.output.json({**values, "at": now, "exceeded": wrong})
+    else:
+        session.output.facts({name.replace("_", " "): value for name, value in values.items()})
+    if wrong:
+        session.output.complain("; ".join(wrong))
+    return UNHEALTHY if wrong else OK
+
+
+def exceeded(
+    values: dict[str, Any],
+    now: datetime,
+    *,
+    max_age: float | None = None,
+    max_states: int | None = None,
+    max_parked: int | None = None,
+    max_sweep_age: float | None = None,
+) -> list[str]:
+    """Return in words which thresholds are exceeded.
+
+    Args:
+        values: the fields of a ``Status``.
+        now: by the clock that decides.
+        max_age: of the oldest unreported time, in seconds.
+        max_states: with unreported time.
+        max_parked: events.
+        max_sweep_age: in seconds; without any sweep it is exceeded.
+    """
+    wrong = []
+    oldest, swept = values["oldest_unreported_at"], values["last_sweep_at"]
+    age = 0.0 if oldest is None else (now - oldest).total_seconds()
+    if max_age is not None and age > max_age:
+        wrong.append(f"time has been unreported for {age:.0f} s (at most {max_age:g}): look at the endpoint")
+    if max_states is not None and values["unreported_states"] > max_states:
+        wrong.append(f"{values['unreported_states']} states are unreported (at most {max_states})")
+    if max_parked is not None and values["parked_events"] > max_parked:
+        wrong.append(f"{values['parked_events']} events are parked (at most {max_parked}): see `parked list`")
+    if max_sweep_age is not None:
+        since = None if swept is None else (now - swept).total_seconds()
+        if since is None or since > max_sweep_age:
+            last = "no sweep has ever run" if since is None else f"the last sweep ran {since:.0f} s ago"
+            wrong.append(f"{last} (at most {max_sweep_age:g}): look whether the sweeper runs")
+    return wrong
+
+
+def openmetrics(values: dict[str, Any]) -> str:
+    """Return a status in OpenMetrics text: every number a gauge, every time one in seconds since the epoch.
+
+    Args:
+        values: the fields of a ``Status``; one that is None is left out.
+    """
+    lines = []
+    for field, value in values.items():
+        number = value.timestamp() if isinstance(value, datetime) else value
+        if number is None or not isinstance(number, int | float):
+            continue
+        ending = "_timestamp_seconds" if isinstance(value, datetime) else ""
+        name = f"caliper_readtime_{field.removesuffix('_at') if ending else field}{ending}"
+        lines += [f"# TYPE {name} gauge", f"# HELP {name} {_HELP.get(field, field.replace('_', ' '))}"]
+        lines.append(f"{name} {number}")
+    return "\n".join([*lines, "# EOF", ""])

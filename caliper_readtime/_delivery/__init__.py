@@ -1,0 +1,1 @@
+"""How accepted time leaves: claims, envelopes, and the verbs that send."""

@@ -1,0 +1,120 @@
+"""One sweep: report what browsers and workers left behind."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from caliper_readtime._delivery.envelopes import EnvelopeBatch, nothing_whole
+from caliper_readtime._delivery.send import SWEEP
+from caliper_readtime._logs import log
+from caliper_readtime._results import Outcome, SweepReport
+from caliper_readtime._rules import AcquireResult, Caller
+from caliper_readtime.errors import StoreUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from caliper_readtime._delivery.send import Delivery, LeasedEvent
+    from caliper_readtime._results import Report
+    from caliper_readtime._rules.state import Key
+
+#: Readers who were active within this time are left alone, unless told otherwise.
+IDLE_SECONDS: Final = 60.0
+#: Most events of one sweep, unless told otherwise.
+LIMIT: Final = 1000
+
+
+class Sweep:
+    """Takes due states oldest first, in batches, until none is left or a limit is reached."""
+
+    def __init__(
+        self,
+        delivery: Delivery,
+        owner: str,
+        *,
+        idle_ms: int,
+        limit: int,
+        budget_seconds: float | None,
+        go_on: Callable[[Sequence[Report]], bool] | None = None,
+    ) -> None:
+        self._delivery = delivery
+        self._idle_ms = idle_ms
+        self._limit = limit
+        self._round = EnvelopeBatch(delivery, owner, SWEEP, budget_seconds, go_on)
+        self._taken = 0
+        self._in_flight = 0
+        self._seen: set[Key] = set()  # looked at, and left as they are
+        self._retries: list[Key] = []  # parked events wait until everybody else has been served
+
+    def run(self) -> SweepReport:
+        """Sweep, and report."""
+        while not self._stopped():
+            leased_events = self._claimed()
+            if leased_events:
+                self._round.deliver(leased_events)
+            elif not self._retried():
+                break
+        self._round.judge()
+        self._record()
+        reports = tuple(self._round.reports)
+        stopped_by = self._round.stopped_by or ("limit" if self._taken >= self._limit else "drained")
+        return SweepReport(
+            events_sent=self._round.count(Outcome.SENT),
+            states_settled=len({(r.reader_sourced_id, r.resource_id) for r in reports if nothing_whole(r.state)}),
+            failed=self._round.count(Outcome.FAILED),
+            in_flight=self._in_flight,
+            parked=self._round.count(Outcome.PARKED),
+            seconds_sent=self._round.seconds_sent,
+            more=bool(self._retries) or any(key not in self._seen for key in self._due(len(self._seen) + 1)),
+            stopped_by=stopped_by,
+            reports=reports,
+        )
+
+    def _record(self) -> None:
+        """Note that a sweep has run. Should that fail, what it has reported is reported all the same."""
+        try:
+            self._delivery.store.swept(self._delivery.now())
+        except StoreUnavailable as error:
+            log(logging.WARNING, "sweep: the store could not record that a sweep has run", error=str(error))
+
+    def _stopped(self) -> bool:
+        return self._taken >= self._limit or self._round.over()
+
+    def _due(self, limit: int) -> tuple[Key, ...]:
+        return self._delivery.store.due(limit, self._delivery.now(), self._idle_ms)
+
+    def _claimed(self) -> list[LeasedEvent]:
+        """Claim the next batch of due states; empty where none is left."""
+        most = min(self._round.batch, self._limit - self._taken)
+        leased_events: list[LeasedEvent] = []
+        while not leased_events:
+            keys = [key for key in self._due(most + len(self._seen)) if key not in self._seen][:most]
+            if not keys:
+                break
+            answers = self._round.take(keys, Caller.SWEEP, idle_ms=self._idle_ms, retries=False)
+            for key, answer in zip(keys, answers, strict=True):
+                took, leased = (None, None) if answer is None else (answer[0].result, answer[2])
+                if leased is not None and not leased.retry:
+                    leased_events.append(leased)
+                    continue
+                self._seen.add(key)
+                self._in_flight += took is AcquireResult.IN_FLIGHT
+                if took is AcquireResult.RETRY_FIRST or leased is not None:
+                    self._retries.append(key)
+        self._taken += len(leased_events)
+        return leased_events
+
+    def _retried(self) -> bool:
+        """Send parked events again, alone; return whether that may have made room for more."""
+        keys, self._retries = self._retries, []
+        for key in keys:
+            if self._stopped():
+                self._retries.append(key)
+                continue
+            (answer,) = self._round.take([key], Caller.SWEEP, idle_ms=self._idle_ms)
+            if answer is not None and answer[2] is not None:
+                self._taken += 1
+                self._round.alone(answer[2])
+                self._seen.discard(key)
+        return bool(keys)

@@ -1,0 +1,87 @@
+"""The package's logger, and the one way to write a line: fields both in the message and as ``extra``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from caliper_readtime._units import to_seconds
+
+if TYPE_CHECKING:
+    from caliper_readtime._rules import Counted, Signal
+    from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime.errors import CorruptState
+
+logger: Final = logging.getLogger("caliper_readtime")
+logger.addHandler(logging.NullHandler())
+
+
+def log(level: int, message: str, /, *, cause: BaseException | None = None, **fields: Any) -> None:
+    """Log one line. Callers pass ids and numbers, never an e-mail address, a token or a body.
+
+    Args:
+        level: of the ``logging`` module.
+        message: what happened.
+        cause: an exception whose traceback helps.
+        fields: name=value pairs for the reader and for machines.
+    """
+    if logger.isEnabledFor(level):
+        pairs = "".join(f" {name}={value}" for name, value in fields.items())
+        logger.log(level, "%s%s", message, pairs, extra=fields, exc_info=cause, stacklevel=2)
+
+
+def log_unreadable(error: CorruptState, doing: str) -> None:
+    """Tell the operator of a stored state that cannot be read and was left as it is, while the others go on."""
+    log(
+        logging.ERROR,
+        f"{doing}: a stored state cannot be read, its time waits until somebody looks at it",
+        reader_sourced_id=error.reader_sourced_id,
+        resource_id=error.resource_id,
+        error=str(error),
+    )
+
+
+def log_lost(reader_sourced_id: str, resource_id: str) -> None:
+    """Tell the operator that a state with unreported time, which never expires, has gone from the store."""
+    log(
+        logging.ERROR,
+        "a state with unreported time has vanished from the store: look for eviction (maxmemory-policy), a fail-over"
+        " that lost writes, or a restore; what it held cannot be reported",
+        reader_sourced_id=reader_sourced_id,
+        resource_id=resource_id,
+    )
+
+
+#: Clamped time of one state from which its clamping is worth a warning: beyond a busy page with a few tabs.
+CLAMP_WARNING_MS: Final = 300_000
+
+
+def log_counted(key: Key, signal: Signal, counted: Counted, state: ReadTimeState) -> None:
+    """Log what came of a signal; ``state`` is what it left."""
+    whose = key._asdict()
+    if counted.clamped_ms:
+        crossed = state.meter.clamped_ms - counted.clamped_ms < CLAMP_WARNING_MS <= state.meter.clamped_ms
+        # G3: debug each; one warning per state when its clamped time passes a threshold.
+        for level in (logging.DEBUG, logging.WARNING) if crossed else (logging.DEBUG,):
+            log(
+                level,
+                "article accumulate: clamp",
+                **whose,
+                clamped=to_seconds(counted.clamped_ms),
+                clamped_in_all=state.clamped_seconds,
+            )
+    if counted.other_duration:
+        log(
+            logging.WARNING,
+            "article accumulate: another duration, the first one stays",
+            **whose,
+            duration=to_seconds(signal.duration_ms or 0),
+            canonical=state.canonical_duration_seconds,
+        )
+    log(
+        logging.DEBUG,
+        "article accumulate: delta",
+        **whose,
+        delta=to_seconds(counted.accepted_ms),
+        duplicate=counted.duplicate,
+    )

@@ -1,0 +1,110 @@
+"""``ReadTimePolicy``: every number that decides how time is accepted, reported and kept."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+import attrs
+
+from caliper_readtime import _checks
+from caliper_readtime._units import to_ms
+from caliper_readtime.errors import ConfigurationError, InvalidInput
+
+
+class Completion(StrEnum):
+    """What a heartbeat does once the article counts as read: finalize at once, or leave it to the sweeper."""
+
+    SEND = "send"
+    DEFER = "defer"
+
+
+def _completion(value: Any) -> Completion:
+    completion = _checks.member(Completion, value)
+    if completion is None:
+        raise ConfigurationError('ReadTimePolicy.completion: must be "send" or "defer"')
+    return completion
+
+
+def _seconds(*, zero: bool = True, optional: bool = False) -> Any:
+    def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is None and optional:
+            return
+        try:
+            ms = to_ms(value, attribute.name)
+        except InvalidInput as error:
+            raise ConfigurationError(f"ReadTimePolicy.{error}") from error
+        if ms == 0 and not zero:
+            raise ConfigurationError(f"ReadTimePolicy.{attribute.name}: must be at least 0.001 seconds")
+
+    return validate
+
+
+def _ms(value: float | None) -> int | None:
+    return None if value is None else to_ms(value, "seconds")
+
+
+@attrs.frozen(kw_only=True)
+class ReadTimePolicy:
+    """The rules of one tracker. All durations are seconds; every host of one store should use the same.
+
+    Attributes:
+        heartbeat_seconds: what a first signal may claim at most, besides the leeway: one heartbeat's worth.
+        leeway_seconds: tolerance for late heartbeats and rounding, granted once over a state's whole life.
+        catch_up_seconds: how much unused wall time is kept, so that a late total can still claim it.
+        max_delta_seconds: most that one signal may add, or None for no such limit.
+        completion_ratio: position ÷ duration from which the article counts as read.
+        completion_dwell_seconds: accepted time from which it counts as read, or None.
+        completion: ``"send"`` finalizes from the heartbeat, ``"defer"`` leaves it to the sweeper.
+        duration_tolerance_seconds: by how much a later duration may differ from the first without a warning.
+        lock_seconds: lease of a claim; the emitter's deadline must be shorter.
+        state_ttl_seconds: how long a state without unreported time is kept after its last use.
+        partial_min_seconds: a ``partial`` below this waits for the next trigger.
+        retry_backoff_seconds: first wait after a failed emission; doubles, with jitter.
+        max_retry_backoff_seconds: longest such wait.
+
+    Raises:
+        ConfigurationError: a value is out of range.
+    """
+
+    heartbeat_seconds: float = attrs.field(default=10.0, validator=_seconds(zero=False))
+    leeway_seconds: float = attrs.field(default=5.0, validator=_seconds())
+    catch_up_seconds: float = attrs.field(default=300.0, validator=_seconds())
+    max_delta_seconds: float | None = attrs.field(default=None, validator=_seconds(zero=False, optional=True))
+    completion_ratio: float = attrs.field(default=0.95)
+    completion_dwell_seconds: float | None = attrs.field(default=None, validator=_seconds(zero=False, optional=True))
+    completion: Completion = attrs.field(default=Completion.SEND, converter=_completion)
+    duration_tolerance_seconds: float = attrs.field(default=5.0, validator=_seconds())
+    lock_seconds: float = attrs.field(default=30.0, validator=_seconds(zero=False))
+    state_ttl_seconds: float = attrs.field(default=30 * 86400.0, validator=_seconds(zero=False))
+    partial_min_seconds: float = attrs.field(default=0.0, validator=_seconds())
+    retry_backoff_seconds: float = attrs.field(default=5.0, validator=_seconds(zero=False))
+    max_retry_backoff_seconds: float = attrs.field(default=3600.0, validator=_seconds(zero=False))
+
+    # The same in whole milliseconds, worked out once: the heartbeat reads them.
+    heartbeat_ms: int = attrs.field(init=False, repr=False, eq=False)
+    leeway_ms: int = attrs.field(init=False, repr=False, eq=False)
+    catch_up_ms: int = attrs.field(init=False, repr=False, eq=False)
+    max_delta_ms: int | None = attrs.field(init=False, repr=False, eq=False)
+    completion_dwell_ms: int | None = attrs.field(init=False, repr=False, eq=False)
+    duration_tolerance_ms: int = attrs.field(init=False, repr=False, eq=False)
+    lock_ms: int = attrs.field(init=False, repr=False, eq=False)
+    state_ttl_ms: int = attrs.field(init=False, repr=False, eq=False)
+    partial_min_ms: int = attrs.field(init=False, repr=False, eq=False)
+    retry_backoff_ms: int = attrs.field(init=False, repr=False, eq=False)
+    max_retry_backoff_ms: int = attrs.field(init=False, repr=False, eq=False)
+
+    @completion_ratio.validator
+    def _ratio(self, _: attrs.Attribute[float], value: Any) -> None:
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
+            raise ConfigurationError("ReadTimePolicy.completion_ratio: must be above 0 and at most 1")
+
+    @max_retry_backoff_seconds.validator
+    def _backoffs(self, _: attrs.Attribute[float], value: float) -> None:
+        if value < self.retry_backoff_seconds:
+            raise ConfigurationError("ReadTimePolicy.max_retry_backoff_seconds: must be at least retry_backoff_seconds")
+
+    def __attrs_post_init__(self) -> None:
+        for name in (attribute.name for attribute in attrs.fields(ReadTimePolicy)):
+            if name.endswith("_ms"):
+                object.__setattr__(self, name, _ms(getattr(self, name.removesuffix("_ms") + "_seconds")))

@@ -1,0 +1,307 @@
+"""PURE: what asking for a claim does to a state (chapter C of the protocol)."""
+
+from __future__ import annotations
+
+import json
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import attrs
+
+from caliper_readtime._rules.event import MAX_EVENT_MS
+from caliper_readtime._rules.identity import event_id, generated_id
+from caliper_readtime._rules.state import MAX_PARKED, SECOND, Claim, Ledger, Parked, Phase, ReadTimeState, evolved
+from caliper_readtime._rules.steps import Verb, is_parked, parked_entry, refreshed, remembered, rule, set_aside, settled
+
+if TYPE_CHECKING:
+    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._policy import ReadTimePolicy
+    from caliper_readtime._rules.event import TimeSpentEvents
+
+
+class Caller(StrEnum):
+    """Who asks for a claim: an explicit call, a heartbeat that completed an article, or a sweep."""
+
+    EXPLICIT = "explicit"
+    HEARTBEAT = "heartbeat"
+    SWEEP = "sweep"
+
+
+class AcquireResult(StrEnum):
+    """What came of asking for a claim."""
+
+    CLAIMED = "claimed"
+    NOTHING = "nothing"
+    IN_FLIGHT = "in_flight"
+    WAITING = "waiting"  # a back-off runs, events are parked, or the reader is not idle
+    RETRY_FIRST = "retry_first"  # a parked event goes before new time
+    DEFERRED = "deferred"
+    UNBUILDABLE = "unbuildable"
+
+
+@attrs.frozen
+class Acquired:
+    """The answer to ``AcquireClaim``.
+
+    Attributes:
+        result: what came of it.
+        claim: the claim, where one was made.
+        again: the claim was made before, so the endpoint may already hold its event.
+        parked: the event that could not be built, or the oldest one that waits for its retry.
+        retry: the claim sends a parked event again.
+    """
+
+    result: AcquireResult
+    claim: Claim | None = None
+    again: bool = False
+    parked: Parked | None = None
+    retry: bool = False
+
+
+@attrs.frozen
+class AcquireClaim(Verb[Acquired]):
+    """Ask for a claim.
+
+    Attributes:
+        owner: token of this caller.
+        policy: the rules.
+        events: builds the event.
+        caller: who asks.
+        jitter: random number in [0, 1).
+        reader: newest reader, or None.
+        article: newest article, or None.
+        finalize: the caller wants the state finalized.
+        min_ms: new time below this is deferred.
+        idle_ms: a sweep leaves a reader alone who was active within this time.
+        retries: a sweep takes parked events too.
+    """
+
+    name = "claim"
+
+    owner: str
+    policy: ReadTimePolicy
+    events: TimeSpentEvents
+    caller: Caller
+    jitter: float
+    reader: Reader | None = None
+    article: Article | None = None
+    finalize: bool = False
+    min_ms: int = 0
+    idle_ms: int = 0
+    retries: bool = True
+
+
+def acquire_nothing(_verb: AcquireClaim, _state: None, _now: int) -> tuple[None, Acquired]:
+    """V7: where there is no state there is nothing to send, and none is created."""
+    return None, Acquired(AcquireResult.NOTHING)
+
+
+def acquire_held(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
+    """Take over a claim whose lease has run out, or get one's own back with its lease renewed."""
+    state, ledger, claim = _asked(verb, state)
+    # C1: another owner's live lease: IN_FLIGHT.
+    if claim.owner != verb.owner and claim.until_at_ms > now:
+        return state, Acquired(AcquireResult.IN_FLIGHT, claim)
+    if verb.caller is Caller.HEARTBEAT and ledger.parked:
+        return state, Acquired(AcquireResult.WAITING, claim)
+    return _claimed_again(verb, state, ledger, claim, now)
+
+
+def acquire_released(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
+    """Take a claim that was released."""
+    state, ledger, claim = _asked(verb, state)
+    # V3: explicit calls ignore the back-off. S14: while it runs or an event is parked, heartbeats send nothing.
+    waits = claim.until_at_ms > now or (verb.caller is Caller.HEARTBEAT and ledger.parked)
+    if waits and verb.caller is not Caller.EXPLICIT:
+        return state, Acquired(AcquireResult.WAITING, claim)
+    return _claimed_again(verb, state, ledger, claim, now)
+
+
+def acquire_unclaimed(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
+    """Claim a parked event that may be sent again, otherwise the whole seconds that no claim covers."""
+    state = refreshed(state, verb.reader, verb.article, finalize=verb.finalize)
+    ledger = state.ledger
+    # S14: while an event is parked, further heartbeats answer DEFERRED and send nothing.
+    if ledger.parked and verb.caller is Caller.HEARTBEAT:
+        return state, Acquired(AcquireResult.WAITING, parked=ledger.parked[0])
+    # P7: a claimable parked event goes through the claim slot before new time.
+    retry = next((parked for parked in ledger.parked if parked.claimable(ledger.context, now)), None)
+    if retry is not None:
+        if not verb.retries:
+            return state, Acquired(AcquireResult.RETRY_FIRST, parked=retry)
+        return _claimed(
+            verb, state, (retry.start_ms, retry.end_ms, retry.began_at_ms, retry.ended_at_ms), now, retry=True
+        )
+    return _acquire_new(verb, state, now)
+
+
+def _acquire_new(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
+    """C3: claim the whole seconds from the pointer on, at most 86,400."""
+    ledger = state.ledger
+    whole = min(state.unclaimed_ms // SECOND * SECOND, MAX_EVENT_MS)
+    if whole <= 0:
+        return settled(state, now), Acquired(AcquireResult.NOTHING, parked=ledger.parked[0] if ledger.parked else None)
+    waits = _sweep_waits(verb, state, now) if verb.caller is Caller.SWEEP else None
+    if waits is not None:
+        return waits, Acquired(AcquireResult.WAITING)
+    if whole < verb.min_ms and verb.caller is Caller.EXPLICIT:
+        return deferred(state, now), Acquired(AcquireResult.DEFERRED)
+    start = ledger.pointer_ms
+    return _claimed(
+        verb, state, (start, start + whole, state.meter.since_at_ms, state.meter.last_sync_at_ms), now, retry=False
+    )
+
+
+def _sweep_waits(verb: AcquireClaim, state: ReadTimeState, now: int) -> ReadTimeState | None:
+    """Return the state to leave where a sweep must not claim new time yet."""
+    # P10: when the list is full only explicit calls claim new time.
+    if len(state.ledger.parked) >= MAX_PARKED:
+        return state
+    if state.ledger.deferred_at_ms is None and state.meter.last_sync_at_ms + verb.idle_ms > now:
+        # A copy of the ledger: the store writes the due entry of an active reader again, at its newer time.
+        return evolved(state, ledger=evolved(state.ledger))
+    return None
+
+
+def _asked(verb: AcquireClaim, state: ReadTimeState) -> tuple[ReadTimeState, Ledger, Claim]:
+    state = refreshed(state, verb.reader, verb.article, finalize=verb.finalize)
+    claim = state.ledger.claim
+    assert claim is not None  # noqa: S101 - the table sends only states with a claim here
+    return state, state.ledger, claim
+
+
+def _claimed_again(
+    verb: AcquireClaim, state: ReadTimeState, ledger: Ledger, claim: Claim, now: int
+) -> tuple[ReadTimeState, Acquired]:
+    """C2: hand on a claim whose lease has run out, or that was released, as it is under a new owner token."""
+    own = claim.owner == verb.owner
+    new = evolved(claim, owner=verb.owner, until_at_ms=now + verb.policy.lock_ms)
+    if claim.rejections and claim.context != ledger.context and not own:
+        # P11: a refused event that stayed in the slot is rebuilt if the context has changed.
+        body = _built(verb.events, state, claim)
+        new = new if isinstance(body, Exception) else evolved(new, context=ledger.context, event=body)
+    if not own:
+        ledger = remembered(
+            ledger, now, "claimed", event_id=claim.event_id, ms=claim.end_ms - claim.start_ms, detail="again"
+        )
+    state = evolved(state, ledger=evolved(ledger, claim=new))
+    return state, Acquired(AcquireResult.CLAIMED, new, again=True, retry=is_parked(ledger, claim.event_id))
+
+
+def _claimed(
+    verb: AcquireClaim, state: ReadTimeState, span: tuple[int, int, int, int], now: int, *, retry: bool
+) -> tuple[ReadTimeState, Acquired]:
+    """Return the state with a new claim over ``span`` (from, to, began, ended), holding the finished event."""
+    ledger = state.ledger
+    start_ms, to_ms, began_at_ms, ended_at_ms = span
+    claim = Claim(
+        event_id(ledger.generation, state.key, start_ms, to_ms),
+        start_ms,
+        to_ms,
+        began_at_ms,
+        ended_at_ms,
+        ledger.context,
+        "",
+        verb.owner,
+        now + verb.policy.lock_ms,
+        now,
+    )
+    body = _built(verb.events, state, claim)
+    if isinstance(body, Exception):
+        # C5: an event that cannot be built is parked. Its text may hold an address, so only its kind is kept.
+        reason = f"the event cannot be built: {type(body).__name__}"
+        parked = parked_entry(claim, now, verb.jitter, None, reason)
+        if not retry and len(ledger.parked) >= MAX_PARKED:
+            ledger = evolved(ledger, last_error=reason)
+        else:
+            ledger = set_aside(ledger, claim, parked, now)
+        return settled(evolved(state, ledger=ledger), now), Acquired(AcquireResult.UNBUILDABLE, claim, parked=parked)
+    claim = evolved(claim, event=body)
+    ledger = remembered(ledger, now, "claimed", event_id=claim.event_id, ms=to_ms - start_ms)
+    ledger = evolved(ledger, claim=claim, deferred_at_ms=ledger.deferred_at_ms if retry else None)
+    return evolved(state, ledger=ledger), Acquired(AcquireResult.CLAIMED, claim, again=retry, retry=retry)
+
+
+def _built(events: TimeSpentEvents, state: ReadTimeState, claim: Claim) -> str | Exception:
+    """Return the claim's event, built from the newest context, or why it cannot be built."""
+    context = state.ledger.context
+    try:
+        event = events.event(
+            context.reader,
+            context.article,
+            event_id=claim.event_id,
+            generated_id=generated_id(state.ledger.generation, state.key, claim.start_ms, claim.end_ms),
+            seconds=(claim.end_ms - claim.start_ms) // SECOND,
+            started_at_ms=claim.began_at_ms,
+            ended_at_ms=claim.ended_at_ms,
+        )
+        return json.dumps(event, separators=(",", ":"), allow_nan=False)
+    except Exception as error:  # noqa: BLE001 - whatever a builder raises, it must not sink the others
+        return error
+
+
+AcquireClaim.rules = {
+    Phase.ABSENT: rule(acquire_nothing, Phase.ABSENT),
+    Phase.SETTLED: rule(acquire_unclaimed, Phase.SETTLED),
+    Phase.PARKED: rule(acquire_unclaimed, Phase.PARKED, Phase.CLAIMED),
+    Phase.UNREPORTED: rule(acquire_unclaimed, Phase.UNREPORTED, Phase.CLAIMED, Phase.PARKED),
+    Phase.CLAIMED: rule(acquire_held, Phase.CLAIMED),
+    Phase.RELEASED: rule(acquire_released, Phase.RELEASED, Phase.CLAIMED),
+}
+
+
+@attrs.frozen
+class Defer(Verb[bool]):
+    """Send nothing now: the sweeper is to do it. Answers whether there is anything to send.
+
+    Attributes:
+        finalize: and the state is to be finalized.
+        reader: newest reader, or None.
+        article: newest article, or None.
+    """
+
+    name = "defer"
+
+    finalize: bool
+    reader: Reader | None = None
+    article: Article | None = None
+
+
+def defer(verb: Defer, state: ReadTimeState, now: int) -> tuple[ReadTimeState, bool]:
+    """V9: leave new time to the sweeper, due at once. V7: where nothing is whole there is nothing to send."""
+    state = refreshed(state, verb.reader, verb.article, finalize=verb.finalize)
+    if state.unreported_ms < SECOND:
+        return settled(state, now), False
+    # Time that is claimed or parked has its own hour; a mark left on it would outlive it and hurry later time.
+    return deferred(state, now) if state.ledger.finalize_wanted or state.unclaimed_ms >= SECOND else state, True
+
+
+def deferred(state: ReadTimeState, now: int) -> ReadTimeState:
+    """Return the state, due at once. A deferral never shortens a lease or a back-off: the due function sees to that."""
+    if state.ledger.deferred_at_ms is not None:
+        return state
+    ledger = remembered(state.ledger, now, "deferred", ms=max(0, state.unclaimed_ms))
+    return evolved(state, ledger=evolved(ledger, deferred_at_ms=now))
+
+
+@attrs.frozen
+class Unpark(Verb[int]):
+    """An operator has mended what the endpoint refused: parked events may be sent at once. Answers how many."""
+
+    name = "unpark"
+
+
+def unpark(_verb: Unpark, state: ReadTimeState, now: int) -> tuple[ReadTimeState, int]:
+    """P6: set the retry time to now, durably, whoever holds a claim."""
+    parked = tuple(attrs.evolve(entry, retry_at_ms=min(now, entry.retry_at_ms)) for entry in state.ledger.parked)
+    return evolved(state, ledger=evolved(state.ledger, parked=parked)), len(parked)
+
+
+def nothing(_verb: Defer | Unpark, _state: None, _now: int) -> tuple[None, int]:
+    """Where there is no state there is nothing to do, and none is created."""
+    return None, 0
+
+
+_PRESENT = tuple(phase for phase in Phase if phase is not Phase.ABSENT)
+Defer.rules = {Phase.ABSENT: rule(nothing, Phase.ABSENT), **{phase: rule(defer, phase) for phase in _PRESENT}}
+Unpark.rules = {Phase.ABSENT: rule(nothing, Phase.ABSENT), **{phase: rule(unpark, phase) for phase in _PRESENT}}

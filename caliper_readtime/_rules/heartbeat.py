@@ -1,0 +1,227 @@
+"""PURE: what a heartbeat does to a state (chapters S and B of the protocol)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+from uuid import UUID
+
+from caliper_readtime._rules.state import MAX_VIEWS, SECOND, Context, Ledger, Meter, Phase, ReadTimeState, evolved
+from caliper_readtime._rules.steps import remembered, rule, settled
+from caliper_readtime.errors import MissingField
+
+if TYPE_CHECKING:
+    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._policy import ReadTimePolicy
+
+
+class Counted(NamedTuple):
+    """What a signal came to.
+
+    Attributes:
+        accepted_ms: added to the total.
+        clamped_ms: claimed beyond the budget.
+        duplicate: its view or id was known, and it claimed nothing new.
+        completed: the article counts as read and is not finalized yet.
+        other_duration: the duration differs from the canonical one by more than the tolerance.
+    """
+
+    accepted_ms: int
+    clamped_ms: int
+    duplicate: bool
+    completed: bool
+    other_duration: bool
+
+
+class Signal(NamedTuple):
+    """One heartbeat: a delta (``accumulate``), or the running total of a page view (``observe``).
+
+    A transition like the other verbs; a tuple, because one is made for every heartbeat.
+
+    Attributes:
+        policy: the rules.
+        nonce: 32 random hex digits: the generation, should this signal give birth to the state; their second half is
+            the heartbeat id where the client gave none.
+        claimed_ms: the delta, or the view's total.
+        reader: newest reader, or None to rely on the stored one.
+        article: newest article, or None to rely on the stored one.
+        heartbeat_id: id of the delta, from the client or drawn.
+        view_id: id of the page view; None for a delta.
+        acknowledged_ms: how much of the total the client knows that the server has.
+        opened_at_ms: when the page was opened, by the server's word.
+        position_ms: where in the article the reader is.
+        duration_ms: how long the article is.
+        defers: a completed article is left to the sweeper.
+    """
+
+    policy: ReadTimePolicy
+    nonce: str
+    offered_ms: int
+    reader: Reader | None
+    article: Article | None
+    heartbeat_id: str
+    view_id: str | None = None
+    acknowledged_ms: int = 0
+    opened_at_ms: int | None = None
+    position_ms: int | None = None
+    duration_ms: int | None = None
+    defers: bool = False
+
+    @property
+    def drawn(self) -> bool:
+        """Whether nobody but this call knows the heartbeat id."""
+        return self.nonce.endswith(self.heartbeat_id)
+
+    def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
+        """Apply the signal as ``SIGNAL_RULES`` say, without looking the phase up: this is the hot path."""
+        return birth(self, now) if state is None else count(self, state, now)
+
+
+def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
+    """Return the state that a first signal creates.
+
+    Raises:
+        MissingField: the signal does not bring both a reader and an article.
+    """
+    policy = signal.policy
+    if signal.reader is None or signal.article is None:
+        field = "reader" if signal.reader is None else "article"
+        raise MissingField(
+            field, "nothing is stored for this reader and article yet: pass a Reader and an Article once"
+        )
+    # S9: an earlier life may have paid for a view opened state_ttl ago or earlier: its total is taken as known.
+    reborn = signal.opened_at_ms is not None and now - signal.opened_at_ms >= policy.state_ttl_ms
+    # Nor does such an opening widen the budget: another old tab could claim through it what was paid before.
+    open_for = 0 if signal.opened_at_ms is None or reborn else now - signal.opened_at_ms
+    allowed = max(policy.heartbeat_ms, open_for) + policy.leeway_ms
+    total = _capped(signal, now)
+    known = total if reborn else signal.acknowledged_ms
+    claimed = max(0, total - known) if signal.view_id is not None else signal.offered_ms
+    accepted = min(claimed, allowed) if policy.max_delta_ms is None else min(claimed, allowed, policy.max_delta_ms)
+    meter = Meter(
+        cumulative_ms=accepted,
+        last_sync_at_ms=now,
+        budget_ms=min(policy.catch_up_ms, allowed - accepted),
+        since_at_ms=max(0, now - accepted),  # a test's clock may stand at the epoch
+        clamped_ms=claimed - accepted,
+        position_ms=signal.position_ms,
+        views=() if signal.view_id is None else ((signal.view_id, total),),
+        heartbeats=(signal.heartbeat_id,) if signal.view_id is None else (),
+    )
+    ledger = Ledger(
+        generation=str(UUID(hex=signal.nonce, version=4)),
+        first_sync_at_ms=now,
+        ttl_ms=policy.state_ttl_ms,
+        context=Context(signal.reader, signal.article),
+        duration_ms=signal.duration_ms or None,
+    )
+    state = ReadTimeState(signal.reader.sourced_id, signal.article.resource_id, meter, ledger)
+    completed = _counts_as_read(policy, meter, ledger)
+    if completed:
+        state = _wanting(signal, state, now)
+    return state, Counted(accepted, claimed - accepted, False, completed, False)  # noqa: FBT003
+
+
+def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Counted]:
+    """Return the state that a later signal leaves."""
+    policy, ledger, meter = signal.policy, state.ledger, state.meter
+    cumulative, last_sync, budget, since, clamped_in_all, position, views, heartbeats = meter
+    claimed = accepted = clamped = 0
+    if signal.view_id is None:
+        duplicate = signal.heartbeat_id in heartbeats
+        if not duplicate:
+            claimed = signal.offered_ms
+            # An id that was only drawn for this call need not be remembered where there is nothing to count twice.
+            if claimed or not signal.drawn:
+                heartbeats = (*heartbeats[1 - MAX_VIEWS :], signal.heartbeat_id)
+    else:
+        total = _capped(signal, now)
+        known = dict(views).get(signal.view_id)
+        # S2: for an evicted view what the client says is acknowledged, so that it is not paid twice.
+        claimed = max(0, total - (signal.acknowledged_ms if known is None else known))
+        duplicate = known is not None and not claimed
+        others = views if known is None else [entry for entry in views if entry[0] != signal.view_id]
+        views = (*others[1 - MAX_VIEWS :], (signal.view_id, total))
+    if claimed:
+        elapsed = now - last_sync
+        # B9: a clock that steps back counts as no elapsed time and never moves last sync back.
+        allowed = budget + elapsed if elapsed > 0 else budget
+        accepted = min(claimed, allowed) if policy.max_delta_ms is None else min(claimed, allowed, policy.max_delta_ms)
+        clamped = claimed - accepted
+        new = Meter(
+            cumulative + accepted,
+            now if elapsed > 0 else last_sync,
+            min(policy.catch_up_ms, allowed - accepted),
+            since if cumulative - ledger.claimed_end_ms >= SECOND else max(0, now - accepted),
+            clamped_in_all + clamped,
+            position if signal.position_ms is None else signal.position_ms,
+            views,
+            heartbeats,
+        )
+    else:
+        # S5: a signal that claims nothing new moves no time (cumulative, last sync, budget, views).
+        moved = position if signal.position_ms is None else signal.position_ms
+        same = moved == position and heartbeats is meter.heartbeats
+        new = meter if same else meter._replace(position_ms=moved, heartbeats=heartbeats)
+    fresh = _with_context(signal, ledger)
+    if ledger.parked and new is not meter and fresh is ledger and cumulative - ledger.claimed_end_ms < SECOND:
+        # New time is due long before a parked event's retry: a copy of the ledger makes the store move the due entry.
+        fresh = evolved(ledger)
+    if new is not meter or fresh is not ledger:
+        state = ReadTimeState(state.reader_sourced_id, state.resource_id, new, fresh)
+    completed = fresh.finalized_at_ms is None and _counts_as_read(policy, new, fresh)
+    if completed and not fresh.finalize_wanted:
+        state = _wanting(signal, state, now)
+    other = signal.duration_ms is not None and other_duration(signal, ledger)
+    return state, Counted(accepted, clamped, duplicate, completed, other)
+
+
+def _capped(signal: Signal, now: int) -> int:
+    # S8: a total is capped by the time since the opening and the leeway; the future counts as now.
+    if signal.opened_at_ms is None:
+        return signal.offered_ms
+    return min(signal.offered_ms, max(0, now - signal.opened_at_ms) + signal.policy.leeway_ms)
+
+
+def _with_context(signal: Signal, ledger: Ledger) -> Ledger:
+    """Return the ledger with the context and duration that the signal brings; the same object where nothing is new."""
+    known = ledger.context
+    reader, article = signal.reader or known.reader, signal.article or known.article
+    # Identity first: comparing values costs a heartbeat more than everything else here.
+    same = (reader is known.reader or reader == known.reader) and (article is known.article or article == known.article)
+    if not same:
+        ledger = evolved(ledger, context=Context(reader, article))
+    if signal.duration_ms and ledger.duration_ms is None:
+        ledger = evolved(ledger, duration_ms=signal.duration_ms)
+    return ledger
+
+
+def other_duration(signal: Signal, ledger: Ledger) -> bool:
+    """Return whether the signal brings a duration that differs from the canonical one by more than the tolerance."""
+    if not signal.duration_ms or ledger.duration_ms is None:
+        return False
+    return abs(signal.duration_ms - ledger.duration_ms) > signal.policy.duration_tolerance_ms
+
+
+def _counts_as_read(policy: ReadTimePolicy, meter: Meter, ledger: Ledger) -> bool:
+    """S12: return whether position and duration, or the time that was spent, make the article count as read."""
+    if policy.completion_dwell_ms is not None and meter.cumulative_ms >= policy.completion_dwell_ms:
+        return True
+    position, duration = meter.position_ms, ledger.duration_ms
+    return position is not None and duration is not None and position / duration >= policy.completion_ratio
+
+
+def _wanting(signal: Signal, state: ReadTimeState, now: int) -> ReadTimeState:
+    """Return the state of an article that counts as read: to be finalized, and due at once."""
+    ledger = evolved(state.ledger, finalize_wanted=True, deferred_at_ms=now)
+    if signal.defers:
+        ledger = remembered(ledger, now, "deferred", detail="the article counts as read")
+    return settled(evolved(state, ledger=ledger), now)
+
+
+#: The row of the state machine that signals follow.
+SIGNAL_RULES: Final = {
+    Phase.ABSENT: rule(birth, Phase.SETTLED, Phase.UNREPORTED),
+    Phase.SETTLED: rule(count, Phase.SETTLED, Phase.UNREPORTED),
+    Phase.PARKED: rule(count, Phase.PARKED, Phase.UNREPORTED),
+    **{phase: rule(count, phase) for phase in (Phase.UNREPORTED, Phase.CLAIMED, Phase.RELEASED)},
+}

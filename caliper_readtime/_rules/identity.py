@@ -1,0 +1,100 @@
+"""PURE: who is who: the key of a state, reduced from what hosts pass in, and the ids of its events."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import Final
+from urllib.parse import SplitResult, unquote, urlsplit
+from uuid import NAMESPACE_URL, uuid5
+
+import attrs
+
+from caliper_readtime import _checks
+from caliper_readtime._model import Article, Reader
+from caliper_readtime._rules.state import Key
+from caliper_readtime.errors import InvalidInput
+
+#: Where OneRoster's rostering service lies below a base URL.
+ROSTERING: Final = "/ims/oneroster/rostering/v1p2"
+
+
+def identified(
+    oneroster_url: str | None, reader: Reader | str, article: Article | str
+) -> tuple[Key, Reader | None, Article | None]:
+    """Return the key of a state, and the objects that were passed, with their ids reduced.
+
+    Raises:
+        InvalidInput: an id is not acceptable.
+    """
+    known_reader = reader if isinstance(reader, Reader) else None
+    known_article = article if isinstance(article, Article) else None
+    reader_id = reader if known_reader is None else known_reader.sourced_id
+    resource_id = article if known_article is None else known_article.resource_id
+    try:
+        key = key_of(oneroster_url, reader_id, resource_id)
+    except TypeError:  # one of them is unhashable, so it is no text
+        _checks.identifier(reader_id, "reader")
+        _checks.identifier(resource_id, "article")
+        raise
+    if known_reader is not None and known_reader.sourced_id != key.reader_sourced_id:
+        known_reader = attrs.evolve(known_reader, sourced_id=key.reader_sourced_id)
+    if known_article is not None and known_article.resource_id != key.resource_id:
+        known_article = attrs.evolve(known_article, resource_id=key.resource_id)
+    return key, known_reader, known_article
+
+
+@lru_cache(maxsize=4096)
+def key_of(oneroster_url: str | None, reader_id: str, resource_id: str) -> Key:
+    """Return the key of a state, its ids reduced where they are URLs under ``oneroster_url``.
+
+    Raises:
+        InvalidInput: an id is not acceptable.
+    """
+    return Key(reduced(reader_id, "reader", oneroster_url), reduced(resource_id, "article", oneroster_url))
+
+
+def reduced(given: str, field: str, oneroster_url: str | None) -> str:
+    """Return one part of a key.
+
+    I1: ids that are URLs under oneroster_url are reduced to their last path segment.
+
+    Raises:
+        InvalidInput: the id is not acceptable.
+    """
+    _checks.identifier(given, field)
+    if not _checks.is_url(given):
+        return given
+    if oneroster_url is None:
+        if ROSTERING in given:
+            raise InvalidInput(field, "is a OneRoster URL, whose id only a tracker with events= can tell: pass them")
+    else:
+        base, url = urlsplit(oneroster_url), urlsplit(_checks.to_uri(given))
+        same_host = _origin(base) == _origin(url)
+        prefix = base.path.rstrip("/") + "/"
+        if same_host and url.path.startswith(prefix):
+            try:
+                given = unquote(url.path.rstrip("/").rpartition("/")[2], errors="strict")
+            except UnicodeDecodeError:  # a replacement character would make one key of two ids
+                raise InvalidInput(field, "this URL's percent-encoding is not UTF-8") from None
+            if len(url.path.rstrip("/")) < len(prefix):
+                raise InvalidInput(field, "this URL names no id")
+    return _checks.text(given, field, _checks.MAX_ID)
+
+
+def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
+    return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
+
+
+def _derived_id(*parts: object) -> str:
+    return f"urn:uuid:{uuid5(NAMESPACE_URL, json.dumps(parts))}"
+
+
+def event_id(generation: str, key: Key, start_ms: int, to_ms: int) -> str:
+    """Return the event id of a range: the same on any host, after any crash."""
+    return _derived_id(generation, *key, start_ms, to_ms)
+
+
+def generated_id(generation: str, key: Key, start_ms: int, to_ms: int) -> str:
+    """Return the id of the event's metrics collection."""
+    return _derived_id(generation, *key, start_ms, to_ms, "generated")

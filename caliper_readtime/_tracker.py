@@ -1,0 +1,490 @@
+"""``ReadTimeTracker``: the verbs that hosts call."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self
+from uuid import uuid4
+
+import attrs
+
+from caliper_readtime import _checks, _settings
+from caliper_readtime._delivery.flush import Flush
+from caliper_readtime._delivery.report import Reporting
+from caliper_readtime._delivery.send import Delivery
+from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
+from caliper_readtime._inspection import explained, status_of
+from caliper_readtime._logs import log_counted, log_unreadable, logger
+from caliper_readtime._model import Article, PageView, ParkedEvent, Reader
+from caliper_readtime._policy import Completion, ReadTimePolicy
+from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
+from caliper_readtime._rules import Caller, Defer, Signal, Unpark
+from caliper_readtime._rules.identity import identified, reduced
+from caliper_readtime._units import to_epoch_ms, to_ms
+from caliper_readtime.errors import CorruptState, InvalidInput
+from caliper_readtime.stores._clock import StoreClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+
+    from caliper_readtime._rules.event import TimeSpentEvents
+    from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime.protocols import Emitter, StateStore
+
+
+class ReadTimeTracker:
+    """Owns readers' time: accepts it, keeps it, and reports every whole second of it exactly once.
+
+    Thread-safe. May be built before a fork. A context manager: leaving it closes what the tracker created itself.
+
+    Args:
+        store: where states live.
+        emitter: delivers events; None for a tracker that only accumulates, defers and inspects.
+        events: builds events; needed with an emitter.
+        policy: the rules.
+        clock: returns the aware time that decides; None for the store's own clock, which all hosts share.
+        on_report: called with a ``Report`` after each commit or failure, by whichever verb; it can never break one.
+
+    Raises:
+        ConfigurationError: the parts do not fit together.
+    """
+
+    def __init__(
+        self,
+        store: StateStore,
+        emitter: Emitter | None = None,
+        events: TimeSpentEvents | None = None,
+        policy: ReadTimePolicy = ReadTimePolicy(),  # noqa: B008 - frozen
+        clock: Callable[[], datetime] | None = None,
+        *,
+        on_report: Callable[[Report], object] | None = None,
+    ) -> None:
+        self._delivery = Delivery(store, emitter, events, policy, clock, on_report=on_report)
+        self._store = store
+        self._policy = policy
+        self._clock = StoreClock(store) if clock is None else clock
+        self._oneroster_url = None if events is None else events.oneroster_url
+        self._sends = emitter is not None and policy.completion is Completion.SEND
+        self._reporting = Reporting(self._delivery, sends=self._sends)
+        self._facts = {} if events is None else {"sensor": events.sensor, "oneroster_url": events.oneroster_url}
+        self._compared = False
+        self._created: tuple[StateStore | Emitter, ...] = ()
+
+    @classmethod
+    def from_settings(cls, mapping: Mapping[str, Any], **overrides: Any) -> Self:
+        """Build a tracker from one mapping of settings, such as Flask's config or a Django dict.
+
+        Args:
+            mapping: settings by name (docs: "Settings"). Where any name carries the prefix ``CALIPER_READTIME_``, the
+                others are not ours and are left alone.
+            overrides: settings by lower-case name, and the parts ``store``, ``emitter``, ``events``, ``policy``,
+                ``clock`` and ``on_report`` as objects.
+
+        Raises:
+            ConfigurationError: settings are missing (all are named), unknown or wrong.
+        """
+        parts = _settings.parts(mapping, overrides)
+        try:
+            tracker = cls(
+                parts.store, parts.emitter, parts.events, parts.policy, parts.clock, on_report=parts.on_report
+            )
+        except BaseException:
+            for part in parts.created:
+                part.close()
+            raise
+        tracker._created = parts.created
+        return tracker
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Build a tracker from environment variables ``CALIPER_READTIME_…``.
+
+        Raises:
+            ConfigurationError: settings are missing (all are named), unknown or wrong.
+        """
+        return cls.from_settings(_settings.prefixed(os.environ if environ is None else environ), **overrides)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close what ``from_settings`` or ``from_env`` created; parts that were passed in are their owner's."""
+        for part in self._created:
+            part.close()
+
+    @property
+    def policy(self) -> ReadTimePolicy:
+        """The rules."""
+        return self._policy
+
+    def now(self) -> datetime:
+        """Return the time that decides, for ``opened_at``: the tracker's clock, or the store's own.
+
+        The store is asked at most once a minute; when it does not answer, its last word is carried on.
+        """
+        return self._clock()
+
+    # Time comes in
+
+    def accumulate(
+        self,
+        reader: Reader | str,
+        article: Article | str,
+        delta_seconds: float,
+        *,
+        position_seconds: float | None = None,
+        duration_seconds: float | None = None,
+        heartbeat_id: str | None = None,
+    ) -> Accumulation:
+        """Add a heartbeat's time, clamped by wall time.
+
+        Args:
+            reader: a ``Reader``, or the id of one that is stored for this article.
+            article: an ``Article``, or the id of one that is stored for this reader.
+            delta_seconds: active time since the last heartbeat; 0 starts the clock.
+            position_seconds: where in the article the reader is.
+            duration_seconds: how long the article is.
+            heartbeat_id: the client's id of this heartbeat, so that it can be sent again safely.
+
+        Raises:
+            InvalidInput: a value is not acceptable; nothing was stored.
+            MissingField: nothing is stored yet and an id was passed: pass a Reader and an Article once.
+            StoreError: the store could not take it; sending the same heartbeat id again is safe.
+        """
+        nonce = os.urandom(16).hex()
+        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        return self._signal(
+            key,
+            Signal(
+                self._policy,
+                nonce,
+                to_ms(delta_seconds, "delta_seconds"),
+                known_reader,
+                known_article,
+                nonce[16:]
+                if heartbeat_id is None
+                else _checks.text(heartbeat_id, "heartbeat_id", _checks.MAX_SIGNAL_ID),
+                None,
+                0,
+                None,
+                None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
+                None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
+                not self._sends,
+            ),
+        )
+
+    def observe(
+        self,
+        reader: Reader | str,
+        article: Article | str,
+        view: PageView,
+        *,
+        opened_at: datetime | None = None,
+        position_seconds: float | None = None,
+        duration_seconds: float | None = None,
+    ) -> Accumulation:
+        """Take note of a page view's running total: what is new in it is added, clamped by wall time.
+
+        Args:
+            reader: a ``Reader``, or the id of one that is stored for this article.
+            article: an ``Article``, or the id of one that is stored for this reader.
+            view: the page view and its total.
+            opened_at: when the page was opened, by the server's word (a signed ticket), never by the browser's.
+            position_seconds: where in the article the reader is.
+            duration_seconds: how long the article is.
+
+        Raises:
+            InvalidInput: a value is not acceptable; nothing was stored.
+            MissingField: nothing is stored yet and an id was passed: pass a Reader and an Article once.
+            StoreError: the store could not take it; the next total heals it.
+        """
+        if not isinstance(view, PageView):
+            raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
+        nonce = os.urandom(16).hex()
+        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        return self._signal(
+            key,
+            Signal(
+                self._policy,
+                nonce,
+                to_ms(view.active_seconds, "view.active_seconds"),
+                known_reader,
+                known_article,
+                nonce,
+                view.id,
+                to_ms(view.acknowledged_seconds, "view.acknowledged_seconds"),
+                None if opened_at is None else to_epoch_ms(opened_at, "opened_at"),
+                None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
+                None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
+                not self._sends,
+            ),
+        )
+
+    def _signal(self, key: Key, signal: Signal) -> Accumulation:
+        if not self._compared:
+            self._compare()
+        counted, state = self._store.update(key, signal, self._delivery.now())
+        assert state is not None  # noqa: S101 - a signal never removes a state
+        if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
+            log_counted(key, signal, counted, state)
+        report = self._reporting.completed(key, state) if counted.completed else None
+        if report is not None and report.state is not None:
+            state = report.state
+        return Accumulation(counted.accepted_ms / 1000, counted.clamped_ms / 1000, counted.duplicate, state, report)
+
+    # Time goes out
+
+    def partial(self, reader: Reader | str, article: Article | str, *, defer: bool = False) -> Report:
+        """Report what is not reported yet, as one TimeSpent event (after an older claim, if one is left).
+
+        Args:
+            reader: a ``Reader`` (which refreshes the stored context), or an id.
+            article: an ``Article`` (which refreshes the stored context), or an id.
+            defer: send nothing; the sweeper does it.
+
+        Returns:
+            SENT, NOTHING_TO_SEND, IN_FLIGHT or DEFERRED.
+
+        Raises:
+            EmitterUnavailable: not delivered; the time stays due and keeps its event id.
+            EventRejected: the event was refused and is parked.
+            ConfigurationError: the tracker has no emitter.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached; the time stays due.
+        """
+        return self._explicit(reader, article, finalize=False, defer=defer)
+
+    def finalize(self, reader: Reader | str, article: Article | str, *, defer: bool = False) -> Report:
+        """Report everything and stamp ``finalized_at``; one winner under contention, the others get IN_FLIGHT.
+
+        Args:
+            reader: a ``Reader`` (which refreshes the stored context), or an id.
+            article: an ``Article`` (which refreshes the stored context), or an id.
+            defer: send nothing; the sweeper does it.
+
+        Returns:
+            SENT, NOTHING_TO_SEND, IN_FLIGHT or DEFERRED.
+
+        Raises:
+            EmitterUnavailable: not delivered; the sweeper finishes it.
+            EventRejected: the event was refused and is parked, or only such time is left.
+            ConfigurationError: the tracker has no emitter.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached; the time stays due.
+        """
+        return self._explicit(reader, article, finalize=True, defer=defer)
+
+    def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
+        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        self._compare()
+        if not defer:
+            return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
+        waits, state = self._delivery.update(key, Defer(finalize, known_reader, known_article))
+        return self._reporting.deferred(key, state) if waits else Report(Outcome.NOTHING_TO_SEND, *key, state=state)
+
+    def flush_reader(
+        self,
+        reader: Reader | str,
+        *,
+        resource_ids: Iterable[str] | None = None,
+        wait_seconds: float = 0.0,
+        confirm: bool = False,
+    ) -> FlushReport:
+        """Report everything that a reader has unreported, in as few envelopes as possible. Call it before banking.
+
+        Args:
+            reader: whose time; a ``Reader`` refreshes the stored context, which heals what was refused for it.
+            resource_ids: only these articles.
+            wait_seconds: how long to wait for claims that others hold, and for the confirmation.
+            confirm: ask the endpoint until it holds what was sent.
+
+        Returns:
+            One report for each article that had something. Bank when it is ``settled`` and ``confirmed`` is not False.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached; the time stays due.
+        """
+        sourced_id = self._reader_key(reader)
+        wait = to_ms(wait_seconds, "wait_seconds") / 1000
+        if isinstance(resource_ids, str | bytes) or not isinstance(resource_ids, Iterable | None):
+            raise InvalidInput("resource_ids", "must be several ids, not one")
+        wanted = {reduced(resource_id, "resource_ids", self._oneroster_url) for resource_id in resource_ids or ()}
+        self._compare()
+        self._delivery.require()
+        keys = self._store.keys(sourced_id, self._delivery.now())
+        if resource_ids is not None:
+            keys = tuple(key for key in keys if key.resource_id in wanted)
+        known_reader = attrs.evolve(reader, sourced_id=sourced_id) if isinstance(reader, Reader) else None
+        flush = Flush(self._delivery, uuid4().hex, keys, reader=known_reader, wait_seconds=wait)
+        return flush.run(confirm=confirm)
+
+    def sweep(
+        self, *, idle_seconds: float = IDLE_SECONDS, limit: int = LIMIT, budget_seconds: float | None = None
+    ) -> SweepReport:
+        """Report what browsers and workers left behind. Safe on many hosts at once; they share the work.
+
+        Args:
+            idle_seconds: leave readers alone who were active within this time.
+            limit: most events to send.
+            budget_seconds: start no further envelope after this time.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached; everything stays due.
+        """
+        return self.sweep_while(None, idle_seconds=idle_seconds, limit=limit, budget_seconds=budget_seconds)
+
+    def sweep_while(
+        self,
+        go_on: Callable[[Sequence[Report]], bool] | None,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
+        limit: int = LIMIT,
+        budget_seconds: float | None = None,
+    ) -> SweepReport:
+        """Do what ``sweep`` does for as long as the caller wants; see there.
+
+        Args:
+            go_on: asked before each envelope, with what this sweep has done so far; no further one starts once it
+                answers False.
+            idle_seconds: as for ``sweep``.
+            limit: as for ``sweep``.
+            budget_seconds: as for ``sweep``.
+        """
+        idle_ms = to_ms(idle_seconds, "idle_seconds")
+        _checks.count(limit, "limit")
+        budget = None if budget_seconds is None else to_ms(budget_seconds, "budget_seconds") / 1000
+        self._compare()
+        self._delivery.require()
+        owner = uuid4().hex
+        return Sweep(self._delivery, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
+
+    # A look inside
+
+    @property
+    def store(self) -> StateStore:
+        """Where states live."""
+        return self._store
+
+    @property
+    def emitter(self) -> Emitter | None:
+        """What delivers events, if anything does."""
+        return self._delivery.emitter
+
+    @property
+    def events(self) -> TimeSpentEvents | None:
+        """What builds events."""
+        return self._delivery.events
+
+    def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
+        """Return the state, or None where there is none."""
+        key, _, _ = identified(self._oneroster_url, reader, article)
+        return self._seen(key)
+
+    def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
+        """Return every state of a reader; one that cannot be read is logged and left out."""
+        keys = self._store.keys(self._reader_key(reader), self._delivery.now())
+        return tuple(state for state in map(self._readable, keys) if state is not None)
+
+    def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
+        """Return refused events, at most ``limit``."""
+        _checks.count(limit, "limit")
+        now = self._delivery.moment()
+        return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
+
+    def status(self) -> Status:
+        """Return how much time waits in the store, how old it is, and when a sweep last ran.
+
+        Looks at every state with unreported time: a second or so for a hundred thousand of them. One that cannot be
+        read is logged and left out.
+
+        Raises:
+            StoreError: the store could not be reached.
+        """
+        waiting = self._store.unreported(self._delivery.now())
+        return status_of(waiting, now=self._delivery.moment(), last_sweep=self._store.last_sweep())
+
+    def explain(self, reader: Reader | str, article: Article | str) -> Explanation:
+        """Say in plain sentences why this reader gets the minutes on this article that he or she gets.
+
+        What was accepted, clamped, sent and refused, what waits and until when, and what would be banked. For an
+        article of which nothing is stored: what is known of the reader.
+
+        Args:
+            reader: a ``Reader``, or an id; nothing is stored of what is passed.
+            article: an ``Article``, or an id.
+
+        Raises:
+            CorruptState: the stored state cannot be read.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached.
+        """
+        key, _, _ = identified(self._oneroster_url, reader, article)
+        state = self._seen(key)
+        known = self._store.keys(key.reader_sourced_id, self._delivery.now())
+        return explained(
+            key,
+            state,
+            tuple(sorted(each.resource_id for each in known)),
+            now=self._delivery.moment() if state is None else state.seen_at_ms,
+            policy=self._policy,
+            events=self._delivery.events,
+            last_sweep=self._store.last_sweep(),
+        )
+
+    def unpark(self, reader: Reader | str, article: Article | str) -> Report:
+        """Let a state's parked events be sent now, and send what can be sent, as ``partial`` does.
+
+        Raises:
+            EventRejected: the endpoint refuses it still.
+            EmitterUnavailable: not delivered; it stays due.
+            StoreError: the store could not be reached.
+        """
+        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        self._compare()
+        self._delivery.require()
+        self._delivery.update(key, Unpark())
+        return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
+
+    def forget(self, reader: Reader | str) -> int:
+        """Erase everything that is stored of a reader; return how many states. Unreported time goes too.
+
+        End the reader's sessions first: a page that is still open would count anew.
+        """
+        sourced_id = self._reader_key(reader)
+        self._compare()
+        forgotten = self._store.delete(sourced_id)
+        while self._store.keys(sourced_id, self._delivery.now()):
+            forgotten += self._store.delete(sourced_id)
+        return forgotten
+
+    # Shared
+
+    def _seen(self, key: Key) -> ReadTimeState | None:
+        state = self._store.load(key, self._delivery.now())
+        return None if state is None else attrs.evolve(state, seen_at_ms=self._delivery.moment())
+
+    def _readable(self, key: Key) -> ReadTimeState | None:
+        try:
+            return self._seen(key)
+        except CorruptState as error:
+            log_unreadable(error, "states")
+            return None
+
+    def _reader_key(self, reader: Reader | str) -> str:
+        return reduced(reader.sourced_id if isinstance(reader, Reader) else reader, "reader", self._oneroster_url)
+
+    def _compare(self) -> None:
+        """Make sure, once, that the store is not in use for another sensor or OneRoster service."""
+        if not self._compared:
+            self._store.meta(self._facts)
+            self._compared = True

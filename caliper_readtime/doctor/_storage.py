@@ -1,0 +1,222 @@
+"""PURE: judges what a store says it runs on (``protocols.DescribesItself`` has the names of the facts)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from caliper_readtime.doctor._findings import Finding, error, ok, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    Facts = Mapping[str, Any]
+
+#: Oldest Redis whose commands the scripts need.
+OLDEST_REDIS: Final = (6, 2)
+#: Share of maxmemory from which it is time to act.
+FULL: Final = 0.9
+#: Longest time that a request handler should hang on a dead server, in seconds.
+LONGEST_TIMEOUT_SECONDS: Final = 10.0
+#: Free disk, in bytes, below which SQLite is about to fail, and below which it is worth a look.
+DISK_FULL: Final = 64 * 2**20
+DISK_SCARCE: Final = 512 * 2**20
+
+
+def judge(name: str, facts: Facts) -> list[Finding]:
+    """Return what is to be said of one file or server.
+
+    Args:
+        name: what an operator calls it.
+        facts: as ``DescribesItself.info`` gives them; what is missing is not judged, or said to be unknown.
+    """
+    checks = _CHECKS.get(str(facts.get("kind")))
+    if checks is None:
+        return [ok("store.unknown", f"{name}: there are no checks for this kind of store")]
+    return [finding for check in checks for finding in check(name, facts)]
+
+
+def _memory(name: str, _: Facts) -> Iterator[Finding]:
+    yield warn(
+        "memory.volatile",
+        f"{name}: every state dies with its process, and no other process sees it",
+        "for anything but tests and notebooks use SqliteStateStore or RedisStateStore",
+    )
+
+
+# SQLite
+
+
+def _file(name: str, facts: Facts) -> Iterator[Finding]:
+    if not facts.get("exists", True):
+        yield error(
+            "sqlite.file", f"{name}: the file is not there", "look who has removed it; restore it from a backup"
+        )
+    elif not facts.get("writable", True):
+        yield error("sqlite.file", f"{name}: this user cannot write it", "let it write the file and its directory")
+    else:
+        yield ok("sqlite.file", f"{name}: is there, and can be written")
+
+
+def _journal(name: str, facts: Facts) -> Iterator[Finding]:
+    mode = facts.get("journal_mode")
+    if mode is not None and mode != "wal":
+        yield error(
+            "sqlite.wal",
+            f"{name}: its journal mode is {mode}, not wal",
+            "keep it on a local disk: network file systems cannot do WAL, and lose claims",
+        )
+    elif mode is not None:
+        yield ok("sqlite.wal", f"{name}: WAL")
+
+
+def _disk(name: str, facts: Facts) -> Iterator[Finding]:
+    free = facts.get("free_bytes")
+    if free is None:
+        return
+    text = f"{name}: {free // 2**20} MiB are free on its disk"
+    if free < DISK_FULL:
+        yield error("sqlite.disk", text, "make room now: with a full disk no reader's time is accepted")
+    elif free < DISK_SCARCE:
+        yield warn("sqlite.disk", text, "make room: with a full disk no reader's time is accepted")
+    else:
+        yield ok("sqlite.disk", text)
+
+
+# Redis and Valkey
+
+
+def _version(name: str, facts: Facts) -> Iterator[Finding]:
+    version = str(facts.get("redis_version", "unknown"))
+    numbers = tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+    text = f"{name}: version {version}"
+    if numbers and numbers < OLDEST_REDIS:
+        yield error("redis.version", text, "6.2 or newer is needed: upgrade the server")
+    elif numbers:
+        yield ok("redis.version", text)
+
+
+def _role(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.get("loading"):
+        yield error("redis.loading", f"{name}: it is loading its data", "wait until it has")
+    if facts.get("role", "master") != "master":
+        yield error(
+            "redis.role", f"{name}: it is a replica, and cannot be written", "point the URL at the master, or Sentinel"
+        )
+
+
+def _eviction(name: str, facts: Facts) -> Iterator[Finding]:
+    policy = facts.get("maxmemory_policy")
+    if policy is None:
+        yield warn("redis.eviction", f"{name}: its eviction policy is not known", "make sure that it is noeviction")
+    elif policy != "noeviction":
+        yield error(
+            "redis.eviction",
+            f"{name}: maxmemory-policy is {policy}: once its memory is full it throws readers' time away",
+            "set maxmemory-policy noeviction, or use a server of its own",
+        )
+    else:
+        yield ok("redis.eviction", f"{name}: nothing is evicted")
+
+
+def _memory_left(name: str, facts: Facts) -> Iterator[Finding]:
+    most, used = facts.get("maxmemory") or 0, facts.get("used_memory") or 0
+    if most and used >= FULL * most:
+        yield warn(
+            "redis.memory",
+            f"{name}: {used / most:.0%} of maxmemory are in use",
+            "give it more: when it is full no reader's time is accepted",
+        )
+
+
+def _persistence(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.get("aof_enabled") is None:
+        yield warn(
+            "redis.persistence",
+            f"{name}: it is not known whether it writes to a disk",
+            "allow INFO, or make sure that it has an append-only file",
+        )
+        return
+    if facts["aof_enabled"]:
+        if facts.get("aof_last_write_status", "ok") != "ok":
+            yield error("redis.persistence", f"{name}: its last write to the disk failed", "look at its disk and log")
+        else:
+            yield ok("redis.persistence", f"{name}: append-only file")
+        return
+    if facts.get("claim_fsync"):
+        yield error(
+            "redis.persistence",
+            f"{name}: claims wait for the disk (claim_fsync), but there is no append-only file: nothing can be sent",
+            "set appendonly yes, or claim_fsync to false",
+        )
+    elif facts.get("rdb_last_bgsave_status", "ok") != "ok":
+        yield error("redis.persistence", f"{name}: its last snapshot failed", "look at its disk and log")
+    elif facts.get("save") == "":
+        yield error(
+            "redis.persistence",
+            f"{name}: nothing is written to a disk: a restart loses every second that was not reported",
+            "set appendonly yes",
+        )
+    else:
+        yield warn(
+            "redis.persistence",
+            f"{name}: no append-only file: a crash loses what came since the last snapshot, if there are any",
+            "set appendonly yes",
+        )
+
+
+def _replication(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.get("connected_slaves") is None:
+        return
+    # Listed as slave0, slave1 …; one that is still being synchronised acknowledges nothing.
+    listed = [value for key, value in facts.items() if re.fullmatch(r"slave\d+", key) and isinstance(value, dict)]
+    replicas = sum(one.get("state") == "online" for one in listed) if listed else int(facts["connected_slaves"])
+    wanted = facts.get("claim_replicas", 0)
+    text = f"{name}: {replicas} replicas, and a claim waits for {wanted}"
+    if wanted > replicas:
+        yield error("redis.replication", text, "nothing can be sent: bring replicas back, or lower claim_replicas")
+    elif replicas and not wanted:
+        yield warn(
+            "redis.replication",
+            text,
+            "a fail-over can lose a claim whose event was sent, and its seconds are sent again: set claim_replicas",
+        )
+    else:
+        yield ok("redis.replication", text)
+
+
+def _timeouts(name: str, facts: Facts) -> Iterator[Finding]:
+    if "socket_timeout" not in facts:
+        return
+    waits = {key: facts.get(key) for key in ("socket_timeout", "socket_connect_timeout")}
+    text = f"{name}: " + ", ".join(
+        f"{key} {'none' if value is None else f'{value:g} s'}" for key, value in waits.items()
+    )
+    longest = max((value for value in waits.values() if value is not None), default=0.0)
+    if None in waits.values():
+        yield error(
+            "redis.timeouts",
+            text,
+            "a server that hangs would block a worker for good: give the client both, such as 2 and 1 seconds",
+        )
+    elif facts.get("claim_replicas") or facts.get("claim_fsync"):
+        patience = facts.get("claim_wait_seconds", 0.0)
+        if patience >= waits["socket_timeout"]:
+            yield error(
+                "redis.timeouts",
+                f"{text}, but a claim waits {patience:g} s for replicas or the disk",
+                "make claim_wait_seconds shorter than socket_timeout",
+            )
+        else:
+            yield ok("redis.timeouts", text)
+    elif longest > LONGEST_TIMEOUT_SECONDS:
+        yield warn("redis.timeouts", text, "a server that hangs blocks each worker for so long: 2 seconds are plenty")
+    else:
+        yield ok("redis.timeouts", text)
+
+
+_CHECKS: Final[dict[str, tuple[Callable[[str, Facts], Iterator[Finding]], ...]]] = {
+    "memory": (_memory,),
+    "sqlite": (_file, _journal, _disk),
+    "redis": (_version, _role, _eviction, _memory_left, _persistence, _replication, _timeouts),
+}

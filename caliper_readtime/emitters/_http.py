@@ -1,0 +1,234 @@
+"""``HttpCaliperEmitter``: POSTs Caliper envelopes to an endpoint."""
+
+from __future__ import annotations
+
+import os
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
+
+import attrs
+
+from caliper_readtime._rules.event import envelope
+from caliper_readtime.emitters import _arguments
+from caliper_readtime.emitters._address import Address
+from caliper_readtime.emitters._circuit import CircuitBreaker
+from caliper_readtime.emitters._deadline import within
+from caliper_readtime.emitters._encoding import ids_of, to_json
+from caliper_readtime.emitters._responses import Verdict
+from caliper_readtime.errors import ConfigurationError, EmitterUnavailable, EventRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from caliper_readtime.emitters._exchange import Exchange
+    from caliper_readtime.emitters._transport import Sessions
+
+#: Most events in one envelope.
+MAX_BATCH: Final = 100
+#: Longest duration of one ``emit``, unless told otherwise, in seconds.
+DEADLINE_SECONDS: Final = 20.0
+#: Longest time to read events back, in seconds: a claim's lease must still be long enough to send in.
+READ_BACK_SECONDS: Final = 5.0
+
+_HTTP_NOT_FOUND: Final = 404
+_OK: Final = range(200, 300)
+
+
+class HttpCaliperEmitter:
+    """An ``Emitter`` that wraps events in a Caliper 1.2 envelope and POSTs it.
+
+    Thread-safe, and may be built before a fork. ``emit`` returns or raises within ``deadline_seconds``, whatever the
+    server does; only a slow name resolution, which belongs to the operating system, and an ``auth`` of your own that
+    waits longer can make it late. After a call that ran out of retries, calls fail fast for half a second, doubling up
+    to 30 s, and then one call at a time tries whether the endpoint is back.
+
+    Args:
+        endpoint: full URL that envelopes are POSTed to.
+        auth: what ``requests`` takes: an ``AuthBase``, such as ``ClientCredentials``, or ``(user, password)``. One that
+            has a ``renew()`` method is told once when the endpoint answers 401, and the request is repeated.
+        timeout: seconds to connect and to wait for each part of an answer, or one number for each.
+        attempts: how often a request is sent at most.
+        deadline_seconds: longest duration of one ``emit``; must be shorter than the policy's ``lock_seconds``.
+        read_back: whether the tracker shall ask for an event that may have arrived before it sends it again.
+        sensor: IRI of the sensor. A tracker passes its own. Where there is none, the first event's ``object.app.id``
+            is taken, or else the origin of its ``object.id``.
+        verify: True, or the path of a bundle of CA certificates. TLS verification cannot be switched off.
+
+    Attributes:
+        deadline_seconds: as given.
+        max_batch: most events in one call.
+        read_back: as given.
+
+    Raises:
+        ConfigurationError: an argument is not acceptable.
+    """
+
+    max_batch: int = MAX_BATCH
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        auth: Any = None,
+        timeout: float | tuple[float, float] = 5.0,
+        attempts: int = 4,
+        deadline_seconds: float = DEADLINE_SECONDS,
+        read_back: bool = False,
+        sensor: str | None = None,
+        verify: bool | str | os.PathLike[str] = True,
+    ) -> None:
+        self._address = Address.checked(endpoint, "endpoint")
+        checked_auth, both_timeouts = _arguments.auth(auth), _arguments.timeouts(timeout)
+        self._attempts = _arguments.count(attempts, "attempts")
+        self.deadline_seconds: float = _arguments.seconds(deadline_seconds, "deadline_seconds")
+        if not isinstance(read_back, bool):
+            raise ConfigurationError("read_back: must be True or False")
+        self.read_back = read_back
+        self._verify = _arguments.verify(verify)
+        self._sensor: str | None = None
+        if sensor is not None:
+            self.bind_sensor(sensor)
+        self._processes: dict[int, _Process] = {}
+        # Here and not above: requests and tenacity are loaded by whoever builds an emitter, and by nobody else.
+        from caliper_readtime.emitters._exchange import Exchange  # noqa: PLC0415
+
+        self._exchange = partial(Exchange, where=self._address.where, auth=checked_auth, timeout=both_timeouts)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._address.where!r})"
+
+    def bind_sensor(self, sensor: str, /) -> None:
+        """Take the sensor that envelopes name.
+
+        Raises:
+            ConfigurationError: another one was taken before, or this is not text.
+        """
+        if not isinstance(sensor, str) or not sensor.strip():
+            raise ConfigurationError("sensor: must be an IRI, such as the application's URL")
+        if self._sensor not in (None, sensor):
+            raise ConfigurationError(
+                f"this emitter already sends for the sensor {self._sensor}, not for {sensor}: use one for each"
+            )
+        self._sensor = sensor
+
+    def emit(self, events: Sequence[Mapping[str, Any]], /) -> None:
+        """Deliver all of these events, or raise. An empty sequence does nothing.
+
+        Raises:
+            EmitterUnavailable: not delivered, or unknown; ``event_ids`` are the events of which that is true.
+            EndpointRefused: the endpoint or the credentials are wrong.
+            EventRejected: at least one of ``event_ids`` will never be accepted; none of ``events`` counts as accepted.
+        """
+        if not events:
+            return
+        with within(self.deadline_seconds), self._here().gate.passage(ids_of(events)):
+            self._settle(events)
+
+    def _settle(self, events: Sequence[Mapping[str, Any]]) -> None:
+        exchange = self._open(self._attempts)
+        waiting = [events]
+        while waiting:
+            part = waiting.pop()
+            event_ids = ids_of(part)
+            try:
+                answer = exchange.ask("POST", self._address.url, event_ids, self._body(part, event_ids))
+                # H3: which of several is held only each alone can tell.
+                if answer.verdict is Verdict.CONFLICT and len(part) > 1:
+                    middle = len(part) // 2
+                    waiting += [part[middle:], part[:middle]]
+                    continue
+                error = answer.error(self._address.where, event_ids)
+                if error is not None:
+                    raise error
+            except EmitterUnavailable as error:
+                error.event_ids = ids_of(event for rest in (part, *reversed(waiting)) for event in rest)
+                raise
+
+    def validate(self, events: Sequence[Mapping[str, Any]], /) -> None:
+        """Let the endpoint check events without storing them. An empty sequence does nothing.
+
+        Raises:
+            EmitterUnavailable: the endpoint could not be asked.
+            EndpointRefused: the endpoint or the credentials are wrong, or it cannot validate.
+            EventRejected: it would not accept them.
+        """
+        if not events:
+            return
+        event_ids = ids_of(events)
+        with within(self.deadline_seconds):
+            url = self._address.below("validate")
+            answer = self._open(self._attempts).ask("POST", url, event_ids, self._body(events, event_ids))
+        error = answer.error(self._address.where, event_ids)
+        if error is not None:
+            raise error
+
+    def held(self, event_ids: Collection[str], /) -> frozenset[str]:
+        """Return those of the ids that the endpoint shows. Absence proves nothing.
+
+        Takes at most 5 s (or the deadline, if that is shorter), and then returns what it has found until then.
+
+        Raises:
+            EmitterUnavailable: the endpoint could not be asked.
+        """
+        found: set[str] = set()
+        wanted = tuple(dict.fromkeys(event_ids))
+        if not wanted:
+            return frozenset()
+        self._here().gate.check(wanted)
+        exchange = self._open(1)
+        with within(min(self.deadline_seconds, READ_BACK_SECONDS)):
+            for event_id in wanted:
+                try:
+                    answer = exchange.ask("GET", self._address.beside("events", event_id), (event_id,))
+                    if answer.status not in _OK and answer.status != _HTTP_NOT_FOUND:
+                        raise answer.refused(self._address.where, wanted)
+                except EmitterUnavailable:
+                    if found:
+                        break
+                    raise
+                if answer.status in _OK and answer.holds(event_id):
+                    found.add(event_id)
+        return frozenset(found)
+
+    def close(self) -> None:
+        """Close this process's connections. A later call opens new ones."""
+        self._here().sessions.close()
+
+    def _body(self, events: Sequence[Mapping[str, Any]], event_ids: Sequence[str]) -> bytes:
+        sensor = self._sensor if self._sensor is not None else _sensor_of(events[0], event_ids)
+        return to_json(envelope(sensor, events, sent_ms=time.time_ns() // 1_000_000), event_ids)
+
+    def _open(self, attempts: int) -> Exchange:
+        return self._exchange(self._here().sessions.current(), attempts=attempts)
+
+    def _here(self) -> _Process:
+        """Return what belongs to this process alone: connections and locks must not survive a fork."""
+        process = self._processes.get(os.getpid())
+        if process is None:
+            from caliper_readtime.emitters._transport import Sessions  # noqa: PLC0415 - requests is loaded late
+
+            mine = _Process(CircuitBreaker(self._address.where), Sessions(self._verify))
+            process = self._processes.setdefault(os.getpid(), mine)
+        return process
+
+
+@attrs.frozen
+class _Process:
+    gate: CircuitBreaker
+    sessions: Sessions
+
+
+def _sensor_of(event: Mapping[str, Any], event_ids: Sequence[str]) -> str:
+    """Return the application's id, or else the origin of the object's."""
+    target = event.get("object")
+    target = target if isinstance(target, dict) else {}
+    app = target.get("app")
+    sensor = app.get("id") if isinstance(app, dict) else None
+    if sensor is None and isinstance(target.get("id"), str):
+        parts = urlsplit(target["id"])
+        sensor = f"{parts.scheme}://{parts.netloc}" if parts.netloc else target["id"]
+    if not isinstance(sensor, str):
+        raise EventRejected("the event names no object, and the emitter has no sensor: pass one", event_ids=event_ids)
+    return sensor

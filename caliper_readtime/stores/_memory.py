@@ -1,0 +1,155 @@
+"""``InMemoryStateStore``: states in a dict, for unit tests, notebooks and single processes."""
+
+from __future__ import annotations
+
+import time
+from heapq import nsmallest
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from caliper_readtime.stores._forking import SurvivesFork
+from caliper_readtime.stores._meta import compare_meta
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from caliper_readtime._rules.state import Due, Key, ReadTimeState
+    from caliper_readtime.protocols import Transition
+
+R = TypeVar("R")
+
+
+class InMemoryStateStore(SurvivesFork):
+    """A ``StateStore`` that lives and dies with its process. Thread-safe; not shared between processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._states: dict[Key, ReadTimeState] = {}
+        self._readers: dict[str, dict[Key, None]] = {}
+        self._due: dict[Key, Due] = {}
+        self._parked: dict[Key, None] = {}
+        self._meta: dict[str, str] = {}
+        self._swept: int | None = None
+
+    def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
+        """Apply a transition under the store's lock."""
+        with self.lock:
+            moment = self.now() if now is None else now
+            old = self._states.get(key)
+            # An active reader's state cannot have expired: the comparison spares its heartbeat a closer look.
+            if old is not None and moment - old.meter.last_sync_at_ms >= old.ledger.ttl_ms:
+                old = self._alive(key, moment)
+            new, result = transition(old, moment)
+            if new is not old and new is not None:
+                self._states[key] = new
+                if old is None:
+                    self._readers.setdefault(key.reader_sourced_id, {})[key] = None
+                if old is None or new.ledger is not old.ledger:
+                    self._index(key, new)
+                elif key not in self._due and new.due is not None:
+                    self._due[key] = new.due
+            return result, new
+
+    def _index(self, key: Key, state: ReadTimeState) -> None:
+        due = state.due
+        if due is None:
+            self._due.pop(key, None)
+        else:
+            self._due[key] = due
+        if state.ledger.parked:
+            self._parked[key] = None
+        else:
+            self._parked.pop(key, None)
+
+    def _alive(self, key: Key, now: int) -> ReadTimeState | None:
+        """Return the state, or None; an expired one is removed."""
+        state = self._states.get(key)
+        if state is None or not state.expired(now):
+            return state
+        self._remove(key)
+        return None
+
+    def _remove(self, key: Key) -> None:
+        del self._states[key]
+        self._due.pop(key, None)
+        self._parked.pop(key, None)
+        keys = self._readers[key.reader_sourced_id]
+        del keys[key]
+        if not keys:
+            del self._readers[key.reader_sourced_id]
+
+    def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
+        """Return the state as it stands, or None."""
+        with self.lock:
+            return self._alive(key, self.now() if now is None else now)
+
+    def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
+        """Return the keys of every state of this reader."""
+        with self.lock:
+            moment = self.now() if now is None else now
+            return tuple(key for key in tuple(self._readers.get(reader, ())) if self._alive(key, moment) is not None)
+
+    def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
+        """Return at most ``limit`` keys whose due entry has come, oldest first."""
+        with self.lock:
+            moment = self.now() if now is None else now
+            come = (
+                (due.at_ms, key)
+                for key, due in self._due.items()
+                if due.at_ms <= (moment - idle_ms if due.soft else moment)
+            )
+            return tuple(key for _, key in nsmallest(limit, come, key=itemgetter(0)))
+
+    def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
+        """Return at most ``limit`` states that hold parked events."""
+        with self.lock:
+            return tuple(self._states[key] for key in tuple(self._parked)[:limit])
+
+    def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
+        """Yield every state that has a due entry."""
+        with self.lock:
+            keys = tuple(self._due)
+        for key in keys:
+            state = self.load(key, now)
+            if state is not None and state.due is not None:  # neither deleted nor settled meanwhile
+                yield state
+
+    def delete(self, reader: str) -> int:
+        """Remove everything of a reader; return how many states."""
+        with self.lock:
+            keys = tuple(self._readers.get(reader, ()))
+            for key in keys:
+                self._remove(key)
+            return len(keys)
+
+    def now(self, key: Key | None = None) -> int:  # noqa: ARG002 - one clock for every key
+        """Return this machine's clock."""
+        return time.time_ns() // 1_000_000
+
+    def meta(self, expected: Mapping[str, str]) -> None:
+        """Record what this store is used for, or compare.
+
+        Raises:
+            ConfigurationError: a recorded fact differs.
+        """
+        with self.lock:
+            compare_meta(self._meta, expected)
+            self._meta.update(expected)
+
+    def swept(self, now: int | None = None) -> None:
+        """Record that a sweep has run."""
+        self._swept = self.now() if now is None else now
+
+    def last_sweep(self) -> int | None:
+        """Return when a sweep last ran, or None."""
+        return self._swept
+
+    def info(self) -> dict[str, dict[str, Any]]:
+        """Return what there is to say of it."""
+        return {repr(self): {"kind": "memory"}}
+
+    def __repr__(self) -> str:
+        return "InMemoryStateStore()"
+
+    def close(self) -> None:
+        """Keep the states: they live as long as this object."""

@@ -1,0 +1,151 @@
+"""Makes a client of the driver from a URL, with time-outs that a request handler can live with."""
+
+from __future__ import annotations
+
+from math import inf
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from redis import Redis, RedisCluster
+from redis.backoff import NoBackoff
+from redis.cluster import ClusterNode
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from caliper_readtime.errors import ConfigurationError
+from caliper_readtime.stores._redis.driver_errors import DRIVER_ERRORS, unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+#: What a URL may begin with.
+SCHEMES: Final = (
+    "redis",
+    "rediss",
+    "unix",
+    "redis+cluster",
+    "rediss+cluster",
+    "redis+sentinel",
+    "rediss+sentinel",
+)
+_REDIS_PORT: Final = 6379
+_SENTINEL_PORT: Final = 26379
+#: What the URL of several nodes may say in its query: files for TLS, and a login that sentinels ask for.
+_TLS: Final = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"})
+_OF_SENTINELS: Final = frozenset({"sentinel_username", "sentinel_password"})
+
+
+def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) -> Redis | RedisCluster:
+    """Return a client for what the URL names; only a cluster is asked for anything yet.
+
+    Raises:
+        ConfigurationError: the URL is not usable.
+        StoreUnavailable: the cluster cannot be reached.
+    """
+    _check_timeouts(connect_timeout_seconds=connect_timeout_seconds, timeout_seconds=timeout_seconds)
+    parts = _parts(url)
+    scheme, _, kind = parts.scheme.partition("+")
+    options: dict[str, Any] = {
+        "socket_connect_timeout": connect_timeout_seconds,
+        "socket_timeout": timeout_seconds,
+        # A broken connection is tried once more; a server that hangs has had its time.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
+    }
+    if not kind:
+        return _single(url, parts, options)
+    nodes = _nodes(parts, _SENTINEL_PORT if kind == "sentinel" else _REDIS_PORT)
+    if scheme == "rediss":
+        options["ssl"] = True
+    query = _query(
+        parts, (_TLS if scheme == "rediss" else frozenset()) | (_OF_SENTINELS if kind == "sentinel" else set())
+    )
+    options.update({name: value for name, value in query.items() if name in _TLS})
+    login = {"username": parts.username, "password": parts.password}
+    options.update({name: unquote(value) for name, value in login.items() if value})
+    if kind == "sentinel":
+        return _master(parts, nodes, options, query)
+    if parts.path.strip("/") not in ("", "0"):
+        raise ConfigurationError("Redis URL: a cluster has only database 0")
+    # What a cluster cannot answer for a while, the store asks again; a node that hangs has had its time.
+    options["retry"] = Retry(NoBackoff(), 0)
+    try:
+        startup = [ClusterNode(host, port) for host, port in nodes]  # type: ignore[no-untyped-call]
+        return RedisCluster(startup_nodes=startup, **options)
+    except DRIVER_ERRORS as error:
+        where = ", ".join(f"{host}:{port}" for host, port in nodes)
+        raise unavailable(error, where) from error
+
+
+def _single(url: str, parts: SplitResult, options: dict[str, Any]) -> Redis:
+    said = ", ".join(name for name, _ in parse_qsl(parts.query))
+    try:
+        client: Redis = Redis.from_url(url, **options)
+        pool = client.connection_pool
+        # Nothing is connected to; left alone, the driver would meet an unknown option at the first heartbeat.
+        pool.connection_class(**pool.connection_kwargs)
+    except (ValueError, TypeError, RedisError):
+        pass  # their words may hold the password
+    else:
+        return client
+    raise ConfigurationError(
+        "Redis URL: cannot be read; it looks like redis://user:password@host:6379/0"
+        + (f", and one of its options may be wrong: {said}" if said else "")
+    )
+
+
+def _query(parts: SplitResult, known: AbstractSet[str]) -> dict[str, str]:
+    query = dict(parse_qsl(parts.query))
+    unknown = query.keys() - known
+    if unknown:
+        raise ConfigurationError(f"Redis URL: unknown option {min(unknown)!r}")
+    return query
+
+
+def _check_timeouts(**timeouts: Any) -> None:
+    for name, value in timeouts.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
+            raise ConfigurationError(f"{name}: must be a number of seconds above 0")
+
+
+def _parts(url: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        parts = urlsplit("")
+    if parts.scheme not in SCHEMES:
+        # The URL may hold a password, so only its scheme is quoted.
+        raise ConfigurationError(
+            f"Redis URL: it cannot be read, or its scheme {parts.scheme!r} is none of {', '.join(SCHEMES)}"
+        )
+    return parts
+
+
+def _master(
+    parts: SplitResult, nodes: list[tuple[str, int]], options: dict[str, Any], query: Mapping[str, str]
+) -> Redis:
+    service, _, database = parts.path.strip("/").partition("/")
+    if not service or not (database or "0").isdecimal():
+        raise ConfigurationError(
+            "Redis URL: Sentinel needs the name of a master: redis+sentinel://host:26379/mymaster/0"
+        )
+    asking = {name: value for name, value in options.items() if name not in ("username", "password")}
+    asking.update({name.removeprefix("sentinel_"): value for name, value in query.items() if name in _OF_SENTINELS})
+    sentinel: Any = Sentinel(nodes, sentinel_kwargs=asking, **options)  # type: ignore[no-untyped-call]
+    master: Redis = sentinel.master_for(unquote(service), db=int(database or 0))
+    return master
+
+
+def _nodes(parts: SplitResult, port: int) -> list[tuple[str, int]]:
+    hosts = parts.netloc.rpartition("@")[2]
+    try:
+        # Every node is read as if it stood alone, which knows [::1]:26379 as well.
+        found = [urlsplit(f"//{host}") for host in hosts.split(",")]
+        nodes = [(node.hostname or "", node.port or port) for node in found]
+    except ValueError:
+        nodes = []
+    if not nodes or not all(host for host, _ in nodes):
+        raise ConfigurationError("Redis URL: names no nodes; they look like host:6379,host:6380")
+    return nodes

@@ -1,0 +1,128 @@
+"""How a state stands in SQLite's tables: what they look like, and how a row is read, changed and written."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from caliper_readtime._rules.state import Key, Meter, ReadTimeState
+from caliper_readtime.errors import CorruptState
+from caliper_readtime.stores._codec import (
+    check_meter,
+    dump_heartbeats,
+    dump_ledger,
+    dump_views,
+    load_heartbeats,
+    load_ledger,
+    load_views,
+    named,
+)
+
+if TYPE_CHECKING:
+    from caliper_readtime.protocols import Transition
+
+R = TypeVar("R")
+
+#: Made where they are missing, whenever a file is opened.
+TABLES: Final = """
+CREATE TABLE IF NOT EXISTS state (
+    reader TEXT NOT NULL,
+    resource TEXT NOT NULL,
+    cumulative_ms INTEGER NOT NULL,
+    last_sync_at_ms INTEGER NOT NULL,
+    budget_ms INTEGER NOT NULL,
+    since_at_ms INTEGER NOT NULL,
+    clamped_ms INTEGER NOT NULL,
+    position_ms INTEGER,
+    views TEXT NOT NULL,
+    heartbeats TEXT NOT NULL,
+    due_at_ms INTEGER,
+    soft INTEGER NOT NULL,
+    expires_at_ms INTEGER,
+    parked INTEGER NOT NULL,
+    ledger TEXT NOT NULL,
+    PRIMARY KEY (reader, resource)
+) STRICT;
+CREATE INDEX IF NOT EXISTS state_due ON state (soft, due_at_ms) WHERE due_at_ms IS NOT NULL;
+CREATE INDEX IF NOT EXISTS state_parked ON state (reader, resource) WHERE parked > 0;
+CREATE INDEX IF NOT EXISTS state_unreported ON state (reader, resource) WHERE due_at_ms IS NOT NULL;
+CREATE INDEX IF NOT EXISTS state_expires ON state (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+"""
+_COLUMNS: Final = (
+    "cumulative_ms, last_sync_at_ms, budget_ms, since_at_ms, clamped_ms, position_ms,"
+    " views, heartbeats, ledger, due_at_ms, rowid"
+)
+_SELECT: Final = f"SELECT {_COLUMNS} FROM state WHERE reader = ? AND resource = ?"  # noqa: S608 - constants
+_BEAT: Final = (
+    "UPDATE state SET cumulative_ms = ?, last_sync_at_ms = ?, budget_ms = ?, since_at_ms = ?, clamped_ms = ?,"
+    " position_ms = ?, views = ?, heartbeats = ? WHERE rowid = ?"
+)
+_WRITE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def updated(
+    sqlite: sqlite3.Connection, key: Key, transition: Transition[R], moment: int
+) -> tuple[R, ReadTimeState | None]:
+    """Apply a transition to the state under ``key``, inside the caller's transaction."""
+    row = found(sqlite, key)
+    old = None if row is None else state_of(key, row)
+    # What has a due entry holds unreported time, so it neither expires nor gets a date to.
+    indexed = row is not None and row[9] is not None
+    if old is not None and not indexed and old.expired(moment):
+        sqlite.execute("DELETE FROM state WHERE rowid = ?", row[10:])
+        old = None
+    new, result = transition(old, moment)
+    if new is not old and new is not None:
+        if indexed and old is not None and new.ledger is old.ledger:
+            sqlite.execute(_BEAT, (*new.meter[:6], *_lists(new.meter), row[10]))
+        else:
+            sqlite.execute(_WRITE, _row(key, new))
+    return result, new
+
+
+def found(sqlite: sqlite3.Connection, key: Key) -> Any:
+    """Return the row of the state under ``key``, or None.
+
+    Raises:
+        CorruptState: its text is no text.
+    """
+    try:
+        return sqlite.execute(_SELECT, key).fetchone()
+    except sqlite3.OperationalError as error:
+        if "UTF-8" not in str(error):
+            raise
+    # SQLite's own error quotes the text, which holds an address: it is not chained.
+    raise named(CorruptState("the stored text is not UTF-8"), key)
+
+
+def state_of(key: Key, row: tuple[Any, ...]) -> ReadTimeState:
+    """Return the state that a row holds.
+
+    Raises:
+        CorruptState: it holds something else.
+    """
+    try:
+        check_meter(row)
+        meter = Meter(row[0], row[1], row[2], row[3], row[4], row[5], load_views(row[6]), load_heartbeats(row[7]))
+        return ReadTimeState(key[0], key[1], meter, load_ledger(row[8]))
+    except CorruptState as error:
+        raise named(error, key) from None
+
+
+def _lists(meter: Meter) -> tuple[str, str]:
+    return dump_views(meter.views), dump_heartbeats(meter.heartbeats)
+
+
+def _row(key: Key, state: ReadTimeState) -> tuple[Any, ...]:
+    due = state.due
+    return (
+        *key,
+        *state.meter[:6],
+        *_lists(state.meter),
+        None if due is None else due.at_ms,
+        0 if due is None else int(due.soft),
+        state.expires_at_ms,
+        len(state.ledger.parked),
+        dump_ledger(state.ledger),
+    )

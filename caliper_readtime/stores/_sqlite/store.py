@@ -1,0 +1,191 @@
+"""``SqliteStateStore``: states in one SQLite file that any number of processes of one machine may share."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from caliper_readtime._logs import log_unreadable
+from caliper_readtime._rules import Signal
+from caliper_readtime._rules.state import Key, ReadTimeState
+from caliper_readtime.errors import CorruptState, StoreError
+from caliper_readtime.stores._codec import SCHEMA
+from caliper_readtime.stores._meta import compare_meta
+from caliper_readtime.stores._sqlite.connection import SqliteFile
+from caliper_readtime.stores._sqlite.encoding import TABLES, found, state_of, updated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from caliper_readtime.protocols import Transition
+
+R = TypeVar("R")
+
+#: How long a writer waits for another process before ``StoreUnavailable``.
+BUSY_SECONDS: Final = 5.0
+#: States that ``unreported`` reads in one go.
+PAGE: Final = 100
+
+
+class SqliteStateStore(SqliteFile):
+    """A ``StateStore`` in one file (WAL mode). Thread-safe, safe across processes, and across fork.
+
+    Claims and everything else that the promises rest on are committed at ``synchronous=FULL``; heartbeats at
+    ``NORMAL``: a power loss may take the last of them, never a claim.
+
+    Args:
+        path: the file; it is created where it does not exist. Not on a network file system.
+        busy_seconds: how long a call waits while another process writes, before ``StoreUnavailable``.
+
+    Raises:
+        ConfigurationError: ``path`` is not a file path, or Python's SQLite is older than 3.37.
+        StoreUnavailable: the file cannot be opened.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> None:
+        super().__init__(path, busy_seconds, TABLES)
+
+    def __repr__(self) -> str:
+        return f"SqliteStateStore({self._path!r})"
+
+    def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
+        """Apply a transition in one IMMEDIATE transaction."""
+        with self._beating if isinstance(transition, Signal) else self._writing as sqlite:
+            return updated(sqlite, key, transition, self.now() if now is None else now)
+
+    def update_many(
+        self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
+    ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
+        """Apply a transition to each of several keys in one transaction: the disk is waited for only once."""
+        answers: list[tuple[R, ReadTimeState | None] | StoreError] = []
+        with self._writing as sqlite:
+            moment = self.now() if now is None else now
+            for key, transition in changes:
+                try:
+                    answers.append(updated(sqlite, key, transition, moment))
+                except StoreError as error:
+                    answers.append(error)
+        return answers
+
+    def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
+        """Return the state as it stands, or None."""
+        with self._reading as sqlite:
+            row = found(sqlite, key)
+            state = None if row is None else state_of(key, row)
+        moment = self.now() if now is None else now
+        return None if state is None or state.expired(moment) else state
+
+    def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
+        """Return the keys of every state of this reader."""
+        moment = self.now() if now is None else now
+        with self._reading as sqlite:
+            rows = sqlite.execute(
+                "SELECT reader, resource FROM state WHERE reader = ? AND (expires_at_ms IS NULL OR expires_at_ms > ?)",
+                (reader, moment),
+            ).fetchall()
+        return tuple(Key(*row) for row in rows)
+
+    def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
+        """Return at most ``limit`` keys whose due entry has come, oldest first."""
+        moment = self.now() if now is None else now
+        with self._reading as sqlite:
+            rows = sqlite.execute(
+                "SELECT * FROM (SELECT due_at_ms, reader, resource FROM state"
+                " WHERE due_at_ms IS NOT NULL AND soft = 0 AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?)"
+                " UNION ALL SELECT * FROM (SELECT due_at_ms, reader, resource FROM state"
+                " WHERE due_at_ms IS NOT NULL AND soft = 1 AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?)"
+                " ORDER BY 1 LIMIT ?",
+                (moment, limit, moment - idle_ms, limit, limit),
+            ).fetchall()
+        return tuple(Key(reader, resource) for _, reader, resource in rows)
+
+    def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
+        """Return at most ``limit`` states that hold parked events; one that cannot be read is logged and left out."""
+        states: list[ReadTimeState] = []
+        with self._reading as sqlite:
+            for names in sqlite.execute("SELECT reader, resource FROM state WHERE parked > 0").fetchall():
+                if len(states) == limit:
+                    break
+                key = Key(*names)
+                try:
+                    states.append(state_of(key, found(sqlite, key)))
+                except CorruptState as error:
+                    log_unreadable(error, "parked")
+        return tuple(states)
+
+    def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
+        """Yield every state that has a due entry, page by page."""
+        moment = self.now() if now is None else now
+        last = ("", "")
+        while True:
+            states: list[ReadTimeState] = []
+            with self._reading as sqlite:
+                # By key: a state that is written meanwhile gets a new rowid, and may get another due time.
+                page = sqlite.execute(
+                    "SELECT reader, resource FROM state INDEXED BY state_unreported"
+                    " WHERE due_at_ms IS NOT NULL AND (reader, resource) > (?, ?) ORDER BY reader, resource LIMIT ?",
+                    (*last, PAGE),
+                ).fetchall()
+                for names in page:
+                    key = Key(*names)
+                    try:
+                        states.append(state_of(key, found(sqlite, key)))
+                    except CorruptState as error:
+                        log_unreadable(error, "unreported")
+            yield from (state for state in states if not state.expired(moment))
+            if len(page) < PAGE:
+                return
+            last = page[-1]
+
+    def delete(self, reader: str) -> int:
+        """Remove everything of a reader in one transaction; return how many states."""
+        with self._writing as sqlite:
+            return sqlite.execute("DELETE FROM state WHERE reader = ?", (reader,)).rowcount
+
+    def now(self, key: Key | None = None) -> int:  # noqa: ARG002 - one clock for every key
+        """Return this machine's clock, which every user of the file shares."""
+        return time.time_ns() // 1_000_000
+
+    def meta(self, expected: Mapping[str, str]) -> None:
+        """Record what this file is used for, or compare.
+
+        Raises:
+            ConfigurationError: a recorded fact differs.
+        """
+        facts = {"schema": str(SCHEMA[0]), **expected}
+        with self._writing as sqlite:
+            compare_meta(dict(sqlite.execute("SELECT name, value FROM meta").fetchall()), facts)
+            sqlite.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", facts.items())
+
+    def swept(self, now: int | None = None) -> None:
+        """Record that a sweep has run, and remove what has expired."""
+        moment = self.now() if now is None else now
+        with self._beating as sqlite:
+            sqlite.execute("INSERT OR REPLACE INTO meta VALUES ('last_sweep', ?)", (str(moment),))
+            sqlite.execute("DELETE FROM state WHERE expires_at_ms <= ?", (moment,))
+
+    def last_sweep(self) -> int | None:
+        """Return when a sweep last ran, or None."""
+        with self._reading as sqlite:
+            row = sqlite.execute("SELECT value FROM meta WHERE name = 'last_sweep'").fetchone()
+        return None if row is None else int(row[0])
+
+    def info(self) -> dict[str, dict[str, Any]]:
+        """Return what there is to say of the file."""
+        path = Path(self._path)
+        facts: dict[str, Any] = {"kind": "sqlite", "exists": path.exists()}
+        if facts["exists"]:
+            with self._reading as sqlite:
+                facts["journal_mode"] = sqlite.execute("PRAGMA journal_mode").fetchone()[0]
+            # The directory too: SQLite keeps its log beside the file.
+            facts["writable"] = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+            facts["free_bytes"] = shutil.disk_usage(path.parent).free
+        return {f"SQLite file {self._path}": facts}
+
+    def close(self) -> None:
+        """Close this process's connection; the next call opens another."""
+        with self.lock:
+            self.let_go()

@@ -1,0 +1,204 @@
+"""``PageCounter``: everything that an adapter needs and no framework knows; adapters only translate."""
+
+from __future__ import annotations
+
+import json
+import logging
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import attrs
+
+from caliper_readtime._logs import log
+from caliper_readtime._model import Article
+from caliper_readtime.errors import ConfigurationError, InvalidInput, StoreError
+from caliper_readtime.web import script, signals
+from caliper_readtime.web._settings import Leave, WebSettings
+from caliper_readtime.web.origins import foreign, is_trusted
+from caliper_readtime.web.refusals import Refusal, Refusals, Refused
+from caliper_readtime.web.tickets import Tickets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from caliper_readtime._model import Reader
+    from caliper_readtime._tracker import ReadTimeTracker
+    from caliper_readtime.web.origins import Headers
+    from caliper_readtime.web.tickets import Signer
+
+#: When the script, and a probe, should come back after a 503.
+RETRY_AFTER_SECONDS: Final = 5
+#: A reader that nobody is: the health answer asks the store for what she has.
+_NOBODY: Final = "-"
+
+
+class PageResponse(NamedTuple):
+    """An HTTP answer.
+
+    Attributes:
+        status: HTTP status.
+        body: JSON, or nothing.
+        headers: header fields.
+    """
+
+    status: int
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+
+
+#: The script's options, by the names that templates use.
+_OPTIONS: Final = {"idle": "idle", "dwell": "dwell", "depth": "depth", "selector": "article"}
+_FIELDS: Final = tuple(attribute.name for attribute in attrs.fields(Article))
+_ACCEPTED: Final = PageResponse(204, b"", (("Cache-Control", "no-store"),))
+
+
+def _answer(status: int, said: dict[str, str]) -> PageResponse:
+    headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
+    if status == 503:  # noqa: PLR2004 - Service Unavailable
+        headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return PageResponse(status, json.dumps(said, separators=(",", ":")).encode(), tuple(headers.items()))
+
+
+class PageCounter:
+    """Counts the pages of one application. Thread-safe; may be built before a fork.
+
+    Args:
+        tracker: takes the time; or a function that builds it, called once, when it is needed first.
+        signer: signs page tickets.
+        settings: how pages are counted.
+        on_refusal: called with the ``Refusal`` of each signal that is not taken, for metrics.
+
+    Attributes:
+        tickets: issues and verifies page tickets.
+        refusals: how often which reason occurred.
+    """
+
+    def __init__(
+        self,
+        tracker: ReadTimeTracker | Callable[[], ReadTimeTracker],
+        signer: Signer,
+        settings: WebSettings | None = None,
+        *,
+        on_refusal: Callable[[Refusal], object] | None = None,
+    ) -> None:
+        self.settings: WebSettings = WebSettings() if settings is None else settings
+        self.refusals: Refusals = Refusals(on_refusal)
+        self.tickets: Tickets = Tickets(
+            signer,
+            ticket_seconds=self.settings.ticket_seconds,
+            grace_seconds=self.settings.ticket_grace_seconds,
+        )
+        self._lock = Lock()
+        self._make = tracker if callable(tracker) else lambda: tracker
+        self._tracker: ReadTimeTracker | None = None
+
+    @property
+    def tracker(self) -> ReadTimeTracker:
+        """The tracker. Set another one in tests."""
+        if self._tracker is None:
+            with self._lock:
+                if self._tracker is None:
+                    self._tracker = self._make()
+        return self._tracker
+
+    @tracker.setter
+    def tracker(self, tracker: ReadTimeTracker) -> None:
+        self._tracker = tracker
+
+    def receive(self, headers: Headers, body: bytes) -> PageResponse:
+        """Take a signal.
+
+        Args:
+            headers: the request's; its ``PageCounter`` is this host as the browser sees it.
+            body: the request's; of a long one no more than ``signals.MAX_BODY + 1`` bytes need be read.
+
+        Returns:
+            204; 200 with a fresh ticket; 400, 403, 413 or 503 with the reason.
+        """
+        try:
+            fresh = self._take(headers, body)
+        except Refused as refused:
+            self.refusals.count(refused)
+            answer = _answer(refused.reason.status, {"error": refused.reason.value})
+        else:
+            answer = _ACCEPTED if fresh is None else _answer(200, {"k": fresh})
+        origin = headers.get("Origin")
+        if origin is None or not is_trusted(origin, self.settings.trusted_origins):
+            return answer
+        # The browser shows another origin's page no answer without this: its script would take each for a failure.
+        shown = ("Access-Control-Allow-Origin", origin), ("Vary", "Origin")
+        return answer._replace(headers=(*answer.headers, *shown))
+
+    def _take(self, headers: Headers, body: bytes) -> str | None:
+        if foreign(headers, self.settings.trusted_origins):
+            raise Refused(Refusal.FOREIGN_ORIGIN)
+        kind = (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+        if kind not in signals.CONTENT_TYPES:
+            raise Refused(Refusal.CONTENT_TYPE)
+        signal = signals.parse(body)
+        refused: Refused
+        try:
+            tracker = self.tracker
+            now = tracker.now()
+            ticket = self.tickets.verify(signal.ticket, now)
+            defer = self.settings.leave is Leave.DEFER
+            signals.take(tracker, ticket, signal, self.settings.reader, now=now, defer=defer)
+            # Nobody reads the answer to a leave.
+            return None if signal.leaving else self.tickets.renew(ticket, now)
+        except StoreError as error:
+            refused = Refused(Refusal.STORE_UNAVAILABLE, str(error))
+        except (ConfigurationError, InvalidInput) as error:
+            # The ticket is ours and the signal is well formed, so the host is wrong: the script keeps the time.
+            refused = Refused(Refusal.HOST_FAILED, str(error))
+        raise refused
+
+    def health(self) -> PageResponse:
+        """Answer a probe: 200 when the store answers, or 503."""
+        try:
+            self.tracker.states(_NOBODY)
+        except StoreError as error:
+            log(logging.WARNING, "health: the store does not answer", error=error)
+            return _answer(503, {"status": "unavailable"})
+        return _answer(200, {"status": "ok"})
+
+    def script_tag(
+        self,
+        urls: tuple[str, str],
+        reader: Reader | str,
+        article: Article | None = None,
+        *,
+        nonce: str | None = None,
+        duration_seconds: float | None = None,
+        **named: Any,
+    ) -> str:
+        """Return the HTML that counts a page, with a ticket for its reader and article.
+
+        Args:
+            urls: of ``readtime.js``, and of where signals go.
+            reader: whose page, or her sourced id.
+            article: what she reads; or name its fields: ``resource_id``, ``title``, ``url``, ``course``, ``subject``.
+            nonce: of the page's content security policy, where it has one.
+            duration_seconds: how long the article is, so that how far she is can complete it.
+            named: the article's fields, and more of the script's options: ``idle``, ``dwell``, ``depth``, and its
+                ``article`` as ``selector``.
+
+        Raises:
+            InvalidInput: a value is not acceptable.
+        """
+        options = {_OPTIONS[name]: named.pop(name) for name in _OPTIONS if name in named}
+        for name in named:
+            if article is not None or name not in _FIELDS:
+                raise InvalidInput(name, f"is no option; there are: nonce, duration_seconds, {', '.join(_OPTIONS)}")
+        what = Article(**{"resource_id": None, "title": None, "url": None, **named}) if article is None else article
+        src, url = urls
+        try:
+            ticket = self.tickets.issue(reader, what, self.tracker.now(), duration_seconds=duration_seconds)
+            heartbeat = self.tracker.policy.heartbeat_seconds
+        except StoreError as error:  # only a tracker that could not be built yet; the page is shown all the same
+            log(logging.ERROR, "a page is not counted: the store does not answer", error=error)
+            return ""
+        return script.tag(
+            f"{src}?v={script.file('readtime.js').version}",
+            nonce,
+            {"url": url, "ticket": ticket, "heartbeat": f"{heartbeat:g}", **options},
+        )
