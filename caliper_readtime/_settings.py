@@ -12,9 +12,10 @@ import attrs
 from caliper_readtime._model import App
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules.event import TimeSpentEvents
-from caliper_readtime.emitters._http import DEADLINE_SECONDS, HttpCaliperEmitter
+from caliper_readtime.emitters._address import seconds
+from caliper_readtime.emitters._http import CONNECT_SECONDS, DEADLINE_SECONDS, HttpCaliperEmitter
 from caliper_readtime.emitters._jsonl import JsonLinesEmitter
-from caliper_readtime.emitters.oauth2 import ClientCredentials
+from caliper_readtime.emitters.oauth2 import ClientCredentials, secret_from_file
 from caliper_readtime.errors import ConfigurationError, InvalidInput
 from caliper_readtime.stores._memory import InMemoryStateStore
 from caliper_readtime.stores._redis.store import RedisStateStore
@@ -44,6 +45,10 @@ OPTIONAL: Final = (
     "claim_fsync",
     "activity_ids",
     "read_back",
+    "timeout_seconds",
+    "proxies",
+    "ca_bundle",
+    "trust_env",
     "token_url",
     "client_id",
     "client_secret",
@@ -252,12 +257,28 @@ def _emitter(settings: Mapping[str, Any], policy: ReadTimePolicy) -> Emitter:
     url = _url(settings, "endpoint")
     if url.startswith("jsonl:"):
         return JsonLinesEmitter(_file(url, "endpoint"))
+    network: dict[str, Any] = {
+        "proxies": settings.get("proxies"),
+        "ca_bundle": settings.get("ca_bundle"),
+        "trust_env": _flag(settings, "trust_env"),
+    }
+    timeout: Any = settings.get("timeout_seconds")
+    if timeout is not None:
+        timeout = seconds(_number("timeout_seconds", timeout) if isinstance(timeout, str) else timeout, "timeout")
     # Half of the lease leaves room for reading back first, and a shorter lock needs no second setting.
+    longest = policy.lock_seconds / 2
+    if timeout is not None and timeout > longest:
+        raise ConfigurationError(
+            f"{variable('timeout_seconds')}: an answer may take half of the lease, {longest:g} s, at most:"
+            f" set {variable('lock_seconds')} to {2 * timeout:g} or more"
+        )
     return HttpCaliperEmitter(
         url,
-        auth=_auth(settings),
-        deadline_seconds=min(DEADLINE_SECONDS, policy.lock_seconds / 2),
+        auth=_auth(settings, network),
+        timeout=None if timeout is None else (min(CONNECT_SECONDS, timeout), timeout),
+        deadline_seconds=min(max(DEADLINE_SECONDS, timeout or 0), longest),
         read_back=_flag(settings, "read_back"),
+        **network,
     )
 
 
@@ -269,7 +290,7 @@ def _flag(settings: Mapping[str, Any], name: str) -> bool:
     return flag
 
 
-def _auth(settings: Mapping[str, Any]) -> Any:
+def _auth(settings: Mapping[str, Any], network: Mapping[str, Any]) -> Any:
     names = ("token_url", "client_id", "client_secret", "client_secret_file", "scope")
     if not any(settings.get(name) is not None for name in names):
         return None
@@ -283,8 +304,7 @@ def _auth(settings: Mapping[str, Any]) -> Any:
     if secret is not None and file is not None:
         raise ConfigurationError(f"set {PREFIX}CLIENT_SECRET or {PREFIX}CLIENT_SECRET_FILE, not both")
     if file is not None:
-        try:
-            secret = Path(file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigurationError(f"{PREFIX}CLIENT_SECRET_FILE: cannot be read: {error.strerror}") from error
-    return ClientCredentials(settings["token_url"], settings["client_id"], secret, scope=settings.get("scope"))
+        secret = secret_from_file(file, f"{PREFIX}CLIENT_SECRET_FILE")
+    return ClientCredentials(
+        settings["token_url"], settings["client_id"], secret, scope=settings.get("scope"), **network
+    )

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import attrs
 
 from caliper_readtime import HttpCaliperEmitter
-from caliper_readtime.errors import EmitError
+from caliper_readtime.errors import EmitError, EmitterUnavailable
 from caliper_readtime.testing._endpoint import CaliperEndpoint
 from tests.endpoint_client import event
 
@@ -52,3 +52,12 @@ def endpoint_and_emitter(**more):
     """A well-behaved endpoint, and an emitter for it."""
     with CaliperEndpoint() as endpoint, emitter_for(endpoint.url, **more) as emitter:
         yield endpoint, emitter
+
+
+def breaker_lets_through(emitter):
+    """Whether the emitter's circuit breaker would let a call through."""
+    try:
+        emitter._here().breaker.check(())
+    except EmitterUnavailable:
+        return False
+    return True
