@@ -1,42 +1,16 @@
-"""Events as bytes: JSON in UTF-8, what events are called in errors, and a cover for what no error may show."""
+"""Events as bytes: JSON in UTF-8, and what events are called in errors."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
-
-import attrs
+from typing import TYPE_CHECKING, Any
 
 from caliper_readtime.errors import EventRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-T = TypeVar("T")
-
-
-@attrs.frozen
-class Hidden(Generic[T]):
-    """Holds what is private while it stands in a local variable: error trackers show those of every frame."""
-
-    value: T = attrs.field(repr=False)
-
-
-@attrs.frozen
-class Request:
-    """What is asked; a URL may hold a key and a body holds events, so neither is shown.
-
-    Attributes:
-        method: HTTP method.
-        url: where to.
-        event_ids: the events concerned, for errors.
-        body: JSON, if any.
-    """
-
-    method: str
-    url: str = attrs.field(repr=False)
-    event_ids: Sequence[str]
-    body: bytes | None = attrs.field(default=None, repr=False)
+    from caliper_readtime.emitters._privacy import Hidden
 
 
 def ids_of(events: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:

@@ -15,16 +15,17 @@ from tenacity import Retrying, retry_if_exception, wait_random_exponential
 from urllib3.exceptions import HTTPError
 
 from caliper_readtime.emitters._circuit import cut, left
+from caliper_readtime.emitters._privacy import without_carriers
 from caliper_readtime.emitters._responses import EndpointResponse, Verdict
 from caliper_readtime.emitters._transport import may_have_left, nothing_has_left
-from caliper_readtime.errors import EmitError, EmitterUnavailable, EndpointRefused
+from caliper_readtime.errors import EmitError, EmitterUnavailable, EndpointRefused, ReadTimeError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tenacity import RetryCallState
 
-    from caliper_readtime.emitters._encoding import Request
+    from caliper_readtime.emitters._privacy import Request
     from caliper_readtime.emitters._responses import DuplicateAnswers
 
 #: The back-off is a random time between 0 and this many seconds, doubled after every further attempt.
@@ -32,6 +33,8 @@ BACKOFF_SECONDS: Final = 0.2
 #: The longest back-off that the endpoint has not asked for.
 MAX_BACKOFF_SECONDS: Final = 5.0
 
+# What somebody's auth may fail with. Other exceptions pass, as a host's soft time limit has to (L5).
+_OF_AUTHS: Final = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ReadTimeError)
 _BACKOFF: Final = wait_random_exponential(multiplier=BACKOFF_SECONDS, max=MAX_BACKOFF_SECONDS)
 
 
@@ -111,12 +114,11 @@ class Exchange:
                 f"{self._where} did not answer ({type(error).__name__}): try again later",
                 event_ids=request.event_ids,
                 ambiguous=may_have_left(),
-            ) from error.with_traceback(None)  # its frames hold the events
+            ) from without_carriers(error)
         except ValueError:
             response = None
         except BaseException as error:  # noqa: BLE001 - raised again
-            # L5: what a host raises into a call passes, but without the frames that hold events and tokens.
-            raise error.with_traceback(None)  # noqa: B904 - it is the same
+            raise without_carriers(error)  # noqa: B904 - L5: it passes as it is
         if response is None:
             # http.client quotes a header that it cannot send, and that may be a token: nothing is chained.
             raise EndpointRefused(
@@ -152,7 +154,7 @@ class Exchange:
             if isinstance(error, EmitterUnavailable):
                 error.ambiguous = False  # the events were not sent
             raise
-        except Exception as error:
+        except _OF_AUTHS as error:
             raise EmitterUnavailable(
                 f"{self._where} was not asked: its auth failed ({type(error).__name__})",
                 event_ids=request.event_ids,

@@ -9,7 +9,8 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from caliper_readtime.emitters._encoding import Hidden, ids_of, to_json
+from caliper_readtime.emitters._encoding import ids_of, to_json
+from caliper_readtime.emitters._privacy import Hidden
 from caliper_readtime.errors import ConfigurationError, EmitterUnavailable
 
 try:
@@ -58,7 +59,7 @@ class JsonLinesEmitter:
         if not hidden.value:
             return
         event_ids = ids_of(hidden.value)
-        lines = Hidden(b"".join(to_json(Hidden(event), event_ids) + b"\n" for event in hidden.value))
+        lines = Hidden(b"".join(to_json(event, event_ids) + b"\n" for event in map(Hidden, hidden.value)))
         try:
             self._append(lines)
         except OSError as error:

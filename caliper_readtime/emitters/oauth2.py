@@ -18,6 +18,7 @@ import attrs
 from caliper_readtime.emitters import _address
 from caliper_readtime.emitters._address import Address, Network
 from caliper_readtime.emitters._circuit import cut, left, within
+from caliper_readtime.emitters._privacy import without_carriers
 from caliper_readtime.emitters._responses import EndpointResponse, Verdict
 from caliper_readtime.errors import ConfigurationError, EmitError, EmitterUnavailable, EndpointRefused
 
@@ -143,29 +144,36 @@ class ClientCredentials:
         # Whatever is raised in there has come through frames that hold the secret: it goes on without them.
         try:
             with within(self._timeout), self._session() as session:
-                fetched = session.fetch_token(
-                    self._address.url,
-                    grant_type="client_credentials",
-                    timeout=cut(self._timeout),
-                    allow_redirects=False,
+                token = self._token_of(
+                    session.fetch_token(
+                        self._address.url,
+                        grant_type="client_credentials",
+                        timeout=cut(self._timeout),
+                        allow_redirects=False,
+                    ),
+                    started,
                 )
-            text, life = fetched["access_token"], fetched["life"]
         except EmitError as error:
-            failure = error.with_traceback(None)
+            failure = without_carriers(error)
         except (OSError, ValueError) as error:
             failure = EmitterUnavailable(
                 f"no token from {self._address.where} ({type(error).__name__}): try again later", ambiguous=False
             )
             # Other errors may quote the answer, so they are not chained.
-            failure.__cause__ = error.with_traceback(None) if isinstance(error, OSError) else None
+            failure.__cause__ = without_carriers(error) if isinstance(error, OSError) else None
         except BaseException as error:  # noqa: BLE001 - raised again
-            raise error.with_traceback(None)  # noqa: B904 - it is the same
+            raise without_carriers(error)  # noqa: B904 - L5: it passes as it is
         else:
-            if isinstance(text, str) and _BEARER.fullmatch(text):
-                return _Token(text, started + life - min(self._leeway, life / 2))
+            if token is not None:
+                return token
             failure = EmitterUnavailable(f"{self._address.where} answered without a usable token", ambiguous=False)
-            text = None
         raise failure
+
+    def _token_of(self, fetched: Mapping[str, Any], started: float) -> _Token | None:
+        text, life = fetched["access_token"], fetched["life"]
+        if not isinstance(text, str) or not _BEARER.fullmatch(text):
+            return None
+        return _Token(text, started + life - min(self._leeway, life / 2))
 
     def _session(self) -> Any:
         from caliper_readtime.emitters._transport import fit  # noqa: PLC0415 - requests is loaded late
