@@ -109,8 +109,10 @@ def _receipt(endpoint: CaliperEndpoint, events: TimeSpentEvents, log: Callable[[
             f" {item['startDate'][11:19]} to {item['endDate'][11:19]}{f'  (came {times} times)' if times > 1 else ''}"
         )
     articles = {article.resource_id: article.title for article in (LEAVES, VOLCANOES)}
-    banked = banked_minutes(endpoint.deliveries, events.actor_id(READER.sourced_id), articles, parts.EXPECTED_XP)
+    banked = banked_minutes(
+        endpoint.deliveries, events.actor_id(READER.sourced_id), articles, parts.EXPECTED_XP, distinct=True
+    )
     log("\nMinutes that would be banked:")
     for resource_id, minutes in banked.items():
-        log(f"  {articles[resource_id]:<22} {minutes} min")
+        log(f"  {articles[resource_id]:<22} {minutes:g} min")
     log("An event sent by the unmounting page alone would have been cancelled on both: 0 min.")

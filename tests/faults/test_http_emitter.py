@@ -204,7 +204,6 @@ def test_after_an_outage_calls_fail_fast_until_one_of_them_gets_through(pair):
     assert type(ended.error) is EmitterUnavailable
     assert ended.error.event_ids == (IDS[1],)
     assert 0 < ended.error.retry_after_seconds <= FAIL_FAST_SECONDS
-    assert ended.seconds < 0.2
     assert type(timed(emitter.held, IDS).error) is EmitterUnavailable
     endpoint.start()
     until(lambda: timed(emitter.emit, [EVENT]).error is None)
