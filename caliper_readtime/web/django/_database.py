@@ -19,9 +19,14 @@ if TYPE_CHECKING:
 LOCK_SECONDS: Final = 5.0
 #: Milliseconds since the epoch, where every host asks the server. SQLite is one machine's.
 _CLOCKS: Final = {"postgresql": "(extract(epoch FROM clock_timestamp()) * 1000)::bigint", "sqlite": None}
-_LOCK_TIMEOUT: Final = f"set_config('lock_timeout', '{LOCK_SECONDS * 1000:.0f}', true)"
-# Of one statement alone, where that is a transaction of its own.
-_LAZILY: Final = f"FROM (SELECT set_config('synchronous_commit', 'off', true), {_LOCK_TIMEOUT}) AS lazily"
+_LOCK_MS: Final = f"{LOCK_SECONDS * 1000:.0f}"
+# Locked rows are read as they are; a stricter level, should the project have one, would fail whoever had to wait.
+_BEGUN: Final = f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {_LOCK_MS}"
+# For one statement that is a transaction of its own.
+_LAZILY: Final = (
+    "FROM (SELECT set_config('synchronous_commit', 'off', true),"
+    f" set_config('lock_timeout', '{_LOCK_MS}', true)) AS lazily"
+)
 #: Serialization failure, deadlock: the transaction is undone, and may be run again.
 _AGAIN: Final = ("40001", "40P01")
 _UNDEFINED_TABLE: Final = "42P01"
@@ -129,7 +134,7 @@ class Database(SurvivesFork):
                 ) from None
             if self.clock is not None and not nested:
                 with self.connection.cursor() as cursor:
-                    cursor.execute(f"SELECT {_LOCK_TIMEOUT}")
+                    cursor.execute(_BEGUN)
             yield
 
     def lazily(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from heapq import merge
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -58,7 +59,10 @@ class DjangoStateStore:
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition in one transaction, with the row locked; a steady heartbeat by two statements."""
         durable = getattr(transition, "durable", True)
-        answer = None if durable else beat(self._database, key, transition, now)
+        answer = None
+        if not durable:
+            with suppress(ContentionError):  # where the project's isolation level is a stricter one
+                answer = beat(self._database, key, transition, now)
         if answer is None:
             (found,) = self._again(lambda: self._updated([(key, transition)], now, durable=durable))
             if isinstance(found, StoreError):
