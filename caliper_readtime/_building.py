@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime.protocols import Emitter, StateStore
 
+# It stands on the adapter, which stands on this module.
+_DJANGO: Final = "caliper_readtime.web.django"
 #: What a tracker may be given as objects, besides settings.
 _PARTS: Final = ("events", "policy", "clock")
 
@@ -155,6 +158,9 @@ def store(url: str, **redis_options: Any) -> StateStore:
         return InMemoryStateStore()
     if scheme == "sqlite":
         return SqliteStateStore(_file(url, "store_url"))
+    if scheme == "django":
+        made: StateStore = getattr(import_module(_DJANGO), "store_of")(url)  # noqa: B009 - it is not known here
+        return made
     # The URL may hold a password, so only its scheme is quoted.
     raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {REQUIRED['store_url']}")
 
