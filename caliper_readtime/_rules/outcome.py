@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import (
-    LONGEST_WAIT_MS,
     MAX_PARKED,
     SECOND,
     Claim,

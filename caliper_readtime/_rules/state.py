@@ -9,7 +9,10 @@ import attrs
 
 from caliper_readtime import _notebook
 from caliper_readtime._model import HistoryEntry, ParkedEvent
-from caliper_readtime._rules.ranges import LONGEST_WAIT_MS, Claim, Context, Parked
+from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
+from caliper_readtime._rules.ranges import Claim as Claim  # noqa: PLC0414
+from caliper_readtime._rules.ranges import Context as Context  # noqa: PLC0414
+from caliper_readtime._rules.ranges import Parked as Parked  # noqa: PLC0414
 from caliper_readtime._units import to_datetime, to_epoch_ms, to_seconds
 
 if TYPE_CHECKING:
@@ -99,6 +102,8 @@ class Ledger:
         deferred_at_ms: since when the sweeper has been asked for the unclaimed time.
         last_error: why the last emission failed; None after a success.
         history: the last steps, oldest first.
+        counts_from_at_ms: where the budget's wall time begins; None in states older than rule B7.
+        widened_ms: by how much pages opened before that have widened the budget.
         unknown: fields of a newer schema, as JSON, kept for whoever understands them.
     """
 
@@ -115,6 +120,8 @@ class Ledger:
     deferred_at_ms: int | None = None
     last_error: str | None = None
     history: tuple[HistoryEntry, ...] = ()
+    counts_from_at_ms: int | None = None
+    widened_ms: int = 0
     unknown: str = "{}"
 
     @property

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 import attrs
 
 from caliper_readtime._model import HistoryEntry
+from caliper_readtime._rules.ranges import fingerprint
 from caliper_readtime._rules.state import (
     MAX_HISTORY,
     SECOND,
@@ -17,7 +18,6 @@ from caliper_readtime._rules.state import (
     Phase,
     ReadTimeState,
     evolved,
-    fingerprint,
 )
 from caliper_readtime._units import to_datetime, to_seconds
 
@@ -46,6 +46,7 @@ class Verb(Generic[R]):
     """A transition that is looked up in its class's ``rules`` by the phase of the state it meets."""
 
     name: ClassVar[str]
+    durable: ClassVar[bool] = True
     rules: ClassVar[Mapping[Phase, Rule]] = {}
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState | None, R]:
