@@ -276,6 +276,6 @@ def seeded(seed, sleep=lambda seconds: None):
         stack.enter_context(patch("caliper_readtime._tracker.os", SimpleNamespace(urandom=random.randbytes)))
         stack.enter_context(patch("caliper_readtime._tracker.uuid4", uuid4))
         stack.enter_context(patch("caliper_readtime._delivery.report.uuid4", uuid4))
-        stack.enter_context(patch("caliper_readtime._delivery.send._RANDOM", random))
+        stack.enter_context(patch("caliper_readtime._delivery.lease._RANDOM", random))
         stack.enter_context(patch("caliper_readtime._delivery.flush.time", SimpleNamespace(sleep=sleep)))
         yield
