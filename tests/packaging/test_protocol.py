@@ -25,8 +25,6 @@ NOT_YET_CITED: set[str] = {
     "A2",
     "A3",
     "C8",
-    "F5",
-    "I2",
 }
 
 

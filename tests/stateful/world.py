@@ -191,8 +191,9 @@ class FaultyStore:
 
     def meta(self, expected, /):
         self.world.at("meta before")
-        self.inner.meta(expected)
+        recorded = self.inner.meta(expected)
         self.world.at("meta after")
+        return recorded
 
     def swept(self, now=None, /):
         self.world.at("swept before")
