@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -141,11 +142,8 @@ def test_listeners_and_builders_swallow_it_as_little(memory_scene: Scene, where)
     if where == "on_report":
         scene.use(on_report=raises)
     else:
-        broken = type(
-            "Broken", (), {"event": raises, "sensor": "", "oneroster_url": scene.tracker.events.oneroster_url}
-        )
-        broken.sensor = scene.tracker.events.sensor
-        scene.use(events=broken())
+        known = scene.tracker.events
+        scene.use(events=SimpleNamespace(event=raises, sensor=known.sensor, oneroster_url=known.oneroster_url))
     with pytest.raises(SoftTimeLimitExceeded):
         scene.tracker.partial(ANNA, OWLS)
     assert scene.tracker.parked() == ()
