@@ -48,8 +48,7 @@ def environment(**more):
 
 def parts(tracker):
     """The store, emitter and builder of a tracker."""
-    delivery = tracker._delivery
-    return delivery.store, delivery.emitter, delivery.events
+    return tracker.store, tracker.emitter, tracker.events
 
 
 def test_the_environment_makes_a_tracker():

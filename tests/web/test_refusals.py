@@ -281,10 +281,10 @@ def test_ten_thousand_forged_views(site):
     policy = site.tracker.policy
     assert wall - 1 <= site.seconds() <= wall + policy.heartbeat_seconds + policy.leeway_seconds
     assert site.emitter.seconds("anna", "owls") <= site.seconds()
-    state = site.store.load(("anna", "owls"), site.tracker._delivery.now())
+    state = site.store.load(("anna", "owls"), site.tracker._delivery.leases.now())
     size = len(dump_ledger(state.ledger)) + len(dump_views(state.meter.views)) + len(repr(state.meter))
     assert 1000 < size < MAX_STATE_BYTES
-    assert len(site.store.keys("anna", site.tracker._delivery.now())) == 1
+    assert len(site.store.keys("anna", site.tracker._delivery.leases.now())) == 1
 
 
 # Counting
