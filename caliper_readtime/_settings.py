@@ -112,6 +112,7 @@ class HttpSettings:
     proxies: Proxies = attrs.field(default=None, repr=False)
     ca_bundle: Path | None = None
     trust_env: bool | None = None
+    duplicate_answers: Callable[[int, str], bool] | None = attrs.field(default=None, validator=_function)
 
 
 @attrs.frozen(kw_only=True)
