@@ -19,6 +19,8 @@ class Transition(Protocol[R_co]):
 
     It has no side effect, so a store may call it again with a newer state when somebody else wrote in between.
     It may raise (``MissingField``); then the store writes nothing and lets the very error pass.
+
+    One whose ``durable`` is False (a heartbeat) may reach the disk more lazily; without the attribute it is durable.
     """
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState | None, R_co]:

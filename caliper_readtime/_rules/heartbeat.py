@@ -67,9 +67,14 @@ class Signal(NamedTuple):
     defers: bool = False
 
     @property
+    def durable(self) -> bool:
+        """False: what a crash takes of the last heartbeats is healed by the next total (C6 is about claims)."""
+        return False
+
+    @property
     def drawn(self) -> bool:
         """Whether nobody but this call knows the heartbeat id."""
-        return self.nonce.endswith(self.heartbeat_id)
+        return self.nonce[16:] == self.heartbeat_id
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
         """Apply the signal as ``SIGNAL_RULES`` say, without looking the phase up: this is the hot path."""

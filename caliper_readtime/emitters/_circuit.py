@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from caliper_readtime._circuit import Circuit
 from caliper_readtime.errors import EmitError, EmitterUnavailable, EndpointRefused
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 FAIL_FAST_SECONDS: Final = 0.5
 #: The longest that calls fail fast.
 MAX_FAIL_FAST_SECONDS: Final = 30.0
-_MOST_DOUBLINGS: Final = 16
 
 
 class CircuitBreaker:
@@ -29,11 +28,7 @@ class CircuitBreaker:
 
     def __init__(self, where: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._where = where
-        self._clock = clock
-        self._lock = Lock()
-        self._failures = 0
-        self._shut_until = 0.0
-        self._probing = False
+        self._circuit = Circuit(FAIL_FAST_SECONDS, MAX_FAIL_FAST_SECONDS, clock=clock)
 
     def check(self, event_ids: Sequence[str]) -> None:
         """Return while calls go through.
@@ -41,8 +36,9 @@ class CircuitBreaker:
         Raises:
             EmitterUnavailable: they fail fast.
         """
-        with self._lock:
-            self._check(event_ids)
+        rest = self._circuit.shut()
+        if rest is not None:
+            raise self._not_tried(event_ids, rest)
 
     @contextmanager
     def passage(self, event_ids: Sequence[str]) -> Iterator[None]:
@@ -51,41 +47,25 @@ class CircuitBreaker:
         Raises:
             EmitterUnavailable: a window is open, or somebody else is finding out whether it has to be renewed.
         """
-        with self._lock:
-            self._check(event_ids)
-            seen = self._failures
-            probe = self._probing = seen > 0
+        seen = self._circuit.enter()
+        if seen is None:
+            raise self._not_tried(event_ids, self._circuit.shut() or 0.0)
+        failed: bool | None = None
         try:
             yield
+            failed = False
         except EmitError as error:
             if isinstance(error, EmitterUnavailable) and not isinstance(error, EndpointRefused):
-                self._exhausted(seen)
+                failed = True
             elif error.status is not None:
-                self._answered()
+                failed = False
             raise
-        else:
-            self._answered()
         finally:
-            if probe:
-                self._probing = False
+            self._circuit.leave(seen, failed=failed)
 
-    def _check(self, event_ids: Sequence[str]) -> None:
-        rest = self._shut_until - self._clock() if self._failures else 0.0
-        if rest > 0 or self._probing:
-            raise EmitterUnavailable(
-                f"{self._where} did not answer a moment ago, so this was not tried",
-                event_ids=event_ids,
-                retry_after_seconds=max(rest, 0.0),
-            )
-
-    def _answered(self) -> None:
-        with self._lock:
-            self._failures = 0
-
-    def _exhausted(self, seen: int) -> None:
-        with self._lock:
-            # Calls that were under way together have seen one and the same outage: it counts once.
-            if seen == self._failures:
-                window = FAIL_FAST_SECONDS * 2 ** min(self._failures, _MOST_DOUBLINGS)
-                self._failures += 1
-                self._shut_until = self._clock() + min(window, MAX_FAIL_FAST_SECONDS)
+    def _not_tried(self, event_ids: Sequence[str], rest: float) -> EmitterUnavailable:
+        return EmitterUnavailable(
+            f"{self._where} did not answer a moment ago, so this was not tried",
+            event_ids=event_ids,
+            retry_after_seconds=rest,
+        )

@@ -25,7 +25,6 @@ NOT_YET_CITED: set[str] = {
     "A2",
     "A3",
     "B7",
-    "C8",
     "D5",
     "F5",
     "H4",

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from caliper_readtime._logs import log_unreadable
-from caliper_readtime._rules import Signal
 from caliper_readtime._rules.state import Key, ReadTimeState
 from caliper_readtime.errors import CorruptState, StoreError
 from caliper_readtime.stores._codec import SCHEMA
@@ -53,7 +52,7 @@ class SqliteStateStore(SqliteFile):
 
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition in one IMMEDIATE transaction."""
-        with self._beating if isinstance(transition, Signal) else self._writing as sqlite:
+        with self._writing if getattr(transition, "durable", True) else self._beating as sqlite:
             return updated(sqlite, key, transition, self.now() if now is None else now)
 
     def update_many(
