@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 PREFIX: Final = "CALIPER_READTIME_"
 
 REQUIRED: Final = {
-    "store_url": "memory://, sqlite:///path, redis://, rediss://, unix://, redis+cluster://, redis+sentinel://",
+    "store_url": "memory://, sqlite:///relative, sqlite:////absolute, redis://, rediss://, unix://, redis+cluster://,"
+    " redis+sentinel://",
     "endpoint": "the full URL of the Caliper endpoint, or jsonl:///path",
     "oneroster_url": "the OneRoster service's base URL",
     "sensor": "this application's URL",
@@ -221,9 +222,16 @@ def store(url: str, **redis_options: Any) -> StateStore:
     if url == "memory://":
         return InMemoryStateStore()
     if scheme == "sqlite":
-        return SqliteStateStore(_file(url, "store_url"))
+        return _sqlite(url)
     # The URL may hold a password, so only its scheme is quoted.
     raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {REQUIRED['store_url']}")
+
+
+def _sqlite(url: str) -> StateStore:
+    try:
+        return SqliteStateStore.from_url(url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable('store_url')}: {error}") from None
 
 
 def _store(settings: Mapping[str, Any]) -> StateStore:
