@@ -21,8 +21,8 @@ from tests.scenes import ANNA, OWLS, article, running, until
 pytestmark = pytest.mark.redis
 
 AOF = {"appendonly": "yes", "appendfsync": "always"}
-SHORT = {"connect_timeout_seconds": 0.2, "timeout_seconds": 0.2}
-OVERHEAD = 1.5  # a busy machine's
+SHORT = {"connect_timeout_seconds": 0.5, "timeout_seconds": 0.5}
+OVERHEAD = 10.0  # a busy machine's
 
 
 @contextmanager
@@ -168,7 +168,7 @@ def test_a_hang_is_over_within_the_time_outs(node, verb):
         for _ in range(3):  # now and then one of them probes
             message, seconds = raised(verb, tracker)
             assert re.search("did not answer in time|a moment ago", message)
-            assert seconds < 0.2 + 0.2 + OVERHEAD
+            assert seconds < 0.5 + 0.5 + OVERHEAD
         node.server.resume()
         until(lambda: goes_on(tracker))
         VERBS[verb](tracker)

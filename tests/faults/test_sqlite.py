@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from caliper_readtime import ConfigurationError, ReadTimeTracker, SqliteStateStore, StoreUnavailable
-from caliper_readtime._settings import store as store_at
+from caliper_readtime._building import store as store_at
 from caliper_readtime.doctor import examine
 from tests.concurrency.children import child
 from tests.concurrency.roles import tracker_on
