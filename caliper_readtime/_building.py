@@ -159,12 +159,19 @@ def store(url: str, **redis_options: Any) -> StateStore:
     if url == "memory://":
         return InMemoryStateStore()
     if scheme == "sqlite":
-        return SqliteStateStore(_file(url, "store_url"))
+        return _sqlite(url)
     if scheme == "django":
         made: StateStore = getattr(import_module(_DJANGO), "store_of")(url)  # noqa: B009 - it is not known here
         return made
     # The URL may hold a password, so only its scheme is quoted.
     raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {REQUIRED['store_url']}")
+
+
+def _sqlite(url: str) -> StateStore:
+    try:
+        return SqliteStateStore.from_url(url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable('store_url')}: {error}") from None
 
 
 def _emitter(settings: Settings, policy: ReadTimePolicy) -> Emitter:

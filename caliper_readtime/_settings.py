@@ -81,7 +81,8 @@ class PartSettings:
     """Where states live, where events go, and in whose name: what every tracker needs."""
 
     store_url: str | None = _needed(
-        "memory://, sqlite:///path, redis://, rediss://, unix://, redis+cluster://, redis+sentinel://, django://alias"
+        "memory://, sqlite:///relative, sqlite:////absolute, redis://, rediss://, unix://, redis+cluster://,"
+        " redis+sentinel://, django://alias"
     )
     endpoint: str | None = _needed("the full URL of the Caliper endpoint, or jsonl:///path")
     oneroster_url: str | None = _needed("the OneRoster service's base URL")

@@ -30,6 +30,7 @@ NUMBERS: Final = {
     "sqlite.file": 30,
     "sqlite.wal": 31,
     "sqlite.disk": 32,
+    "sqlite.rights": 33,
     "redis.version": 40,
     "redis.loading": 41,
     "redis.role": 42,
