@@ -111,6 +111,7 @@ class HttpSettings:
     timeout_seconds: float | None = None
     proxies: Proxies = attrs.field(default=None, repr=False)
     ca_bundle: Path | None = None
+    trust_env: bool | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -147,7 +147,7 @@ def test_fresh_ticket(stage):
 @scene_of_the_script
 def test_depth(stage):
     """Scrolling as far as it takes completes the article, at the next tick, and is told until it is acknowledged."""
-    page = stage.browser().page(stage.article(depth=0.9, article="article", heartbeat=3))
+    page = stage.browser().page(stage.article(depth=0.9, article="article", heartbeat=60))
     stage.read(1.5)
     assert stage.site.heard == []
     stage.site.fault = ("503 Service Unavailable", "")
