@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 class Leave(StrEnum):
     """What happens to the unreported time of a page that is left."""
 
+    BACKGROUND = "background"
     SEND = "send"
     DEFER = "defer"
 
@@ -59,7 +60,8 @@ class WebSettings:
     Attributes:
         secrets: sign tickets, newest first; empty for the framework's own.
         reader: returns the ``Reader`` of a sourced id, or None; a function, or its dotted path.
-        leave: ``send`` what is unreported when a page is left, or ``defer`` it to the sweeper.
+        leave: what is unreported when a page is left is sent in the ``background``, by a thread of the worker;
+            ``send`` lets the request wait for the endpoint, ``defer`` leaves it to the sweeper.
         ticket_seconds: how long a page's ticket is good for.
         ticket_grace_seconds: for how long after that a late replay is taken.
         trusted_origins: other origins whose pages may send signals.
@@ -67,7 +69,7 @@ class WebSettings:
 
     secrets: tuple[str, ...] = attrs.field(default=(), converter=_many, repr=False)
     reader: Callable[[str], Reader | None] | None = attrs.field(default=None, converter=_reader)
-    leave: Leave = attrs.field(default=Leave.SEND, converter=_leave)
+    leave: Leave = attrs.field(default=Leave.BACKGROUND, converter=_leave)
     ticket_seconds: float = attrs.field(default=TICKET_SECONDS, converter=_seconds)
     ticket_grace_seconds: float = attrs.field(default=GRACE_SECONDS, converter=_seconds)
     trusted_origins: tuple[str, ...] = attrs.field(default=(), converter=_many)

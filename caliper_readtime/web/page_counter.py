@@ -13,6 +13,7 @@ from caliper_readtime._logs import log
 from caliper_readtime._model import Article
 from caliper_readtime.errors import ConfigurationError, InvalidInput, StoreError
 from caliper_readtime.web import script, signals
+from caliper_readtime.web._background import DRAIN_SECONDS, BackgroundSender
 from caliper_readtime.web._settings import Leave, WebSettings
 from caliper_readtime.web.origins import foreign, is_trusted
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caliper_readtime._model import Reader
+    from caliper_readtime._results import Report, SweepReport
     from caliper_readtime._tracker import ReadTimeTracker
     from caliper_readtime.web.origins import Headers
     from caliper_readtime.web.tickets import Signer
@@ -88,6 +90,7 @@ class PageCounter:
             ticket_seconds=self.settings.ticket_seconds,
             grace_seconds=self.settings.ticket_grace_seconds,
         )
+        self._sender = BackgroundSender(self._send)
         self._lock = Lock()
         self._make = tracker if callable(tracker) else lambda: tracker
         self._tracker: ReadTimeTracker | None = None
@@ -141,8 +144,15 @@ class PageCounter:
             tracker = self.tracker
             now = tracker.now()
             ticket = self.tickets.verify(signal.ticket, now)
-            defer = self.settings.leave is Leave.DEFER
-            signals.take(tracker, ticket, signal, self.settings.reader, now=now, defer=defer)
+            signals.take(
+                tracker,
+                ticket,
+                signal,
+                self.settings.reader,
+                now=now,
+                defer=self.settings.leave is Leave.DEFER,
+                soon=self._put_off if self.settings.leave is Leave.BACKGROUND else None,
+            )
             # Nobody reads the answer to a leave.
             return None if signal.leaving else self.tickets.renew(ticket, now)
         except StoreError as error:
@@ -151,6 +161,26 @@ class PageCounter:
             # The ticket is ours and the signal is well formed, so the host is wrong: the script keeps the time.
             refused = Refused(Refusal.HOST_FAILED, str(error))
         raise refused
+
+    def _put_off(self, report: Report) -> None:
+        if self.tracker.emitter is not None:
+            self._sender.add((report.reader_sourced_id, report.resource_id))
+
+    def _send(self, keys: list[tuple[str, str]]) -> SweepReport:
+        return self.tracker.send_deferred(keys)  # the one of this moment: tests set another
+
+    def close(self, timeout: float = DRAIN_SECONDS) -> bool:
+        """Send what left pages have put off, and end the thread that does; it starts again when it is needed.
+
+        A worker that ends calls it by itself, where Python gets to end it (``atexit``).
+
+        Args:
+            timeout: how long to wait for that, seconds; the rest is the sweeper's.
+
+        Returns:
+            Whether it has ended.
+        """
+        return self._sender.stop(timeout)
 
     def health(self) -> PageResponse:
         """Answer a probe: 200 when the store answers, or 503."""

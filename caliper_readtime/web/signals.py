@@ -20,6 +20,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from caliper_readtime import _checks
 from caliper_readtime._model import PageView, Reader
 from caliper_readtime._policy import Completion
+from caliper_readtime._results import Outcome
 from caliper_readtime._units import MAX_SECONDS
 from caliper_readtime.errors import ConfigurationError, EmitError, InvalidInput, MissingField, StoreError
 from caliper_readtime.web.refusals import Refusal, Refused
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from caliper_readtime._results import Accumulation
+    from caliper_readtime._results import Accumulation, Report
     from caliper_readtime._tracker import ReadTimeTracker
     from caliper_readtime.web.tickets import Ticket
 
@@ -155,6 +156,7 @@ def take(
     *,
     now: datetime,
     defer: bool = False,
+    soon: Callable[[Report], object] | None = None,
 ) -> Accumulation:
     """Count a signal under its verified ticket, and report where it completes or leaves the article.
 
@@ -167,27 +169,38 @@ def take(
         reader: asked once for each reader and article, for the e-mail address.
         now: the time that decides, ``tracker.now()``.
         defer: leave what a page that is left has unreported to the sweeper.
+        soon: sends nothing itself; called with the report of what was put off, and should be sent soon.
 
     Raises:
         Refused: UNKNOWN_READER, HOST_FAILED or MALFORMED.
         StoreError: the time was not taken; the script keeps it and comes back.
     """
-    counted = _observe(tracker, ticket, signal, reader, now)
+    counted = _observe(tracker, ticket, signal, reader, now, defer=soon is not None)
     ids = ticket.reader_sourced_id, ticket.article.resource_id
+    by_sweep = tracker.policy.completion is Completion.DEFER
+    report = None if by_sweep else counted.report
     # What is finalized already needs no second stamp: replays of a completion are plain heartbeats.
     if signal.completed and counted.report is None and counted.state.finalized_at is None:
-        _report(tracker.finalize, ids, defer=tracker.policy.completion is Completion.DEFER)
-    elif signal.leaving:
-        _report(tracker.partial, ids, defer=defer)
+        made = _report(tracker.finalize, ids, defer=by_sweep or soon is not None)
+        report = None if by_sweep else made
+    elif signal.leaving and (report is None or soon is None):
+        made = _report(tracker.partial, ids, defer=defer or soon is not None)
+        # A small rest waits for the next trigger, as it does when partial sends.
+        least = tracker.policy.partial_min_seconds
+        small = made is not None and made.state is not None and made.state.unreported_seconds < least
+        report = None if small else made
+    if soon is not None and report is not None and report.outcome is Outcome.DEFERRED:
+        soon(report)
     return counted
 
 
-def _report(verb: Callable[..., object], ids: tuple[str, str], *, defer: bool) -> None:
+def _report(verb: Callable[..., Report], ids: tuple[str, str], *, defer: bool) -> Report | None:
     with suppress(EmitError, StoreError):
         try:
-            verb(*ids, defer=defer)
+            return verb(*ids, defer=defer)
         except ConfigurationError:  # a tracker without an emitter: somebody else's sweep sends
-            verb(*ids, defer=True)
+            return verb(*ids, defer=True)
+    return None
 
 
 def _observe(
@@ -196,6 +209,8 @@ def _observe(
     signal: PageSignal,
     lookup: Callable[[str], Reader | None] | None,
     now: datetime,
+    *,
+    defer: bool,
 ) -> Accumulation:
     # A ticket that has run out still brings what was read before it did: its late replay must not bring more.
     view = signal.view(ticket.lifetime_ms) if now > ticket.expires_at else signal.view()
@@ -203,13 +218,14 @@ def _observe(
     position = None if duration is None or signal.position is None else signal.position * duration
 
     def observe(who: Reader | str) -> Accumulation:
-        return tracker.observe(
+        return tracker.observe_page(
             who,
             ticket.article,
             view,
             opened_at=ticket.opened_at,
             position_seconds=position,
             duration_seconds=None if position is None else duration,
+            defer=defer,
         )
 
     try:

@@ -38,12 +38,18 @@ class Site:
         self.host = host
         self.client = Client(application)
         self.clock = ManualClock(START)
-        self.emitter = FlakyEmitter()
+        self._emitter = FlakyEmitter()
         self.store = InMemoryStateStore() if store is None else store
         self.tracker = ReadTimeTracker(
-            self.store, self.emitter if emits else None, events(), policy or ReadTimePolicy(), self.clock
+            self.store, self._emitter if emits else None, events(), policy or ReadTimePolicy(), self.clock
         )
         host.tracker = self.tracker
+
+    @property
+    def emitter(self):
+        """Takes what is sent; whoever asks sees what the background has still to send, too."""
+        assert self.host.close(60)
+        return self._emitter
 
     def ticket(self, reader="anna", what=OWLS, **more):
         """A ticket of a page that is rendered now."""

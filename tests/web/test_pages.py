@@ -323,7 +323,7 @@ def test_django_asks_for_no_csrf_token(django):
 def test_default_settings():
     """What holds when nothing is said."""
     settings = WebSettings.of({})
-    assert (settings.leave, settings.secrets, settings.trusted_origins) == (Leave.SEND, (), ())
+    assert (settings.leave, settings.secrets, settings.trusted_origins) == (Leave.BACKGROUND, (), ())
     assert (settings.ticket_seconds, settings.ticket_grace_seconds) == (TICKET_SECONDS, GRACE_SECONDS)
 
 

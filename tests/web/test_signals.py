@@ -110,8 +110,8 @@ def test_a_position_completes_what_has_a_length(site):
     assert (state.position_seconds, state.canonical_duration_seconds, state.finalized_at) == (180, 200, None)
     site.clock.advance(10)
     site.log(ticket, 20, p=0.96)
-    assert site.tracker.state("anna", "owls").finalized_at is not None
     assert site.emitter.seconds("anna", "owls") == 20
+    assert site.tracker.state("anna", "owls").finalized_at is not None
 
 
 def test_a_share_alone_is_no_position(site):
