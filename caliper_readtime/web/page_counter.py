@@ -11,11 +11,12 @@ import attrs
 
 from caliper_readtime._logs import log
 from caliper_readtime._model import Article
+from caliper_readtime._settings import Leave, WebSettings
 from caliper_readtime.errors import ConfigurationError, InvalidInput, StoreError
 from caliper_readtime.web import script, signals
 from caliper_readtime.web._background import DRAIN_SECONDS, BackgroundSender
-from caliper_readtime.web._settings import Leave, WebSettings
 from caliper_readtime.web.origins import foreign, is_trusted
+from caliper_readtime.web.readers import remembering
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.tickets import Tickets
 
@@ -68,7 +69,7 @@ class PageCounter:
         tracker: takes the time; or a function that builds it, called once, when it is needed first.
         signer: signs page tickets.
         settings: how pages are counted.
-        on_refusal: called with the ``Refusal`` of each signal that is not taken, for metrics.
+        on_refusal: in place of the settings'.
 
     Attributes:
         tickets: issues and verifies page tickets.
@@ -84,13 +85,15 @@ class PageCounter:
         on_refusal: Callable[[Refusal], object] | None = None,
     ) -> None:
         self.settings: WebSettings = WebSettings() if settings is None else settings
-        self.refusals: Refusals = Refusals(on_refusal)
+        self.refusals: Refusals = Refusals(on_refusal or self.settings.on_refusal)
         self.tickets: Tickets = Tickets(
             signer,
             ticket_seconds=self.settings.ticket_seconds,
             grace_seconds=self.settings.ticket_grace_seconds,
         )
         self._sender = BackgroundSender(self._send)
+        lookup = self.settings.reader
+        self._reader = None if lookup is None else remembering(lookup)
         self._lock = Lock()
         self._make = tracker if callable(tracker) else lambda: tracker
         self._tracker: ReadTimeTracker | None = None
@@ -148,7 +151,7 @@ class PageCounter:
                 tracker,
                 ticket,
                 signal,
-                self.settings.reader,
+                self._reader,
                 now=now,
                 defer=self.settings.leave is Leave.DEFER,
                 soon=self._put_off if self.settings.leave is Leave.BACKGROUND else None,

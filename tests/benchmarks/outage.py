@@ -23,7 +23,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from flask import Flask
 
-from caliper_readtime import Article, HttpCaliperEmitter, Reader, ReadTimePolicy, ReadTimeTracker, _settings
+from caliper_readtime import Article, HttpCaliperEmitter, Reader, ReadTimePolicy, ReadTimeTracker, _building
 from caliper_readtime.testing._redis_server import RedisServer
 from caliper_readtime.web import flask as flask_adapter
 from tests.benchmarks.delivery import EVENTS
@@ -89,7 +89,7 @@ def site(leave: str, store_url: str, endpoint: str, namespace: str):
     app.config.update(SECRET_KEY=SECRETS[0], CALIPER_READTIME_LEAVE=leave)
     app.add_url_rule("/page", "page", lambda: "a page that touches neither store nor endpoint")
     emitter = HttpCaliperEmitter(endpoint)
-    tracker = ReadTimeTracker(_settings.store(store_url, namespace=namespace), emitter, EVENTS, POLICY)
+    tracker = ReadTimeTracker(_building.store(store_url, namespace=namespace), emitter, EVENTS, POLICY)
     host = flask_adapter.init_app(app, tracker=tracker, reader=READERS.get)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
         workers = []

@@ -9,10 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import attrs
 import pytest
 
-from caliper_readtime import ReadTimePolicy, __version__, _cli, _settings
+from caliper_readtime import __version__, _cli, _settings
 from caliper_readtime.testing import CaliperEndpoint
 from tests import command_page, diagram
 
@@ -87,18 +86,15 @@ def test_settings_page_is_complete():
     """The settings page lists exactly the settings that there are, and the policy's defaults."""
     text = (ROOT / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
     listed = re.findall(rf"^\| `{_settings.PREFIX}(\w+)` \|(?: ([^|]+) \|)?", text, re.MULTILINE)
-    assert {name.lower() for name, _ in listed} == {
-        *_settings.REQUIRED,
-        *_settings.OPTIONAL,
-        *_settings.WEB,
-        *_settings.POLICY,
-    }
+    assert {name.lower() for name, _ in listed} == set(_settings.TABLE)
     defaults = {name.lower(): default.strip("` ") for name, default in listed}
-    for attribute in attrs.fields(ReadTimePolicy):
-        if attribute.init:
-            value = "none" if attribute.default is None else attribute.default
-            shown = defaults[attribute.name]
-            assert shown == str(value) or float(shown) == value, attribute.name
+    for setting in _settings.TABLE.values():
+        shown = defaults[setting.name]
+        if setting.name == "secrets":
+            assert shown == "the framework's"
+        elif setting.group in ("web", "policy"):
+            value = "none" if setting.default in (None, ()) else setting.default
+            assert shown == str(value).lower() or float(shown) == value, setting.name
 
 
 def test_errors_page_is_complete():

@@ -22,6 +22,7 @@ from caliper_readtime import (
     SqliteStateStore,
     StoreUnavailable,
 )
+from caliper_readtime._settings import TABLE, Settings
 from caliper_readtime.testing import CaliperEndpoint, ManualClock, RecordingEmitter
 from tests.scenes import ANNA, OWLS, events
 
@@ -280,6 +281,76 @@ def test_overrides_win_and_objects_replace_settings():
     with ReadTimeTracker.from_settings(REQUIRED, heartbeat_seconds=3, app_name="Another") as tracker:
         assert tracker._delivery.policy.heartbeat_seconds == 3
         assert parts(tracker)[2].app.name == "Another"
+
+
+STORE = InMemoryStateStore()
+REPORTS = []
+
+
+class Recording(RecordingEmitter):
+    """What a dotted path may lead to: a class of the host's, that is made when it is needed."""
+
+    made = 0
+
+    def __init__(self):
+        type(self).made += 1
+        super().__init__()
+
+
+def told(report):
+    REPORTS.append(report.outcome)
+
+
+def test_parts_by_dotted_path():
+    """STORE, EMITTER and ON_REPORT: dotted paths from the environment, of an object, a class and a function."""
+    here = {"STORE": f"{__name__}.STORE", "EMITTER": f"{__name__}.Recording", "ON_REPORT": f"{__name__}.told"}
+    given = environment(STORE_URL=None, ENDPOINT=None, **here)
+    with ReadTimeTracker.from_env(given, clock=ManualClock()) as tracker:
+        store, emitter, _ = parts(tracker)
+        assert (store is STORE, type(emitter), Recording.made) == (True, Recording, 1)
+        tracker.accumulate(ANNA, OWLS, 10)
+        tracker.finalize(ANNA, OWLS)
+    assert REPORTS == [Outcome.SENT]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "problem"),
+    [
+        ("STORE", "nowhere.at.all", "cannot be imported"),
+        ("STORE", "caliper_readtime.nothing", "cannot be imported"),
+        ("STORE", "redis://:hunter2-do-not-show@host", "dotted path"),
+        ("STORE", "caliper_readtime.ReadTimePolicy", "update"),
+        ("EMITTER", "caliper_readtime.__version__", "emit"),
+        ("EMITTER", "os", "dotted path"),
+        ("ON_REPORT", "caliper_readtime.__version__", "function"),
+        ("TRUST_NULL_ORIGIN", "perhaps", "true or false"),
+        ("BATCH_EVENTS", "many", "whole number"),
+        ("TIMEOUT_SECONDS", "long", "number"),
+        ("CA_BUNDLE", "/does/not/exist", "CA certificates"),
+        ("APP_NAME", 7, "text"),
+    ],
+)
+def test_a_wrong_value_names_its_setting(name, path, problem):
+    """Settings: the error says which one, and what it must be."""
+    with pytest.raises(ConfigurationError, match=problem) as raised:
+        ReadTimeTracker.from_settings(environment(**{name: path}))
+    assert name in str(raised.value) or name == "CA_BUNDLE"
+    assert SECRET not in str(raised.value)
+
+
+def test_the_time_out_is_a_setting():
+    """TIMEOUT_SECONDS: how long the endpoint may take for an answer."""
+    with ReadTimeTracker.from_env(environment(TIMEOUT_SECONDS="0.25")) as tracker:
+        assert parts(tracker)[1]._exchange.keywords["timeout"] == (0.25, 0.25)
+
+
+def test_every_setting_is_one_line_of_the_table():
+    """The table says of each its name, type, default and who reads it; secrets are not shown."""
+    settings = Settings.of({"client_secret": SECRET, "secrets": SECRET, "proxies": f"http://u:{SECRET}@proxy"})
+    assert SECRET not in repr(settings)
+    for name, setting in TABLE.items():
+        assert (setting.name, hasattr(getattr(settings, setting.group), name)) == (name, True)
+    assert Settings.of({}).policy == ReadTimePolicy()
 
 
 def test_an_object_leaves_the_rest_missing():
