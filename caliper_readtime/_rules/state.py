@@ -150,6 +150,7 @@ class Ledger:
         first_sync_at_ms: when the first signal arrived.
         ttl_ms: how long a state without unreported time is kept.
         context: newest reader and article.
+        context_at_ms: when the page was opened that brought it; None where the host did so itself.
         duration_ms: the first duration that was given.
         pointer_ms: everything below it is reported or parked.
         claim: what is being reported.
@@ -175,6 +176,7 @@ class Ledger:
     deferred_at_ms: int | None = None
     last_error: str | None = None
     history: tuple[HistoryEntry, ...] = ()
+    context_at_ms: int | None = None
     unknown: str = "{}"
 
     @property

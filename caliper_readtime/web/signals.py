@@ -172,7 +172,7 @@ def take(
         soon: sends nothing itself; called with the report of what was put off, and should be sent soon.
 
     Raises:
-        Refused: UNKNOWN_READER, HOST_FAILED or MALFORMED.
+        Refused: UNKNOWN_READER, HOST_FAILED or TICKET_EXPIRED.
         StoreError: the time was not taken; the script keeps it and comes back.
     """
     counted = _observe(tracker, ticket, signal, reader, now, defer=soon is not None)
@@ -212,8 +212,12 @@ def _observe(
     *,
     defer: bool,
 ) -> Accumulation:
-    # A ticket that has run out still brings what was read before it did: its late replay must not bring more.
-    view = signal.view(ticket.lifetime_ms) if now > ticket.expires_at else signal.view()
+    # A ticket that has run out still brings what was read before it did, over all its views: S7.
+    expired = now > ticket.expires_at
+    # S9 knows an opening that is too old by the time that it is now, and must not be told an earlier one.
+    if expired and (now - ticket.opened_at).total_seconds() >= tracker.policy.state_ttl_seconds:
+        raise Refused(Refusal.TICKET_EXPIRED)
+    view = signal.view(ticket.lifetime_ms) if expired else signal.view()
     duration = ticket.duration_seconds
     position = None if duration is None or signal.position is None else signal.position * duration
 
@@ -225,6 +229,7 @@ def _observe(
             opened_at=ticket.opened_at,
             position_seconds=position,
             duration_seconds=None if position is None else duration,
+            until=ticket.expires_at if expired else None,
             defer=defer,
         )
 
@@ -234,22 +239,27 @@ def _observe(
         if error.field != "reader":
             raise
     # Nothing is stored of this reader and article yet.
-    return observe(_found(ticket.reader_sourced_id, lookup))
+    return observe(found(ticket.reader_sourced_id, lookup))
 
 
-def _found(sourced_id: str, lookup: Callable[[str], Reader | None] | None) -> Reader:
+def found(sourced_id: str, lookup: Callable[[str], Reader | None] | None) -> Reader:
+    """Return whom the setting READER finds.
+
+    Raises:
+        Refused: UNKNOWN_READER or HOST_FAILED.
+    """
     if lookup is None:
         raise Refused(Refusal.HOST_FAILED, "no setting READER says how a reader's e-mail address is found")
     failed = None
     try:
-        found = lookup(sourced_id)
+        reader = lookup(sourced_id)
     except Exception as error:  # noqa: BLE001 - not chained either: what a host's own errors quote is not known here
         failed = type(error).__name__
     if failed is not None:
         raise Refused(Refusal.HOST_FAILED, f"the setting READER raised {failed} for reader {sourced_id}")
-    if found is None:
+    if reader is None:
         raise Refused(Refusal.UNKNOWN_READER, f"the setting READER knows no reader {sourced_id}")
-    if not isinstance(found, Reader):
-        raise Refused(Refusal.HOST_FAILED, f"the setting READER must return a Reader, not {type(found).__name__}")
+    if not isinstance(reader, Reader):
+        raise Refused(Refusal.HOST_FAILED, f"the setting READER must return a Reader, not {type(reader).__name__}")
     # Time is counted under the ticket's id, whatever form the host's has.
-    return attrs.evolve(found, sourced_id=sourced_id)
+    return attrs.evolve(reader, sourced_id=sourced_id)

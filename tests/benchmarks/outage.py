@@ -26,6 +26,7 @@ from flask import Flask
 from caliper_readtime import Article, HttpCaliperEmitter, Reader, ReadTimePolicy, ReadTimeTracker, _building
 from caliper_readtime.testing._redis_server import RedisServer
 from caliper_readtime.web import flask as flask_adapter
+from caliper_readtime.web.tickets import application_of
 from tests.benchmarks.delivery import EVENTS
 from tests.web.sites import SECRETS
 
@@ -137,7 +138,8 @@ def run(leave: str, *, hangs: bool, store_url: str, namespace: str, seconds: flo
     threading.Thread(target=endpoint.serve_forever, daemon=True).start()
     took, left = defaultdict(list), {}
     with site(leave, store_url, f"http://127.0.0.1:{endpoint.server_port}/caliper", namespace) as (port, host):
-        tickets = {name: host.tickets.issue(name, ARTICLE, host.tracker.now()) for name in READERS}
+        application, now = application_of(EVENTS), host.tracker.now()
+        tickets = {name: host.tickets.issue(name, ARTICLE, now, application=application) for name in READERS}
         names, until = list(READERS), time.monotonic() + seconds
         clients = [
             threading.Thread(target=client, args=(port, tickets, names[n::CLIENTS], until, took, left))

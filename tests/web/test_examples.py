@@ -166,7 +166,10 @@ def test_asgi_example(wrap):
         assert host.close(60)
         assert emitter.seconds("u1", "nice_x1") == 10
         foreign = {"Sec-Fetch-Site": "cross-site"}
-        assert send("POST", found["data-url"], json=said, headers=foreign).json() == {"error": "foreign_origin"}
+        assert send("POST", found["data-url"], json=said, headers=foreign).json() == {
+            "rt": 1,
+            "error": "foreign_origin",
+        }
         assert (
             send(
                 "POST", found["data-url"], content=b"x" * 10**6, headers=own | {"Content-Type": "text/plain"}

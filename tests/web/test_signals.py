@@ -161,7 +161,7 @@ def test_a_store_that_is_down(make_site):
     site = make_site(store=store)
     ticket = site.ticket()
     answer = site.read(ticket, 10)
-    assert (answer.status_code, answer.json) == (503, {"error": "store_unavailable"})
+    assert (answer.status_code, answer.json) == (503, {"rt": 1, "error": "store_unavailable"})
     assert answer.headers["Retry-After"] == str(RETRY_AFTER_SECONDS)
     store.left = 99
     assert site.log(ticket, 10).status_code == 204
