@@ -97,7 +97,8 @@ class Stage:
 
         Both are widened by the time between reading and not reading, unless time is virtual and nothing takes any.
         """
-        assert [browser.complaints() for browser in self._browsers if browser.complaints()] == []
+        complaints = [said for browser in self._browsers for said in browser.complaints()]
+        assert complaints == []
         expected = self.true if true is None else true
         reported = self.site.seconds(reader, slug)
         between = 0.0 if virtual else sum(browser.between for browser in self._browsers)
