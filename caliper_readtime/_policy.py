@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
 from caliper_readtime import _checks
 from caliper_readtime._units import to_ms
 from caliper_readtime.errors import ConfigurationError, InvalidInput
+
+#: B6: what one signal adds at most. No script is away from its server for longer and still reading one article, and
+#: a first signal whose page was opened days ago cannot claim days.
+MAX_DELTA_SECONDS: Final = 4 * 3600.0
 
 
 class Completion(StrEnum):
@@ -52,7 +56,7 @@ class ReadTimePolicy:
         heartbeat_seconds: what a first signal may claim at most, besides the leeway: one heartbeat's worth.
         leeway_seconds: tolerance for late heartbeats and rounding, granted once over a state's whole life.
         catch_up_seconds: how much unused wall time is kept, so that a late total can still claim it.
-        max_delta_seconds: most that one signal may add, or None for no such limit.
+        max_delta_seconds: most that one signal may add, the first included; None for no such limit.
         completion_ratio: position ÷ duration from which the article counts as read.
         completion_dwell_seconds: accepted time from which it counts as read, or None.
         completion: ``"send"`` finalizes from the heartbeat, ``"defer"`` leaves it to the sweeper.
@@ -70,7 +74,9 @@ class ReadTimePolicy:
     heartbeat_seconds: float = attrs.field(default=10.0, validator=_seconds(zero=False))
     leeway_seconds: float = attrs.field(default=5.0, validator=_seconds())
     catch_up_seconds: float = attrs.field(default=300.0, validator=_seconds())
-    max_delta_seconds: float | None = attrs.field(default=None, validator=_seconds(zero=False, optional=True))
+    max_delta_seconds: float | None = attrs.field(
+        default=MAX_DELTA_SECONDS, validator=_seconds(zero=False, optional=True)
+    )
     completion_ratio: float = attrs.field(default=0.95)
     completion_dwell_seconds: float | None = attrs.field(default=None, validator=_seconds(zero=False, optional=True))
     completion: Completion = attrs.field(default=Completion.SEND, converter=_completion)

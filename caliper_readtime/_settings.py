@@ -1,62 +1,35 @@
-"""Settings from a mapping or the environment, made into the parts of a tracker."""
+"""The settings: one table for the environment, Flask's config and Django's dict; ``_building`` makes parts of them.
+
+A setting is one field of the class of whoever reads it: its name, type, default, and what it is. Adding one adds a
+field here and a line to docs/reference/settings.md.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
+from enum import StrEnum
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import unquote, urlsplit
+from typing import Annotated, Any, Final, TypeAlias, get_origin
 
 import attrs
+from cattrs import Converter
 
-from caliper_readtime._model import App
-from caliper_readtime._policy import ReadTimePolicy
-from caliper_readtime._rules.event import TimeSpentEvents
-from caliper_readtime.emitters._http import DEADLINE_SECONDS, HttpCaliperEmitter
-from caliper_readtime.emitters._jsonl import JsonLinesEmitter
-from caliper_readtime.emitters.oauth2 import ClientCredentials
-from caliper_readtime.errors import ConfigurationError, InvalidInput
-from caliper_readtime.stores._memory import InMemoryStateStore
-from caliper_readtime.stores._redis.store import RedisStateStore
-from caliper_readtime.stores._sqlite.store import SqliteStateStore
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from datetime import datetime
-
-    from caliper_readtime._results import Report
-    from caliper_readtime.protocols import Emitter, StateStore
+from caliper_readtime import _checks
+from caliper_readtime._model import Reader  # noqa: TC001
+from caliper_readtime._policy import ReadTimePolicy  # noqa: TC001
+from caliper_readtime._results import Report  # noqa: TC001
+from caliper_readtime.errors import ConfigurationError
 
 PREFIX: Final = "CALIPER_READTIME_"
+#: How long a page can be read before its ticket runs out; a page that is read gets a fresh one at half of it.
+TICKET_SECONDS: Final = 12 * 3600.0
+#: For how long after that a late replay is taken: as long as the script keeps its records.
+GRACE_SECONDS: Final = 7 * 86400.0
 
-REQUIRED: Final = {
-    "store_url": "memory://, sqlite:///path, redis://, rediss://, unix://, redis+cluster://, redis+sentinel://",
-    "endpoint": "the full URL of the Caliper endpoint, or jsonl:///path",
-    "oneroster_url": "the OneRoster service's base URL",
-    "sensor": "this application's URL",
-    "app_name": "this application's name",
-}
-OPTIONAL: Final = (
-    "app_id",
-    "namespace",
-    "shards",
-    "claim_replicas",
-    "claim_fsync",
-    "activity_ids",
-    "read_back",
-    "token_url",
-    "client_id",
-    "client_secret",
-    "client_secret_file",
-    "scope",
-)
-#: For hosts with pages: ``web/settings.py`` reads them, a tracker has no use for them.
-WEB: Final = ("secrets", "reader", "leave", "ticket_seconds", "ticket_grace_seconds", "trusted_origins")
-POLICY: Final = tuple(attribute.name for attribute in attrs.fields(ReadTimePolicy) if attribute.init)
-_KNOWN: Final = (*REQUIRED, *OPTIONAL, *WEB, *POLICY)
 # What tests and ``caliper_readtime.testing`` are told by an environment, which may be an application's, too.
-_OF_TESTS: Final = ("redis_server", "require_browser", "require_redis")
-_PARTS: Final = ("store", "emitter", "events", "policy", "clock", "on_report")
+_OF_TESTS: Final = ("redis_server", "require_browser", "require_redis", "require_postgresql")
 _BOOLEANS: Final = {
     "1": True,
     "true": True,
@@ -68,23 +41,192 @@ _BOOLEANS: Final = {
     "off": False,
 }
 
+#: An object, what makes it (a class, a function without arguments), or the dotted path of either.
+Part: TypeAlias = Annotated[Any, "part"]
+#: Proxies as the emitter takes them; in the environment, text.
+Proxies: TypeAlias = Annotated[Any, "proxies"]
 
-@attrs.frozen
-class Parts:
-    """What a tracker is built from; ``created`` is what it has to close."""
 
-    store: StateStore
-    emitter: Emitter | None
-    events: TimeSpentEvents | None
-    policy: ReadTimePolicy
-    clock: Callable[[], datetime] | None
-    on_report: Callable[[Report], object] | None
-    created: tuple[StateStore | Emitter, ...]
+class Leave(StrEnum):
+    """What happens to the unreported time of a page that is left."""
+
+    BACKGROUND = "background"
+    SEND = "send"
+    DEFER = "defer"
 
 
 def variable(name: str) -> str:
     """Return what a setting is called in the environment, and in errors."""
     return f"{PREFIX}{name.upper()}"
+
+
+def _leave(value: Any) -> Any:
+    leave = _checks.member(Leave, value)
+    if leave is None:
+        raise ConfigurationError(f"{variable('leave')} must be one of: {', '.join(Leave)}")
+    return leave
+
+
+def _function(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if value is not None and not callable(value):
+        raise ConfigurationError(f"{variable(attribute.name)} must be a function, or its dotted path")
+
+
+def _needed(what: str) -> Any:
+    return attrs.field(default=None, metadata={"needed": what})
+
+
+@attrs.frozen(kw_only=True)
+class PartSettings:
+    """Where states live, where events go, and in whose name: what every tracker needs."""
+
+    store_url: str | None = _needed(
+        "memory://, sqlite:///path, redis://, rediss://, unix://, redis+cluster://, redis+sentinel://, django://alias"
+    )
+    endpoint: str | None = _needed("the full URL of the Caliper endpoint, or jsonl:///path")
+    oneroster_url: str | None = _needed("the OneRoster service's base URL")
+    sensor: str | None = _needed("this application's URL")
+    app_name: str | None = _needed("this application's name")
+    app_id: str | None = None
+    activity_ids: str = "uri"
+    store: Part = None
+    emitter: Part = None
+
+
+@attrs.frozen(kw_only=True)
+class RedisSettings:
+    """Arguments of ``RedisStateStore``, which has the defaults."""
+
+    namespace: str | None = None
+    shards: int | None = None
+    claim_replicas: int | None = None
+    claim_fsync: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class HttpSettings:
+    """What ``HttpCaliperEmitter`` is told, which has the defaults."""
+
+    read_back: bool | None = None
+    timeout_seconds: float | None = None
+    proxies: Proxies = attrs.field(default=None, repr=False)
+    ca_bundle: Path | None = None
+    trust_env: bool | None = None
+
+
+@attrs.frozen(kw_only=True)
+class OAuth2Settings:
+    """OAuth2 client credentials, or none at all."""
+
+    token_url: str | None = None
+    client_id: str | None = None
+    client_secret: str | None = attrs.field(default=None, repr=False)
+    client_secret_file: Path | None = None
+    scope: str | None = None
+
+
+@attrs.frozen(kw_only=True)
+class TrackerSettings:
+    """Keyword arguments of ``ReadTimeTracker``, which has the defaults."""
+
+    on_report: Callable[[Report], object] | None = attrs.field(default=None, validator=_function)
+    batch_events: int | None = None
+    batch_bytes: int | None = None
+
+
+@attrs.frozen(kw_only=True)
+class WebSettings:
+    """How pages are counted; a tracker alone has no use for them.
+
+    Attributes:
+        secrets: sign tickets, newest first; empty for the framework's own.
+        reader: returns the ``Reader`` of a sourced id, or None.
+        leave: when a page is left, send what is unreported in the ``background`` or at once (``send``), or ``defer``
+            it to the sweeper.
+        ticket_seconds: how long a page's ticket is good for.
+        ticket_grace_seconds: for how long after that a late replay is taken.
+        trusted_origins: other origins whose pages may send signals.
+        trust_null_origin: whether pages without an origin, such as sandboxed frames, may send signals.
+        on_refusal: called with the ``Refusal`` of each signal that is not taken, for metrics.
+        tracker: in place of one that the other settings describe.
+    """
+
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
+    reader: Callable[[str], Reader | None] | None = attrs.field(default=None, validator=_function)
+    leave: Leave = attrs.field(default=Leave.BACKGROUND, converter=_leave)
+    ticket_seconds: float = TICKET_SECONDS
+    ticket_grace_seconds: float = GRACE_SECONDS
+    trusted_origins: tuple[str, ...] = ()
+    trust_null_origin: bool = False
+    on_refusal: Callable[[Any], object] | None = attrs.field(default=None, validator=_function)
+    tracker: Part = None
+
+
+@attrs.frozen
+class Settings:
+    """Every setting, by who reads it."""
+
+    parts: PartSettings
+    redis: RedisSettings
+    http: HttpSettings
+    oauth2: OAuth2Settings
+    tracker: TrackerSettings
+    web: WebSettings
+    policy: ReadTimePolicy
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Settings:
+        """Return the settings of a mapping by lower-case names (``named``); None counts as not given.
+
+        Raises:
+            ConfigurationError: a name is unknown, or a value is wrong.
+        """
+        check_names(values)
+        groups: dict[str, dict[str, Any]] = {group: {} for group, _ in _groups()}
+        for name, value in values.items():
+            if value is not None:
+                groups[TABLE[name].group][name] = TABLE[name].structure(value)
+        return cls(*(kind(**groups[group]) for group, kind in _groups()))
+
+
+@attrs.frozen
+class Setting:
+    """One line of the table.
+
+    Attributes:
+        name: lower case, without the prefix.
+        type: what a text, or what is given, is made into.
+        default: None where whoever reads it has one of its own.
+        group: who reads it: a field of ``Settings``.
+        needed: of a required one, what to set it to.
+        secret: it may hold one: it is in no ``repr``, and no flag of a command.
+    """
+
+    name: str
+    type: Any
+    default: Any
+    group: str
+    needed: str
+    secret: bool
+
+    def structure(self, value: Any) -> Any:
+        """Return a given value as this setting's type.
+
+        Raises:
+            ConfigurationError: it cannot be that.
+        """
+        try:
+            return _CONVERTER.structure(value, self.type)
+        except (ValueError, TypeError) as error:
+            raise ConfigurationError(f"{variable(self.name)}: {error}") from None
+
+
+def given(group: Any) -> dict[str, Any]:
+    """Return the settings of one group that were given a value, as keyword arguments."""
+    return attrs.asdict(group, recurse=False, filter=lambda _, value: value is not None)
+
+
+# Reading
 
 
 def prefixed(mapping: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,36 +236,9 @@ def prefixed(mapping: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in bare if name.lower() not in _OF_TESTS}
 
 
-def parts(mapping: Mapping[str, Any], overrides: Mapping[str, Any]) -> Parts:
-    """Return the parts that settings describe.
-
-    Raises:
-        ConfigurationError: settings are missing, unknown or wrong.
-    """
-    # emitter=None means a tracker that sends nothing; None for another part is no part.
-    given = {n: part for n, part in overrides.items() if n in _PARTS and (part is not None or n == "emitter")}
-    rest = {name: value for name, value in overrides.items() if name not in _PARTS}
-    settings = named({**_own(mapping), **rest})
-    _check_missing(settings, given)
-    policy = given.get("policy") or _policy(settings)
-    events = given.get("events") or TimeSpentEvents(
-        settings["sensor"],
-        _app(settings),
-        settings["oneroster_url"],
-        activity_ids=settings.get("activity_ids", "uri"),
-    )
-    created: list[StateStore | Emitter] = []
-    # The store last: should anything else be wrong, there is nothing open that had to be closed.
-    if "emitter" in given:
-        emitter = given["emitter"]
-    else:
-        emitter = _emitter(settings, policy)
-        created.append(emitter)
-    state_store = given.get("store")
-    if state_store is None:
-        state_store = _store(settings)
-        created.append(state_store)
-    return Parts(state_store, emitter, events, policy, given.get("clock"), given.get("on_report"), tuple(created))
+def own(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return our settings of a mapping that may be somebody else's, such as Flask's config without any of ours."""
+    return prefixed(mapping) or (mapping if any(str(name).lower() in TABLE for name in mapping) else {})
 
 
 def named(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,158 +248,120 @@ def named(settings: Mapping[str, Any]) -> dict[str, Any]:
         ConfigurationError: a name is unknown.
     """
     lowered = {str(name).lower(): value for name, value in settings.items() if value != ""}
-    _check_names(lowered)
+    check_names(lowered)
     return lowered
 
 
-def _own(mapping: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return our settings of a mapping that may be somebody else's, such as Flask's config without any of ours."""
-    return prefixed(mapping) or (mapping if any(str(name).lower() in _KNOWN for name in mapping) else {})
+def check_names(settings: Mapping[str, Any]) -> None:
+    """Refuse a name that is no setting's.
 
-
-def _check_names(settings: Mapping[str, Any]) -> None:
+    Raises:
+        ConfigurationError: with a suggestion, and without the value.
+    """
     for name in settings:
-        if name not in _KNOWN:
-            close = get_close_matches(name, _KNOWN, 1)
+        if name not in TABLE:
+            close = get_close_matches(name, TABLE, 1)
             hint = f": did you mean {variable(close[0])}?" if close else ""
             raise ConfigurationError(f"unknown setting {variable(name)}{hint}")
 
 
-def _check_missing(settings: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    needed = dict(REQUIRED)
-    if "store" in given:
-        del needed["store_url"]
-    if "emitter" in given:
-        del needed["endpoint"]
-    if "events" in given:
-        needed = {name: hint for name, hint in needed.items() if name in ("store_url", "endpoint")}
-    missing = [f"{variable(name)} ({hint})" for name, hint in needed.items() if settings.get(name) is None]
-    if missing:
-        raise ConfigurationError(f"missing settings: {', '.join(missing)}")
+# What a value is made into: from the environment everything comes as text.
 
 
-def _policy(settings: Mapping[str, Any]) -> ReadTimePolicy:
-    values: dict[str, Any] = {}
-    for name in POLICY:
-        if name in settings:
-            value = settings[name]
-            values[name] = _number(name, value) if isinstance(value, str) and name != "completion" else value
-    return ReadTimePolicy(**values)
-
-
-def _number(name: str, value: str) -> float:
-    try:
-        return float(value)
-    except ValueError:
-        raise ConfigurationError(f"{variable(name)}: must be a number, not {value!r}") from None
-
-
-def _app(settings: Mapping[str, Any]) -> App:
-    try:
-        return App(settings["app_name"], settings.get("app_id"))
-    except InvalidInput as error:
-        raise ConfigurationError(f"{PREFIX}APP_NAME or {PREFIX}APP_ID: {error.problem}") from error
-
-
-def _url(settings: Mapping[str, Any], name: str) -> str:
-    value = settings[name]
+def _text(value: Any, _: Any) -> str:
     if not isinstance(value, str):
-        raise ConfigurationError(f"{variable(name)}: must be a URL as text")
+        raise TypeError("must be text")
     return value
 
 
-def _file(url: str, name: str) -> Path:
-    path = unquote(urlsplit(url).path)
-    if urlsplit(url).netloc or len(path) < 2:  # noqa: PLR2004 - "/" alone names no file
-        raise ConfigurationError(
-            f"{variable(name)}: needs three slashes and a path, such as {url.split(':', maxsplit=1)[0]}:///var/lib/x"
-        )
-    return Path(path)
-
-
-def store(url: str, **redis_options: Any) -> StateStore:
-    """Return the store that a URL names.
-
-    Args:
-        url: as in the setting ``STORE_URL``.
-        redis_options: for ``RedisStateStore``; no other store takes any.
-
-    Raises:
-        ConfigurationError: it names none, or an option is not usable.
-        StoreUnavailable: it cannot be opened.
-    """
-    scheme = url.partition(":")[0]
-    if scheme.partition("+")[0] in ("redis", "rediss", "unix"):
-        return RedisStateStore.from_url(url, **redis_options)
-    if redis_options:
-        raise ConfigurationError(f"{variable(min(redis_options))} is for Redis only: leave it out")
-    if url == "memory://":
-        return InMemoryStateStore()
-    if scheme == "sqlite":
-        return SqliteStateStore(_file(url, "store_url"))
-    # The URL may hold a password, so only its scheme is quoted.
-    raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {REQUIRED['store_url']}")
-
-
-def _store(settings: Mapping[str, Any]) -> StateStore:
-    options: dict[str, Any] = {
-        name: convert(settings, name)
-        for name, convert in (
-            ("namespace", lambda found, name: found[name]),
-            ("shards", _whole),
-            ("claim_replicas", _whole),
-            ("claim_fsync", _flag),
-        )
-        if settings.get(name) is not None
-    }
-    return store(_url(settings, "store_url"), **options)
-
-
-def _whole(settings: Mapping[str, Any], name: str) -> int:
-    value = settings[name]
+def _whole(value: Any, _: Any) -> int:
     try:
-        return value if isinstance(value, int) else int(str(value), 10)
+        return value if isinstance(value, int) and not isinstance(value, bool) else int(str(value), 10)
     except ValueError:
-        raise ConfigurationError(f"{variable(name)}: must be a whole number, not {value!r}") from None
+        raise ValueError(f"must be a whole number, not {value!r}") from None
 
 
-def _emitter(settings: Mapping[str, Any], policy: ReadTimePolicy) -> Emitter:
-    url = _url(settings, "endpoint")
-    if url.startswith("jsonl:"):
-        return JsonLinesEmitter(_file(url, "endpoint"))
-    # Half of the lease leaves room for reading back first, and a shorter lock needs no second setting.
-    return HttpCaliperEmitter(
-        url,
-        auth=_auth(settings),
-        deadline_seconds=min(DEADLINE_SECONDS, policy.lock_seconds / 2),
-        read_back=_flag(settings, "read_back"),
-    )
+def _number(value: Any, _: Any) -> Any:
+    # What is no text is judged by whoever reads it, who knows the bounds.
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        raise ValueError(f"must be a number, not {value!r}") from None
 
 
-def _flag(settings: Mapping[str, Any], name: str) -> bool:
-    value = settings.get(name, False)
+def _flag(value: Any, _: Any) -> bool:
     flag = value if isinstance(value, bool) else _BOOLEANS.get(str(value).lower())
     if flag is None:
-        raise ConfigurationError(f"{variable(name)}: must be true or false, not {value!r}")
+        raise ValueError(f"must be true or false, not {value!r}")
     return flag
 
 
-def _auth(settings: Mapping[str, Any]) -> Any:
-    names = ("token_url", "client_id", "client_secret", "client_secret_file", "scope")
-    if not any(settings.get(name) is not None for name in names):
-        return None
-    secret: Any = settings.get("client_secret")
-    file: Any = settings.get("client_secret_file")
-    missing = [name for name in ("token_url", "client_id") if settings.get(name) is None]
-    if secret is None and file is None:
-        missing.append("client_secret")
-    if missing:
-        raise ConfigurationError(f"missing settings for OAuth2: {', '.join(map(variable, missing))}")
-    if secret is not None and file is not None:
-        raise ConfigurationError(f"set {PREFIX}CLIENT_SECRET or {PREFIX}CLIENT_SECRET_FILE, not both")
-    if file is not None:
-        try:
-            secret = Path(file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigurationError(f"{PREFIX}CLIENT_SECRET_FILE: cannot be read: {error.strerror}") from error
-    return ClientCredentials(settings["token_url"], settings["client_id"], secret, scope=settings.get("scope"))
+def _many(value: Any, _: Any) -> tuple[Any, ...]:
+    if not isinstance(value, str | Sequence) or isinstance(value, bytes):
+        raise TypeError("must be a list, or text with spaces between")
+    return tuple(value.split()) if isinstance(value, str) else tuple(value)
+
+
+def _dotted(value: Any, _: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    module, _, name = value.rpartition(".")
+    # Something else may hold a password, as a URL does, so it is not quoted.
+    if not module or not all(word.isidentifier() for word in value.split(".")):
+        raise ValueError("must be an object, or its dotted path such as news.students.find_reader")
+    try:
+        return getattr(import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"{value!r} cannot be imported: {error}") from None
+
+
+def _as_it_is(value: Any, _: Any) -> Any:
+    return value
+
+
+def _origin(kind: Any) -> Any:
+    return get_origin(kind)
+
+
+def _converter() -> Converter:
+    converter = Converter(detailed_validation=False)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(int, _whole)
+    converter.register_structure_hook(float, _number)
+    converter.register_structure_hook(bool, _flag)
+    converter.register_structure_hook(Path, lambda value, _: Path(value))
+    converter.register_structure_hook_func(lambda kind: _origin(kind) is tuple, _many)
+    converter.register_structure_hook_func(lambda kind: isinstance(kind, type) and issubclass(kind, StrEnum), _as_it_is)
+    converter.register_structure_hook_func(lambda kind: kind == Proxies, _as_it_is)
+    converter.register_structure_hook_func(lambda kind: kind == Part or _origin(kind) is _CALLABLE, _dotted)
+    return converter
+
+
+_CALLABLE: Final = get_origin(Callable[[], None])
+_CONVERTER: Final = _converter()
+
+
+def _groups() -> list[tuple[str, Any]]:
+    return [(group.name, group.type) for group in attrs.fields(attrs.resolve_types(Settings))]
+
+
+def _table() -> dict[str, Setting]:
+    return {
+        field.name: Setting(
+            field.name,
+            field.type,
+            field.default,
+            group,
+            field.metadata.get("needed", ""),
+            not field.repr,
+        )
+        for group, kind in _groups()
+        for field in attrs.fields(attrs.resolve_types(kind))
+        if field.init
+    }
+
+
+#: Every setting by its name.
+TABLE: Final = _table()
+#: What every tracker needs, and what to set it to.
+REQUIRED: Final = {setting.name: setting.needed for setting in TABLE.values() if setting.needed}

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import attrs
 
-from caliper_readtime import _checks, _settings
+from caliper_readtime import _building, _checks, _settings
 from caliper_readtime._delivery.flush import Flush
 from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import Delivery
@@ -80,17 +80,15 @@ class ReadTimeTracker:
         Args:
             mapping: settings by name (docs: "Settings"). Where any name carries the prefix ``CALIPER_READTIME_``, the
                 others are not ours and are left alone.
-            overrides: settings by lower-case name, and the parts ``store``, ``emitter``, ``events``, ``policy``,
-                ``clock`` and ``on_report`` as objects.
+            overrides: settings by lower-case name, and the parts ``events``, ``policy`` and ``clock`` as objects;
+                ``emitter=None`` makes a tracker that sends nothing.
 
         Raises:
             ConfigurationError: settings are missing (all are named), unknown or wrong.
         """
-        parts = _settings.parts(mapping, overrides)
+        parts = _building.parts(mapping, overrides)
         try:
-            tracker = cls(
-                parts.store, parts.emitter, parts.events, parts.policy, parts.clock, on_report=parts.on_report
-            )
+            tracker = cls(parts.store, parts.emitter, parts.events, parts.policy, parts.clock, **parts.options)
         except BaseException:
             for part in parts.created:
                 part.close()

@@ -15,11 +15,14 @@ from caliper_readtime.errors import ConfigurationError
 if TYPE_CHECKING:
     import argparse
 
-# Other people on a machine can read a command's arguments, so secrets come from the environment or a file.
-_SECRETS: Final = ("client_secret",)
 _SECRET_WORDS: Final = ("password", "secret", "token", "key", "signature")
-#: Settings that have a flag. The policy's have none: every host of one store must have the same.
-FLAGS: Final = tuple(name for name in (*_settings.REQUIRED, *_settings.OPTIONAL) if name not in _SECRETS)
+#: Settings that have a flag. Secrets have none: other people on a machine can read a command's arguments. Nor have the
+#: policy's: every host of one store must have the same.
+FLAGS: Final = tuple(
+    setting.name
+    for setting in _settings.TABLE.values()
+    if not setting.secret and setting.group not in ("web", "policy")
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from caliper_readtime import _settings
+from caliper_readtime import _building
 from caliper_readtime._model import App, Article, Course, Reader, Subject
 from caliper_readtime._rules.event import TimeSpentEvents
 from caliper_readtime.testing._redis_server import RedisServer
@@ -45,13 +45,13 @@ def store(name: str, stack: ExitStack) -> StateStore:
 
 def _opened(name: str, stack: ExitStack) -> StateStore:
     if name == "memory":
-        return _settings.store("memory://")
+        return _building.store("memory://")
     if name == "sqlite":
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="readtime-"))
-        return _settings.store((Path(directory) / "demo.db").as_uri().replace("file:", "sqlite:", 1))
+        return _building.store((Path(directory) / "demo.db").as_uri().replace("file:", "sqlite:", 1))
     if name == "redis":
         name = stack.enter_context(RedisServer()).url
     if name.startswith(_REDIS):
         # Apart from an application's states, or the sweep would take its readers' time to the demo's endpoint.
-        return _settings.store(name, namespace="readtime-demo")
-    return _settings.store(name)
+        return _building.store(name, namespace="readtime-demo")
+    return _building.store(name)

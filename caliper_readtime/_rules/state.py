@@ -159,6 +159,8 @@ class Ledger:
         deferred_at_ms: since when the sweeper has been asked for the unclaimed time.
         last_error: why the last emission failed; None after a success.
         history: the last steps, oldest first.
+        counts_from_at_ms: where the budget's wall time begins; None in states older than rule B7.
+        widened_ms: by how much pages opened before that have widened the budget.
         unknown: fields of a newer schema, as JSON, kept for whoever understands them.
     """
 
@@ -175,6 +177,8 @@ class Ledger:
     deferred_at_ms: int | None = None
     last_error: str | None = None
     history: tuple[HistoryEntry, ...] = ()
+    counts_from_at_ms: int | None = None
+    widened_ms: int = 0
     unknown: str = "{}"
 
     @property

@@ -289,6 +289,8 @@ def full_state(key: Key = KEY) -> ReadTimeState:
             deferred_at_ms=NOW + 20,
             last_error=odd,
             history=history,
+            counts_from_at_ms=NOW - 21,
+            widened_ms=22,
             unknown='{"newer":{"of":["a",1,null,true]}}',
         ),
     )

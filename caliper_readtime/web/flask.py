@@ -8,22 +8,22 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from flask import Blueprint, Flask, Response, current_app, g, request, url_for
 from markupsafe import Markup
 from werkzeug.local import LocalProxy
 
-from caliper_readtime import _settings
+from caliper_readtime import _building, _settings
+from caliper_readtime._logs import log
 from caliper_readtime._tracker import ReadTimeTracker
-from caliper_readtime.errors import ConfigurationError, StoreError
+from caliper_readtime.errors import ConfigurationError
 from caliper_readtime.web import script
-from caliper_readtime.web._settings import WebSettings
 from caliper_readtime.web.page_counter import PageCounter
 from caliper_readtime.web.signals import MAX_BODY
-from caliper_readtime.web.tickets import ItsdangerousSigner
+from caliper_readtime.web.tickets import ItsdangerousSigner, chosen_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,24 +53,27 @@ def init_app(
         app: the application.
         reader: returns the ``Reader`` of a sourced id, or None; in place of the setting ``READER``.
         tracker: in place of one from the settings.
-        on_refusal: called with the ``Refusal`` of each signal that is not taken, for metrics.
+        on_refusal: called with the ``Refusal`` of each signal that is not taken, for metrics; in place of the setting
+            ``ON_REFUSAL``.
         url_prefix: where the script, the signals and the health answer are.
 
     Raises:
-        ConfigurationError: settings are missing or wrong.
+        ConfigurationError: settings are wrong. Missing ones are told where a tracker is needed first, so that commands
+            such as ``flask routes`` do without.
     """
     settings = _settings.named(_settings.prefixed(os.environ)) | _settings.named(_settings.prefixed(app.config))
-    web = WebSettings.of(settings if reader is None else {**settings, "reader": reader})
-    secrets = web.secrets or _own_secrets(app)
+    web = _settings.Settings.of(settings if reader is None else {**settings, "reader": reader}).web
+    given = web.tracker if tracker is None else tracker
+    if given is None:
+        lacking = _building.missing(settings)
+        if lacking:
+            log(logging.WARNING, "no page is counted before these are set", problem=lacking)
     host = PageCounter(
-        (lambda: ReadTimeTracker.from_settings(settings)) if tracker is None else tracker,
-        ItsdangerousSigner(secrets),
+        (lambda: ReadTimeTracker.from_settings(settings)) if given is None else given,
+        ItsdangerousSigner(chosen_secrets(web, _own_secrets(app), "Flask's SECRET_KEY and SECRET_KEY_FALLBACKS")),
         web,
         on_refusal=on_refusal,
     )
-    # What is wrong with the settings is told at the start; a store that is down now may be up when it is needed.
-    with suppress(StoreError):
-        host.tracker  # noqa: B018 - reading it builds it
     app.extensions[NAME] = host
     app.register_blueprint(_blueprint(), url_prefix=url_prefix)
     app.add_template_global(readtime_script)
@@ -78,11 +81,7 @@ def init_app(
     return host
 
 
-def _own_secrets(app: Flask) -> list[str | bytes]:
-    if not app.secret_key:
-        raise ConfigurationError(
-            f"set Flask's SECRET_KEY, or {_settings.PREFIX}SECRETS: page tickets are signed with it"
-        )
+def _own_secrets(app: Flask) -> list[Any]:
     return [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or ())]
 
 

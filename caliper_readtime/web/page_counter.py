@@ -11,10 +11,11 @@ import attrs
 
 from caliper_readtime._logs import log
 from caliper_readtime._model import Article
+from caliper_readtime._settings import Leave, WebSettings
 from caliper_readtime.errors import ConfigurationError, InvalidInput, StoreError
 from caliper_readtime.web import script, signals
-from caliper_readtime.web._settings import Leave, WebSettings
 from caliper_readtime.web.origins import foreign, is_trusted
+from caliper_readtime.web.readers import remembering
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.tickets import Tickets
 
@@ -66,7 +67,7 @@ class PageCounter:
         tracker: takes the time; or a function that builds it, called once, when it is needed first.
         signer: signs page tickets.
         settings: how pages are counted.
-        on_refusal: called with the ``Refusal`` of each signal that is not taken, for metrics.
+        on_refusal: in place of the settings'.
 
     Attributes:
         tickets: issues and verifies page tickets.
@@ -82,12 +83,14 @@ class PageCounter:
         on_refusal: Callable[[Refusal], object] | None = None,
     ) -> None:
         self.settings: WebSettings = WebSettings() if settings is None else settings
-        self.refusals: Refusals = Refusals(on_refusal)
+        self.refusals: Refusals = Refusals(on_refusal or self.settings.on_refusal)
         self.tickets: Tickets = Tickets(
             signer,
             ticket_seconds=self.settings.ticket_seconds,
             grace_seconds=self.settings.ticket_grace_seconds,
         )
+        lookup = self.settings.reader
+        self._reader = None if lookup is None else remembering(lookup)
         self._lock = Lock()
         self._make = tracker if callable(tracker) else lambda: tracker
         self._tracker: ReadTimeTracker | None = None
@@ -142,7 +145,7 @@ class PageCounter:
             now = tracker.now()
             ticket = self.tickets.verify(signal.ticket, now)
             defer = self.settings.leave is Leave.DEFER
-            signals.take(tracker, ticket, signal, self.settings.reader, now=now, defer=defer)
+            signals.take(tracker, ticket, signal, self._reader, now=now, defer=defer)
             # Nobody reads the answer to a leave.
             return None if signal.leaving else self.tickets.renew(ticket, now)
         except StoreError as error:

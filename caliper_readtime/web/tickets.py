@@ -15,14 +15,11 @@ import attrs
 
 from caliper_readtime import _checks
 from caliper_readtime._model import Article, Course, Reader
+from caliper_readtime._settings import GRACE_SECONDS, TICKET_SECONDS, WebSettings, variable
 from caliper_readtime._units import MAX_SECONDS, to_datetime, to_epoch_ms, to_ms
 from caliper_readtime.errors import ConfigurationError, InvalidInput
 from caliper_readtime.web.refusals import Refusal, Refused
 
-#: How long a page can be read before its ticket runs out; a page that is read gets a fresh one at half of it.
-TICKET_SECONDS: Final = 12 * 3600.0
-#: For how long after that a late replay is taken: as long as the script keeps its records.
-GRACE_SECONDS: Final = 7 * 86400.0
 #: Longest ticket, in characters: the message that carries it has at most 4 KiB (``signals.MAX_BODY``).
 MAX_TICKET: Final = 3584
 #: Shortest secret, in characters.
@@ -95,18 +92,38 @@ class ItsdangerousSigner:
         raise ValueError("not signed by us")
 
 
-def checked_secrets(secrets: Sequence[str | bytes]) -> list[bytes]:
+def checked_secrets(secrets: Sequence[str | bytes], named: str = "secrets") -> list[bytes]:
     """Return the secrets as bytes, if they can be used.
+
+    Args:
+        secrets: newest first.
+        named: what whoever set them calls them.
 
     Raises:
         ConfigurationError: there is none, or one is short. None is quoted.
     """
     if isinstance(secrets, str | bytes) or not isinstance(secrets, Sequence) or not secrets:
-        raise ConfigurationError("secrets: a list of at least one secret is needed, newest first")
+        raise ConfigurationError(f"{named}: a list of at least one secret is needed, newest first")
     for secret in secrets:
         if not isinstance(secret, str | bytes) or len(secret) < MIN_SECRET:
-            raise ConfigurationError(f"secrets: each must be text of at least {MIN_SECRET} characters")
+            raise ConfigurationError(f"{named}: each must be text of at least {MIN_SECRET} characters")
     return [secret.encode() if isinstance(secret, str) else secret for secret in secrets]
+
+
+def chosen_secrets(settings: WebSettings, own: Sequence[str | bytes | None], named: str) -> list[bytes]:
+    """Return the secrets of the settings, or else the framework's own, which come under its own names.
+
+    Args:
+        settings: theirs go first.
+        own: the framework's, newest first.
+        named: what the framework calls them.
+
+    Raises:
+        ConfigurationError: there is none, or one is short. None is quoted.
+    """
+    if settings.secrets:
+        return checked_secrets(settings.secrets, variable("secrets"))
+    return checked_secrets([secret or "" for secret in own], f"{named} (or set {variable('secrets')})")
 
 
 @attrs.frozen

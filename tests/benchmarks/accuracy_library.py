@@ -41,9 +41,9 @@ class WatchedStore:
         self.world.at(f"{step} before")
         result, state = self.inner.update(key, transition, now)
         if step == "store":
-            self.births.setdefault(
-                int(key.reader_sourced_id), now if transition.opened_at_ms is None else transition.opened_at_ms
-            )
+            session, begins = int(key.reader_sourced_id), state.ledger.counts_from_at_ms
+            opened = begins if transition.opened_at_ms is None else transition.opened_at_ms
+            self.births[session] = min(begins, opened, self.births.get(session, begins))
         elif step == "claim" and result.claim is not None:
             claim = result.claim
             span = (state.ledger.generation, claim.start_ms, claim.end_ms)

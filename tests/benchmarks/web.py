@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, request
 from redis import Redis
 
-from caliper_readtime import Article, Reader, ReadTimePolicy, ReadTimeTracker, _settings
+from caliper_readtime import Article, Reader, ReadTimePolicy, ReadTimeTracker, _building
 from caliper_readtime.testing._redis_server import RedisServer
 from caliper_readtime.web import flask as flask_adapter
 from caliper_readtime.web.signals import MAX_BODY
@@ -182,7 +182,7 @@ def main(rounds: int = 31, number: int = 200) -> None:
     with RedisServer() as server:
         client = Redis(port=server.port)
         for name, make in (("Flask", flask_views), ("Django", django_views)):
-            store = _settings.store(server.url, namespace=name.lower())
+            store = _building.store(server.url, namespace=name.lower())
             tracker = ReadTimeTracker(store, policy=POLICY)
             application, host = make(client, tracker)
             measure(name, application, host, tracker, rounds, number)

@@ -50,9 +50,9 @@ def test_server_down(stage):
     browser = stage.browser()
     page = browser.page(stage.article(heartbeat=2))
     stage.site.fault = SERVER_DOWN
-    stage.true += stage.timed(lambda: stage.site.until_heard(lambda heard: heard.status == 503))
+    stage.read_until(lambda: stage.site.until_heard(lambda heard: heard.status == 503))
     stage.site.fault = None
-    stage.true += stage.timed(lambda: stage.site.until_heard(lambda heard: heard.status == 204))
+    stage.read_until(lambda: stage.site.until_heard(lambda heard: heard.status == 204))
     first, second = stage.site.heard[:2]
     assert [first.status, second.status] == [503, 204]
     assert second.message["t"] - first.message["t"] >= 4000  # it waits twice as long
@@ -68,7 +68,7 @@ def test_lost_replies(stage):
     browser = stage.browser()
     page = browser.page(stage.article(heartbeat=2))
     stage.site.fault = LOSE_REPLY
-    stage.true += stage.timed(lambda: stage.site.until_heard(lambda heard: heard.status == 0))
+    stage.read_until(lambda: stage.site.until_heard(lambda heard: heard.status == 0))
     stage.site.fault = None
     stage.read(5)
     page.close()

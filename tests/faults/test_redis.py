@@ -19,8 +19,8 @@ from tests.scenes import ANNA, OWLS, article, running
 pytestmark = pytest.mark.redis
 
 AOF = {"appendonly": "yes", "appendfsync": "always"}
-SHORT = {"connect_timeout_seconds": 0.2, "timeout_seconds": 0.2}
-OVERHEAD = 1.5  # a busy machine's
+SHORT = {"connect_timeout_seconds": 0.5, "timeout_seconds": 0.5}
+OVERHEAD = 10.0  # a busy machine's
 
 
 @contextmanager
@@ -155,7 +155,7 @@ def test_a_hang_is_over_within_the_time_outs(node, verb):
         for _ in range(2):  # a warm connection, and one that has to be made
             message, seconds = raised(verb, tracker)
             assert "did not answer in time" in message
-            assert seconds < 0.2 + 0.2 + OVERHEAD
+            assert seconds < 0.5 + 0.5 + OVERHEAD
         node.server.resume()
         VERBS[verb](tracker)
         if verb != "forget":

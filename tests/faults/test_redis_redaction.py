@@ -53,10 +53,11 @@ def test_no_canary_sings(request, node, fault, decodes):
     with TcpProxy(node.port) as proxy:
         options = {"socket_timeout": 0.05, "decode_responses": decodes}
         client = driver.Redis.from_url(f"redis://127.0.0.1:{proxy.port}/0", **options)
+        clock = ManualClock()
+        with closing(RedisStateStore.from_url(node.server.url, timeout_seconds=10)) as patient:
+            ReadTimeTracker(patient, events=EVENTS, clock=clock).accumulate(READER, ARTICLE, 10)
         with closing(client), closing(RedisStateStore(client)) as store:
-            clock = ManualClock()
             tracker = ReadTimeTracker(store, FlakyEmitter(), EVENTS, clock=clock)
-            tracker.accumulate(READER, ARTICLE, 10)
             del said[:]
             fault(node, proxy)
             seen = drive(tracker, clock)

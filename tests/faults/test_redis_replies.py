@@ -19,7 +19,7 @@ from tests.tcp_proxy import TcpProxy
 pytestmark = pytest.mark.redis
 
 ANY = b"*"  # every request begins with it
-SHORT = {"connect_timeout_seconds": 0.2, "timeout_seconds": 0.2}
+SHORT = {"connect_timeout_seconds": 0.5, "timeout_seconds": 0.5}
 
 
 @contextmanager

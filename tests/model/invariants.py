@@ -91,9 +91,13 @@ def _check_time(verb: Any, old: ReadTimeState, new: ReadTimeState, result: Any, 
     gained = has.cumulative_ms - was.cumulative_ms
     must(gained == result.accepted_ms >= 0, "the total grows by what was accepted")
     must(has.last_sync_at_ms >= was.last_sync_at_ms, "the last sync never moves back")
-    # With the bound at birth, step by step: cumulative + budget <= last sync - first sync + heartbeat + leeway.
+    # With the bound at birth, step by step: cumulative + budget <= last sync - where it begins + leeway + widened.
     passed = has.last_sync_at_ms - was.last_sync_at_ms
-    must(gained + has.budget_ms - was.budget_ms <= passed, "total and carry grow by no more than the time that passed")
+    widened = new.ledger.widened_ms - old.ledger.widened_ms
+    must(
+        gained + has.budget_ms - was.budget_ms <= passed + widened,
+        "total and budget grow by no more than the time that passed",
+    )
     must(passed <= max(0, now - was.last_sync_at_ms), "the last sync is no later than now")
     if not result.accepted_ms and not result.clamped_ms:
         must(has == was, "a signal that claims nothing new moves no time")

@@ -12,8 +12,8 @@ from flask import Flask
 from markupsafe import Markup
 
 from caliper_readtime import Accumulation, Article, PageView, Reader, ReadTimeTracker
+from caliper_readtime._settings import Leave, WebSettings
 from caliper_readtime.web import django, flask, script
-from caliper_readtime.web._settings import Leave, WebSettings
 from caliper_readtime.web.django.middleware import private_pages
 from caliper_readtime.web.django.pages import readtime_script
 from caliper_readtime.web.django.signing import DjangoSigner
@@ -75,7 +75,6 @@ def signals(tracker: ReadTimeTracker, ticket: Ticket) -> PageView:
 def any_framework(tracker: ReadTimeTracker, headers: Headers, seen: list[Refusal]) -> PageResponse:
     """Put a framework's requests to a host."""
     settings = WebSettings(secrets=("a" * 16,), reader=find, leave=Leave.DEFER, trusted_origins=("https://a.example",))
-    assert_type(WebSettings.of({"leave": "send"}), WebSettings)
     assert_type(foreign(headers, settings.trusted_origins), bool)
     host = PageCounter(lambda: tracker, PlainSigner(), settings, on_refusal=seen.append)
     host.tracker = tracker

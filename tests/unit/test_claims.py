@@ -30,7 +30,7 @@ def test_a_claim_covers_the_whole_seconds_above_the_pointer():
 
 def test_a_claim_covers_at_most_a_day():
     """C3: a claim covers at most 86,400 s; what is above waits for the next."""
-    life = Life(catch_up_seconds=4.0 * DAY).read(2.5 * DAY)
+    life = Life().read(2.5 * DAY)
     spans = []
     while (taken := life.take()).claim:
         spans.append(span(taken.claim))

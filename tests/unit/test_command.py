@@ -6,7 +6,7 @@ from contextlib import ExitStack, closing
 
 import pytest
 
-from caliper_readtime import Article, Reader, ReadTimeTracker, TimeSpentEvents, _settings
+from caliper_readtime import Article, Reader, ReadTimeTracker, TimeSpentEvents, _building
 from caliper_readtime.__main__ import main
 from caliper_readtime.testing import _redis_server
 from caliper_readtime.testing._redis_server import RedisServer
@@ -58,7 +58,7 @@ def test_a_wrong_store_is_one_line(store, capsys):
 @pytest.mark.redis
 def test_the_demo_leaves_an_applications_states_alone(capsys):
     """On a Redis it has a namespace of its own, or its sweep would send other readers' time to the demo's endpoint."""
-    with RedisServer() as server, closing(_settings.store(server.url)) as store:
+    with RedisServer() as server, closing(_building.store(server.url)) as store:
         events = TimeSpentEvents("https://app.example.org", "Example App", "https://oneroster.example.org")
         tracker = ReadTimeTracker(store, None, events)
         tracker.accumulate(Reader("u1", "s@example.org"), Article("x1", "Leaves", "https://app.example.org/x"), 10.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import traceback
 from contextlib import closing
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from caliper_readtime import (
     SqliteStateStore,
     StoreUnavailable,
 )
+from caliper_readtime._settings import TABLE, Settings
 from caliper_readtime.testing import CaliperEndpoint, ManualClock, RecordingEmitter
 from tests.scenes import ANNA, OWLS, events
 
@@ -183,6 +185,11 @@ def test_each_policy_field_is_a_setting():
         ("ENDPOINT", "caliper"),
         ("ENDPOINT", "jsonl://host/path"),
         ("NAMESPACE", "shared"),
+        ("TIMEOUT_SECONDS", "soon"),
+        ("TIMEOUT_SECONDS", "0"),
+        ("PROXIES", "hunter2-do-not-show"),
+        ("CA_BUNDLE", "/does/not/exist"),
+        ("TRUST_ENV", "perhaps"),
     ],
 )
 def test_a_wrong_value_is_a_configuration_error(name, value):
@@ -197,6 +204,44 @@ def test_a_short_lock_needs_no_second_setting():
     """Settings: "each policy field": a lock below the emitter's own default deadline makes a shorter deadline."""
     with ReadTimeTracker.from_env(environment(LOCK_SECONDS="6")) as tracker:
         assert parts(tracker)[1].deadline_seconds < 6
+
+
+@pytest.mark.parametrize(
+    ("given", "deadline", "timeout"),
+    [
+        ({}, 15, (5, 15)),
+        ({"LOCK_SECONDS": "6"}, 3, (5, 3)),
+        ({"LOCK_SECONDS": "60"}, 20, (5, 20)),
+        ({"LOCK_SECONDS": "60", "TIMEOUT_SECONDS": "25"}, 25, (5, 25)),
+        ({"TIMEOUT_SECONDS": "2"}, 15, (2, 2)),
+    ],
+)
+def test_an_answer_may_take_what_the_lease_allows(given, deadline, timeout):
+    """Settings: half of the lease unless TIMEOUT_SECONDS says otherwise: giving up early leaves a copy behind."""
+    with ReadTimeTracker.from_env(environment(**given)) as tracker:
+        emitter = parts(tracker)[1]
+        assert emitter.deadline_seconds == deadline
+        assert emitter._exchange.keywords["timeout"] == timeout
+
+
+def test_a_time_out_beyond_half_of_the_lease_names_the_lease_it_needs():
+    """Settings: what cannot be kept is an error that says what to set."""
+    with pytest.raises(ConfigurationError, match="LOCK_SECONDS to 50"):
+        ReadTimeTracker.from_env(environment(TIMEOUT_SECONDS="25"))
+
+
+def test_the_way_to_the_endpoint_and_to_its_tokens(tmp_path):
+    """Settings: PROXIES, CA_BUNDLE and TRUST_ENV reach the emitter and its token server."""
+    pytest.importorskip("authlib")
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    way = {"PROXIES": f"http://u:{SECRET}@proxy.example:3128", "CA_BUNDLE": str(bundle), "TRUST_ENV": "true"}
+    with ReadTimeTracker.from_env(environment(**OAUTH, CLIENT_SECRET=SECRET, **way)) as tracker:
+        emitter = parts(tracker)[1]
+        for network in (emitter._network, emitter._exchange.keywords["auth"]._network):
+            assert (network.proxies, network.ca_bundle) == ({"all": way["PROXIES"]}, str(bundle))
+            assert network.trust_env
+        assert SECRET not in f"{emitter!r} {vars(emitter)}"
 
 
 def test_read_back_and_plain_ids():
@@ -243,6 +288,30 @@ def test_the_secret_may_stand_in_a_file(tmp_path):
             assert SECRET not in f"{tracker!r} {store!r} {emitter!r} {builder!r} {vars(emitter)}"
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_byte_order_mark_is_no_part_of_the_secret(tmp_path, encoding):
+    """Settings: CLIENT_SECRET_FILE is text in UTF-8, as Windows' editors save it, too."""
+    pytest.importorskip("authlib")
+    file = tmp_path / "secret"
+    file.write_bytes(f"{SECRET}ü\r\n".encode(encoding))
+    with ReadTimeTracker.from_env(environment(**OAUTH, CLIENT_SECRET_FILE=str(file))) as tracker:
+        assert parts(tracker)[1]._exchange.keywords["auth"]._client_secret == f"{SECRET}ü"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-32"])
+def test_a_secret_in_another_encoding_is_an_error_that_does_not_hold_it(tmp_path, encoding):
+    """Settings: a CLIENT_SECRET_FILE that is no UTF-8 is named; no object of the error carries the secret."""
+    secret = SECRET if encoding == "utf-16-le" else f"{SECRET}ü"
+    file = tmp_path / "secret"
+    file.write_bytes(secret.encode(encoding))
+    with pytest.raises(ConfigurationError, match="CLIENT_SECRET_FILE") as raised:
+        ReadTimeTracker.from_env(environment(**OAUTH, CLIENT_SECRET_FILE=str(file)))
+    assert raised.value.__context__ is raised.value.__cause__ is None
+    for frame, _ in traceback.walk_tb(raised.value.__traceback__):
+        if frame.f_code.co_filename != __file__:
+            assert SECRET not in repr(frame.f_locals).replace("\\x00", "")
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
@@ -280,6 +349,76 @@ def test_overrides_win_and_objects_replace_settings():
     with ReadTimeTracker.from_settings(REQUIRED, heartbeat_seconds=3, app_name="Another") as tracker:
         assert tracker._delivery.policy.heartbeat_seconds == 3
         assert parts(tracker)[2].app.name == "Another"
+
+
+STORE = InMemoryStateStore()
+REPORTS = []
+
+
+class Recording(RecordingEmitter):
+    """What a dotted path may lead to: a class of the host's, that is made when it is needed."""
+
+    made = 0
+
+    def __init__(self):
+        type(self).made += 1
+        super().__init__()
+
+
+def told(report):
+    REPORTS.append(report.outcome)
+
+
+def test_parts_by_dotted_path():
+    """STORE, EMITTER and ON_REPORT: dotted paths from the environment, of an object, a class and a function."""
+    here = {"STORE": f"{__name__}.STORE", "EMITTER": f"{__name__}.Recording", "ON_REPORT": f"{__name__}.told"}
+    given = environment(STORE_URL=None, ENDPOINT=None, **here)
+    with ReadTimeTracker.from_env(given, clock=ManualClock()) as tracker:
+        store, emitter, _ = parts(tracker)
+        assert (store is STORE, type(emitter), Recording.made) == (True, Recording, 1)
+        tracker.accumulate(ANNA, OWLS, 10)
+        tracker.finalize(ANNA, OWLS)
+    assert REPORTS == [Outcome.SENT]
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "problem"),
+    [
+        ("STORE", "nowhere.at.all", "cannot be imported"),
+        ("STORE", "caliper_readtime.nothing", "cannot be imported"),
+        ("STORE", "redis://:hunter2-do-not-show@host", "dotted path"),
+        ("STORE", "caliper_readtime.ReadTimePolicy", "update"),
+        ("EMITTER", "caliper_readtime.__version__", "emit"),
+        ("EMITTER", "os", "dotted path"),
+        ("ON_REPORT", "caliper_readtime.__version__", "function"),
+        ("TRUST_NULL_ORIGIN", "perhaps", "true or false"),
+        ("BATCH_EVENTS", "many", "whole number"),
+        ("TIMEOUT_SECONDS", "long", "number"),
+        ("CA_BUNDLE", "/does/not/exist", "CA certificates"),
+        ("APP_NAME", 7, "text"),
+    ],
+)
+def test_a_wrong_value_names_its_setting(name, path, problem):
+    """Settings: the error says which one, and what it must be."""
+    with pytest.raises(ConfigurationError, match=problem) as raised:
+        ReadTimeTracker.from_settings(environment(**{name: path}))
+    assert name in str(raised.value) or name == "CA_BUNDLE"
+    assert SECRET not in str(raised.value)
+
+
+def test_the_time_out_is_a_setting():
+    """TIMEOUT_SECONDS: how long the endpoint may take for an answer."""
+    with ReadTimeTracker.from_env(environment(TIMEOUT_SECONDS="0.25")) as tracker:
+        assert parts(tracker)[1]._exchange.keywords["timeout"] == (0.25, 0.25)
+
+
+def test_every_setting_is_one_line_of_the_table():
+    """The table says of each its name, type, default and who reads it; secrets are not shown."""
+    settings = Settings.of({"client_secret": SECRET, "secrets": SECRET, "proxies": f"http://u:{SECRET}@proxy"})
+    assert SECRET not in repr(settings)
+    for name, setting in TABLE.items():
+        assert (setting.name, hasattr(getattr(settings, setting.group), name)) == (name, True)
+    assert Settings.of({}).policy == ReadTimePolicy()
 
 
 def test_an_object_leaves_the_rest_missing():

@@ -131,6 +131,8 @@ def test_a_good_project_has_nothing_to_hear():
         ({"settings": {"STORE_ULR": "memory://"}}, "E001", "CALIPER_READTIME"),
         ({"settings": {"LEAVE": "later"}}, "E001", "CALIPER_READTIME"),
         ({"secrets": ("short",)}, "E001", "CALIPER_READTIME"),
+        ({"settings": {"STORE": "news.nowhere.store"}}, "E001", "CALIPER_READTIME"),
+        ({"settings": {"ON_REFUSAL": 7}}, "E001", "CALIPER_READTIME"),
         ({"reader": None}, "E002", "READER"),
         ({"overrides": {"ROOT_URLCONF": "tests.web.no_urls"}}, "E003", "include"),
         ({"overrides": {"MIDDLEWARE": []}}, "W002", "private_pages"),

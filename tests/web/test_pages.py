@@ -12,6 +12,7 @@ from html import unescape
 
 import pytest
 from flask import Flask, render_template_string
+from flask.cli import routes_command
 from markupsafe import Markup
 
 from caliper_readtime import (
@@ -23,11 +24,13 @@ from caliper_readtime import (
     ReadTimeTracker,
     StoreUnavailable,
 )
+from caliper_readtime._settings import Leave, Settings, WebSettings
 from caliper_readtime.web import flask as flask_adapter
 from caliper_readtime.web import script
-from caliper_readtime.web._settings import Leave, WebSettings
+from caliper_readtime.web._flask_command import readtime
 from caliper_readtime.web.flask import current_tracker
 from caliper_readtime.web.page_counter import PageCounter
+from caliper_readtime.web.refusals import Refusal
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS, ItsdangerousSigner
 from tests.scenes import ANNA, START
 from tests.web.sites import HOST, OWLS, ROOT, SECRETS, django_site, flask_site
@@ -196,16 +199,78 @@ def test_flask_settings(monkeypatch, tmp_path):
     host.tracker.close()
 
 
-def test_flask_missing_settings_are_told_at_the_start(monkeypatch):
-    """All of them, by one error."""
-    monkeypatch.delenv("CALIPER_READTIME_STORE_URL", raising=False)
+def bare_flask(**config):
+    """An application that lacks settings."""
     app = Flask("x")
-    app.config.update(SECRET_KEY=SECRETS[0], CALIPER_READTIME_SENSOR="https://news.example.org")
-    with pytest.raises(ConfigurationError, match=r"STORE_URL.*ENDPOINT"):
-        flask_adapter.init_app(app)
+    app.config.update({"SECRET_KEY": SECRETS[0], "CALIPER_READTIME_SENSOR": "https://news.example.org"} | config)
+    flask_adapter.init_app(app)
+    return app
+
+
+def test_flask_routes_needs_no_settings(monkeypatch, caplog):
+    """Without the five, commands such as ``flask routes`` work; the log, the first use and doctor name what lacks."""
+    monkeypatch.delenv("CALIPER_READTIME_STORE_URL", raising=False)
+    app = bare_flask()
+    (line,) = caplog.records
+    assert line.levelname == "WARNING"
+    assert re.search("before these are set.*STORE_URL.*ENDPOINT", line.getMessage())
+    runner = app.test_cli_runner()
+    assert "/readtime/signals" in runner.invoke(routes_command, []).output
+    answer = runner.invoke(readtime, ["doctor"])
+    assert (answer.exit_code, "CALIPER_READTIME_STORE_URL" in answer.stderr) == (1, True)
+    with app.app_context(), pytest.raises(ConfigurationError, match=r"STORE_URL.*ENDPOINT"):
+        current_tracker.now()
+
+
+@pytest.mark.parametrize(
+    ("config", "named"),
+    [
+        ({"SECRET_KEY": "dev"}, "SECRET_KEY"),
+        ({"SECRET_KEY_FALLBACKS": ["old"]}, "SECRET_KEY_FALLBACKS"),
+        ({"CALIPER_READTIME_SECRETS": "short"}, "CALIPER_READTIME_SECRETS"),
+        ({"CALIPER_READTIME_LEAVE": "later"}, "CALIPER_READTIME_LEAVE"),
+        ({"CALIPER_READTIME_READ_BACK": "perhaps"}, "CALIPER_READTIME_READ_BACK"),
+        ({"CALIPER_READTIME_STORE": "redis://:hunter2@host"}, "CALIPER_READTIME_STORE"),
+    ],
+)
+def test_flask_wrong_settings_are_told_at_the_start(config, named):
+    """A wrong value is told by ``init_app``, by the name that it was set under, and never quoted where it is secret."""
+    with pytest.raises(ConfigurationError, match=named) as raised:
+        bare_flask(**config)
+    assert "hunter2" not in str(raised.value)
+    if named == "SECRET_KEY":
+        assert "16 characters" in str(raised.value)
+
+
+TRACKER = ReadTimeTracker(InMemoryStateStore())
+
+
+def test_flask_takes_parts_by_dotted_path():
+    """TRACKER and ON_REFUSAL: from the config, as objects or by their dotted paths."""
+    refused = []
+    for tracker in (TRACKER, f"{__name__}.TRACKER", lambda: TRACKER):
+        app = bare_flask(CALIPER_READTIME_TRACKER=tracker, CALIPER_READTIME_ON_REFUSAL=refused.append)
+        with app.app_context():
+            assert current_tracker == TRACKER
+        app.test_client().post("/readtime/signals", data=b"", content_type="text/plain")
+    assert refused == [Refusal.EMPTY] * 3
 
 
 # Django
+
+
+def test_django_takes_parts_by_dotted_path():
+    """TRACKER and ON_REFUSAL in the dict, as objects or by their dotted paths."""
+    from caliper_readtime.web.django import current_tracker as of_django  # noqa: PLC0415
+
+    refused = []
+    given = {"TRACKER": f"{__name__}.TRACKER", "ON_REFUSAL": refused.append}
+    with django_site(settings=given) as site:
+        site.host._tracker = None
+        site.host.refusals._hook = site.host.settings.on_refusal
+        assert of_django() is TRACKER
+        site.post(b"")
+    assert refused == [Refusal.EMPTY]
 
 
 @pytest.fixture
@@ -322,8 +387,8 @@ def test_django_asks_for_no_csrf_token(django):
 
 def test_default_settings():
     """What holds when nothing is said."""
-    settings = WebSettings.of({})
-    assert (settings.leave, settings.secrets, settings.trusted_origins) == (Leave.SEND, (), ())
+    settings = WebSettings()
+    assert (settings.leave, settings.secrets, settings.trusted_origins) == (Leave.BACKGROUND, (), ())
     assert (settings.ticket_seconds, settings.ticket_grace_seconds) == (TICKET_SECONDS, GRACE_SECONDS)
 
 
@@ -343,13 +408,13 @@ def test_default_settings():
 def test_wrong_settings(wrong):
     """Each is a configuration error."""
     with pytest.raises(ConfigurationError):
-        PageCounter(ReadTimeTracker(InMemoryStateStore()), ItsdangerousSigner(SECRETS), WebSettings.of(wrong))
+        PageCounter(ReadTimeTracker(InMemoryStateStore()), ItsdangerousSigner(SECRETS), Settings.of(wrong).web)
 
 
 def test_settings_as_text():
     """The environment has text: numbers, and lists with spaces between."""
     text = {"ticket_seconds": "60", "secrets": "a b", "trusted_origins": "https://a https://b", "reader": "math.floor"}
-    settings = WebSettings.of(text)
+    settings = Settings.of(text).web
     assert (settings.ticket_seconds, settings.secrets) == (60, ("a", "b"))
     assert settings.trusted_origins == ("https://a", "https://b")
     assert settings.reader(1.5) == 1

@@ -266,6 +266,7 @@ def test_trusted_origins(make_site, origin, taken, site_says):
 # Abuse of a ticket that is good
 
 
+@pytest.mark.proof
 def test_ten_thousand_forged_views(site):
     """Replays and invented views bring no more than wall time, and a state of bounded size."""
     ticket = site.ticket()

@@ -9,6 +9,7 @@ import pytest
 
 from caliper_readtime import EmitterUnavailable, EventRejected, InMemoryStateStore, ReadTimePolicy, StoreUnavailable
 from caliper_readtime.web.page_counter import RETRY_AFTER_SECONDS
+from caliper_readtime.web.readers import UNKNOWN_READERS, UNKNOWN_SECONDS, remembering
 from tests.backends import STORES
 from tests.scenes import BEN
 from tests.web.sites import OWLS, READERS
@@ -174,6 +175,49 @@ def test_a_store_that_goes_down_after_the_count(make_site):
     site = make_site(store=store)
     assert site.read(site.ticket(), 10, l=True).status_code == 204
     assert (site.seconds(), site.emitter.events) == (10, [])
+
+
+def test_an_unknown_reader_is_asked_for_once(make_site):
+    """However many signals an unknown reader sends, the host is asked once; each is refused all the same."""
+    asked = []
+    site = make_site(reader=asked.append)
+    ticket = site.ticket("nobody")
+    assert {site.read(ticket, total).json["error"] for total in range(1, 21)} == {"unknown_reader"}
+    assert asked == ["nobody"]
+
+
+def test_an_unknown_reader_is_forgotten_again():
+    """Somebody who was just enrolled waits a minute at most; a known reader and a failing lookup are not remembered."""
+    now, known, asked = [0.0], {}, []
+
+    def lookup(sourced_id):
+        asked.append(sourced_id)
+        if sourced_id == "broken":
+            raise LookupError
+        return known.get(sourced_id)
+
+    find = remembering(lookup, lambda: now[0])
+    assert find("anna") is None
+    known["anna"] = READERS["anna"]
+    now[0] = UNKNOWN_SECONDS - 0.001
+    assert find("anna") is None
+    now[0] = UNKNOWN_SECONDS
+    assert find("anna") is find("anna") is READERS["anna"]
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            find("broken")
+    assert asked == ["anna", "anna", "anna", "broken", "broken"]
+
+
+def test_no_more_unknown_readers_are_remembered_than_fit():
+    """A flood of ids takes bounded memory: the oldest is asked for again."""
+    asked = []
+    find = remembering(asked.append, lambda: 0.0)
+    for number in range(UNKNOWN_READERS + 1):
+        find(str(number))
+    find("1")
+    find("0")
+    assert asked[-2:] == [str(UNKNOWN_READERS), "0"]
 
 
 def test_the_address_is_asked_for_once(make_site):

@@ -34,7 +34,7 @@ _METER_PATTERN: Final = re.compile(
     re.ASCII,
 )
 # What the heartbeat script has to know of the ledger, which it does not read itself.
-_STEADY: Final = "schema={} reader={} article={} claimedTo={} due={} duration={} finalized={}"
+_STEADY: Final = "schema={} reader={} article={} claimedTo={} due={} duration={} finalized={} countsFrom={} widened={}"
 _MAX_NAMESPACE: Final = 64
 #: More shards than a cluster has nodes cost a sweep a look into each.
 MAX_SHARDS: Final = 1024
@@ -139,6 +139,8 @@ def _steady(state: ReadTimeState) -> str:
         "" if due is None or due.soft else due.at_ms,
         ledger.duration_ms or "",
         "" if ledger.finalized_at_ms is None else ledger.finalized_at_ms,
+        "" if ledger.counts_from_at_ms is None else ledger.counts_from_at_ms,
+        ledger.widened_ms,
     )
 
 

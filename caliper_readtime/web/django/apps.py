@@ -14,9 +14,9 @@ from django.core.signals import setting_changed
 from caliper_readtime import _settings
 from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime.errors import ConfigurationError
-from caliper_readtime.web._settings import WebSettings
 from caliper_readtime.web.django.signing import DjangoSigner
 from caliper_readtime.web.page_counter import PageCounter
+from caliper_readtime.web.tickets import chosen_secrets
 
 #: The one setting, a dict. What it does not name may stand in the environment.
 SETTING: Final = "CALIPER_READTIME"
@@ -28,6 +28,7 @@ class ReadTimeConfig(AppConfig):
 
     name = "caliper_readtime.web.django"
     label = "caliper_readtime"
+    default_auto_field: str = "django.db.models.BigAutoField"
     verbose_name: str = "Reading time"
     _host: PageCounter | None = None
     _lock = Lock()
@@ -52,9 +53,12 @@ class ReadTimeConfig(AppConfig):
             with self._lock:
                 if self._host is None:
                     table = table_of_settings()
-                    web = WebSettings.of({"trusted_origins": settings.CSRF_TRUSTED_ORIGINS, **table})
+                    origins = {"trusted_origins": settings.CSRF_TRUSTED_ORIGINS}
+                    web = _settings.Settings.of({**origins, **table}).web
                     self._host = PageCounter(
-                        lambda: ReadTimeTracker.from_settings(table), DjangoSigner(web.secrets), web
+                        (lambda: ReadTimeTracker.from_settings(table)) if web.tracker is None else web.tracker,
+                        DjangoSigner(_secrets(web)),
+                        web,
                     )
         return self._host
 
@@ -62,6 +66,12 @@ class ReadTimeConfig(AppConfig):
         # Tests override settings; a server never sees this.
         if setting in _READ:
             self._host = None
+
+
+def _secrets(web: _settings.WebSettings) -> list[bytes]:
+    # Django's own may be empty, which is an error to read, where others are set.
+    own = [] if web.secrets else [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return chosen_secrets(web, own, "SECRET_KEY and SECRET_KEY_FALLBACKS")
 
 
 def table_of_settings() -> dict[str, Any]:

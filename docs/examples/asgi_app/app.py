@@ -16,8 +16,8 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Mount, Route
 
 from caliper_readtime import Reader, ReadTimeTracker
+from caliper_readtime._settings import WebSettings
 from caliper_readtime.web import script
-from caliper_readtime.web._settings import WebSettings
 from caliper_readtime.web.page_counter import PageCounter, PageResponse
 from caliper_readtime.web.signals import MAX_BODY
 from caliper_readtime.web.tickets import ItsdangerousSigner

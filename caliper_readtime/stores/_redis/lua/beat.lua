@@ -47,8 +47,8 @@ if not (meter and views and heartbeats and f[4] and f[5]) or string.sub(f[5], 1,
     or (ARGV[11] ~= '' and ARGV[11] ~= string.sub(f[5], 50, 73)) then
   return declined()
 end
-local claimed_to, due, duration, finalized =
-  string.match(f[5], '^claimedTo=(%d+) due=(%d*) duration=(%d*) finalized=(%d*)$', 75)
+local claimed_to, due, duration, finalized, counts_from, widened =
+  string.match(f[5], '^claimedTo=(%d+) due=(%d*) duration=(%d*) finalized=(%d*) countsFrom=(%d*) widened=(%d+)$', 75)
 local cumulative, last_sync, budget, since, clamped_in_all, old_position = string.match(meter,
   '^cumulative=(%d+) lastSync=(%d+) budget=(%d+) since=(%d+) clamped=(%d+) position=(%d*) nonce=%x+$')
 if not claimed_to or not cumulative or (ARGV[9] == '1' and duration == '') then
@@ -106,6 +106,11 @@ else
   end
   claimed = math.max(0, total - known)
   if claimed > 0 then
+    -- A page that was opened before the budget begins may widen it, which the ledger remembers.
+    if ARGV[7] ~= '' and counts_from ~= '' and counts_from - widened > tonumber(ARGV[7])
+        and tonumber(widened) < tonumber(ARGV[13]) then
+      return declined()
+    end
     if not from then
       others = views
       local _, count = string.gsub(views, '\n', '')
