@@ -12,6 +12,7 @@ import attrs
 
 from caliper_readtime import _building, _checks, _settings
 from caliper_readtime._delivery.flush import Flush
+from caliper_readtime._delivery.given import send_given
 from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import Delivery
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
@@ -22,6 +23,7 @@ from caliper_readtime._policy import Completion, ReadTimePolicy
 from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
 from caliper_readtime._rules import Caller, Defer, Signal, Unpark
 from caliper_readtime._rules.identity import identified, reduced
+from caliper_readtime._rules.state import Key
 from caliper_readtime._units import to_epoch_ms, to_ms
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.stores._clock import StoreClock
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from caliper_readtime._rules.event import TimeSpentEvents
-    from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime._rules.state import ReadTimeState
     from caliper_readtime.protocols import Emitter, StateStore
 
 
@@ -81,7 +83,7 @@ class ReadTimeTracker:
         self._clock = StoreClock(store) if clock is None else clock
         self._oneroster_url = None if events is None else events.oneroster_url
         self._sends = emitter is not None and policy.completion is Completion.SEND
-        self._reporting = Reporting(self._delivery, sends=self._sends)
+        self._reporting = Reporting(self._delivery)
         self._facts = {} if events is None else {"sensor": events.sensor, "oneroster_url": events.oneroster_url}
         self._compared = False
         self._created: tuple[StateStore | Emitter, ...] = ()
@@ -215,6 +217,39 @@ class ReadTimeTracker:
             MissingField: nothing is stored yet and an id was passed: pass a Reader and an Article once.
             StoreError: the store could not take it; the next total heals it.
         """
+        return self.observe_page(
+            reader,
+            article,
+            view,
+            opened_at=opened_at,
+            position_seconds=position_seconds,
+            duration_seconds=duration_seconds,
+        )
+
+    def observe_page(
+        self,
+        reader: Reader | str,
+        article: Article | str,
+        view: PageView,
+        *,
+        opened_at: datetime | None = None,
+        position_seconds: float | None = None,
+        duration_seconds: float | None = None,
+        until: datetime | None = None,
+        defer: bool = False,
+    ) -> Accumulation:
+        """Do what ``observe`` does, for a page under a ticket that ends; see there.
+
+        Args:
+            reader: as for ``observe``.
+            article: as for ``observe``.
+            view: as for ``observe``.
+            opened_at: as for ``observe``.
+            position_seconds: as for ``observe``.
+            duration_seconds: as for ``observe``.
+            until: wall time after this is not paid, by the server's word: the view is judged as if it came then.
+            defer: an article that counts as read now is left to the sweeper, whatever the policy says.
+        """
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
         nonce = os.urandom(16).hex()
@@ -233,18 +268,20 @@ class ReadTimeTracker:
                 None if opened_at is None else to_epoch_ms(opened_at, "opened_at"),
                 None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
                 None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
-                not self._sends,
+                defer or not self._sends,
             ),
+            None if until is None else to_epoch_ms(until, "until"),
         )
 
-    def _signal(self, key: Key, signal: Signal) -> Accumulation:
+    def _signal(self, key: Key, signal: Signal, until_ms: int | None = None) -> Accumulation:
         if not self._compared:
             self._compare()
-        counted, state = self._store.update(key, signal, self._delivery.leases.now())
+        now = self._delivery.leases.now() if until_ms is None else min(until_ms, self._delivery.leases.moment())
+        counted, state = self._store.update(key, signal, now)
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
-        report = self._reporting.completed(key, state) if counted.completed else None
+        report = self._reporting.completed(key, state, defers=signal.defers) if counted.completed else None
         if report is not None and report.state is not None:
             state = report.state
         return Accumulation(counted.accepted_ms / 1000, counted.clamped_ms / 1000, counted.duplicate, state, report)
@@ -379,6 +416,22 @@ class ReadTimeTracker:
         self._delivery.require()
         owner = uuid4().hex
         return Sweep(self._delivery, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
+
+    def send_deferred(self, keys: Iterable[tuple[str, str]]) -> SweepReport:
+        """Report what these states have put off, at once and in as few envelopes as possible.
+
+        What cannot be sent now (another owner is at it, a back-off runs) stays due, and is the sweeper's.
+
+        Args:
+            keys: (reader sourced id, resource id) of each, as reports name them.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter.
+            StoreError: the store could not be reached; everything stays due.
+        """
+        self._compare()
+        self._delivery.require()
+        return send_given(self._delivery, uuid4().hex, [Key(*key) for key in keys])
 
     # A look inside
 

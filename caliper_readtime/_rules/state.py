@@ -93,6 +93,7 @@ class Ledger:
         first_sync_at_ms: when the first signal arrived.
         ttl_ms: how long a state without unreported time is kept.
         context: newest reader and article.
+        context_at_ms: when the page was opened that brought it; None where the host did so itself.
         duration_ms: the first duration that was given.
         pointer_ms: everything below it is reported or parked.
         claim: what is being reported.
@@ -122,6 +123,7 @@ class Ledger:
     history: tuple[HistoryEntry, ...] = ()
     counts_from_at_ms: int | None = None
     widened_ms: int = 0
+    context_at_ms: int | None = None
     unknown: str = "{}"
 
     @property

@@ -86,7 +86,9 @@ def refreshed(state: ReadTimeState, reader: Reader | None, article: Article | No
     wanted = ledger.finalize_wanted or (finalize and ledger.finalized_at_ms is None)
     if context == ledger.context and wanted == ledger.finalize_wanted:
         return state
-    return evolved(state, ledger=evolved(ledger, context=context, finalize_wanted=wanted))
+    # S15: what a host says itself is newer than every page that was heard until now.
+    at = ledger.context_at_ms if context == ledger.context else state.meter.last_sync_at_ms
+    return evolved(state, ledger=evolved(ledger, context=context, context_at_ms=at, finalize_wanted=wanted))
 
 
 def listed(ledger: Ledger, event_id: str) -> Parked | None:

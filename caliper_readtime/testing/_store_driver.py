@@ -292,6 +292,7 @@ def full_state(key: Key = KEY) -> ReadTimeState:
             parked=parked,
             finalize_wanted=True,
             finalized_at_ms=NOW + 19,
+            context_at_ms=NOW,
             deferred_at_ms=NOW + 20,
             last_error=odd,
             history=history,
