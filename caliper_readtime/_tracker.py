@@ -11,7 +11,9 @@ from uuid import uuid4
 import attrs
 
 from caliper_readtime import _building, _checks, _settings
+from caliper_readtime._accounts import SETTLE_SECONDS
 from caliper_readtime._delivery.flush import Flush
+from caliper_readtime._delivery.reconcile import Reconciling
 from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import Delivery
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
@@ -19,7 +21,16 @@ from caliper_readtime._inspection import explained, status_of
 from caliper_readtime._logs import log_counted, log_unreadable, logger
 from caliper_readtime._model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime._policy import Completion, ReadTimePolicy
-from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
+from caliper_readtime._results import (
+    Accumulation,
+    Explanation,
+    FlushReport,
+    Outcome,
+    Reconciliation,
+    Report,
+    Status,
+    SweepReport,
+)
 from caliper_readtime._rules import Caller, Defer, Signal, Unpark
 from caliper_readtime._rules.identity import identified, reduced
 from caliper_readtime._units import to_epoch_ms, to_ms
@@ -365,6 +376,39 @@ class ReadTimeTracker:
         self._delivery.require()
         owner = uuid4().hex
         return Sweep(self._delivery, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
+
+    def reconcile(
+        self,
+        reader: Reader | str,
+        *,
+        since: datetime | None = None,
+        repair: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> Reconciliation:
+        """Compare what the endpoint holds of a reader with what it has accepted, event by event.
+
+        Args:
+            reader: whose time.
+            since: leave out events whose time ended before; aware.
+            repair: send missing events again, under the same id and byte for byte; each only once it has been missing
+                for ``settle_seconds``, was never shown before, and is not shown when asked for by its id.
+            settle_seconds: how long the endpoint may take to show what it has accepted.
+
+        Returns:
+            For each article which events match, are missing, deleted, doubled, altered or foreign. What is doubled can
+            only be reported: the endpoint's operator has to delete it.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter, or one that cannot list events.
+            EmitError: the endpoint could not be asked, or not be sent to; what was repaired before stays repaired.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached.
+        """
+        sourced_id = self._reader_key(reader)
+        settle_ms = to_ms(settle_seconds, "settle_seconds")
+        since_ms = None if since is None else to_epoch_ms(since, "since")
+        self._compare()
+        return Reconciling(self._delivery, sourced_id, since_ms=since_ms, settle_ms=settle_ms).run(repair=repair)
 
     # A look inside
 

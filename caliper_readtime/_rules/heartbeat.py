@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
-from caliper_readtime._rules.state import MAX_VIEWS, SECOND, Context, Ledger, Meter, Phase, ReadTimeState, evolved
+from caliper_readtime._rules.account import Context
+from caliper_readtime._rules.state import MAX_VIEWS, SECOND, Ledger, Meter, Phase, ReadTimeState, evolved
 from caliper_readtime._rules.steps import remembered, rule, settled
 from caliper_readtime.errors import MissingField
 

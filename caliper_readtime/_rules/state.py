@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import attrs
 
 from caliper_readtime import _notebook
-from caliper_readtime._model import Article, HistoryEntry, ParkedEvent, Reader
+from caliper_readtime._model import HistoryEntry, ParkedEvent
+from caliper_readtime._rules.account import NO_ACCOUNT, Account, Context
 from caliper_readtime._units import to_datetime, to_epoch_ms, to_seconds
 
 if TYPE_CHECKING:
@@ -52,14 +53,6 @@ class Phase(StrEnum):
     CLAIMED = "claimed"
     RELEASED = "released"
     PARKED = "parked"
-
-
-@attrs.frozen
-class Context:
-    """What an event says besides its time. An event keeps the context that it was built from."""
-
-    reader: Reader
-    article: Article
 
 
 class Meter(NamedTuple):
@@ -161,6 +154,7 @@ class Ledger:
         history: the last steps, oldest first.
         counts_from_at_ms: where the budget's wall time begins; None in states older than rule B7.
         widened_ms: by how much pages opened before that have widened the budget.
+        account: the events that were made of the time.
         unknown: fields of a newer schema, as JSON, kept for whoever understands them.
     """
 
@@ -179,6 +173,7 @@ class Ledger:
     history: tuple[HistoryEntry, ...] = ()
     counts_from_at_ms: int | None = None
     widened_ms: int = 0
+    account: Account = NO_ACCOUNT
     unknown: str = "{}"
 
     @property

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, Typ
 import attrs
 
 from caliper_readtime._model import HistoryEntry
+from caliper_readtime._rules.account import Context, cut
 from caliper_readtime._rules.state import (
     MAX_HISTORY,
     SECOND,
     Claim,
-    Context,
     Ledger,
     Parked,
     Phase,
@@ -115,11 +115,13 @@ def parked_entry(claim: Claim, now: int, jitter: float, status: int | None, reas
 def set_aside(ledger: Ledger, claim: Claim, parked: Parked, now: int) -> Ledger:
     """P8: a new refusal replaces its entry. P2: the pointer steps over a new one's range."""
     others = tuple(entry for entry in ledger.parked if entry.event_id != claim.event_id)
+    pointer_ms = max(ledger.pointer_ms, claim.end_ms)
     ledger = evolved(
         ledger,
         claim=None,
         parked=(*others, parked),
-        pointer_ms=max(ledger.pointer_ms, claim.end_ms),
+        pointer_ms=pointer_ms,
+        account=cut(ledger.account, (claim.start_ms, claim.end_ms), ledger.pointer_ms, pointer_ms),
         last_error=parked.reason,
     )
     return remembered(
