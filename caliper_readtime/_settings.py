@@ -81,7 +81,7 @@ class PartSettings:
     """Where states live, where events go, and in whose name: what every tracker needs."""
 
     store_url: str | None = _needed(
-        "memory://, sqlite:///path, redis://, rediss://, unix://, redis+cluster://, redis+sentinel://"
+        "memory://, sqlite:///path, redis://, rediss://, unix://, redis+cluster://, redis+sentinel://, django://alias"
     )
     endpoint: str | None = _needed("the full URL of the Caliper endpoint, or jsonl:///path")
     oneroster_url: str | None = _needed("the OneRoster service's base URL")
@@ -111,6 +111,7 @@ class HttpSettings:
     timeout_seconds: float | None = None
     proxies: Proxies = attrs.field(default=None, repr=False)
     ca_bundle: Path | None = None
+    trust_env: bool | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, settings
 
 from caliper_readtime._logs import logger
 from caliper_readtime.testing._redis_server import NO_SERVER, must_have_server
-from tests import backends
+from tests import backends, django_databases, postgresql_server
 
 # The machine may be busy: only the number of examples bounds a test, never a clock.
 _SHARED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow], "print_blob": True}
@@ -72,9 +72,11 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_runtest_setup(item):
-    """Without a Redis: in CI a test that needs one fails, elsewhere it is left out, and the summary says why."""
+    """Without a server that it needs, a test fails in CI; elsewhere it is left out, and the summary says why."""
     if item.get_closest_marker("redis") and not backends.has_server():
         (pytest.fail if must_have_server() else pytest.skip)(NO_SERVER)
+    if item.get_closest_marker("postgresql") and not django_databases.has_server():
+        (pytest.fail if postgresql_server.required() else pytest.skip)(postgresql_server.NO_SERVER)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -123,5 +125,6 @@ def _no_line_of_the_suite_leaks():
 
 
 def pytest_sessionfinish():
-    """End the Redis that the tests shared."""
+    """End the Redis and the PostgreSQL that the tests shared."""
     backends.stop_server()
+    django_databases.stop_server()

@@ -68,6 +68,11 @@ class Signal(NamedTuple):
     defers: bool = False
 
     @property
+    def durable(self) -> bool:
+        """False: what a crash takes of the last heartbeats is healed by the next total (C6 is about claims)."""
+        return False
+
+    @property
     def drawn(self) -> bool:
         """Whether nobody but this call knows the heartbeat id."""
         return self.nonce.endswith(self.heartbeat_id)

@@ -48,6 +48,7 @@ class Verb(Generic[R]):
     """A transition that is looked up in its class's ``rules`` by the phase of the state it meets."""
 
     name: ClassVar[str]
+    durable: ClassVar[bool] = True
     rules: ClassVar[Mapping[Phase, Rule]] = {}
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState | None, R]:

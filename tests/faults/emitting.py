@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import attrs
 
 from caliper_readtime import HttpCaliperEmitter
-from caliper_readtime.errors import EmitError
+from caliper_readtime.errors import EmitError, EmitterUnavailable
 from caliper_readtime.testing._endpoint import CaliperEndpoint
 from tests.endpoint_client import event
 
@@ -21,7 +21,7 @@ IDS = tuple(entry["id"] for entry in MANY)
 @contextmanager
 def emitter_for(url, **more):
     """An emitter with two attempts, closed in the end."""
-    settings = {"timeout": 10.0, "attempts": 2, "deadline_seconds": DEADLINE, "sensor": "https://app.example.org"}
+    settings = {"attempts": 2, "deadline_seconds": DEADLINE, "sensor": "https://app.example.org"}
     emitter = HttpCaliperEmitter(url, **{**settings, **more})
     try:
         yield emitter
@@ -52,3 +52,12 @@ def endpoint_and_emitter(**more):
     """A well-behaved endpoint, and an emitter for it."""
     with CaliperEndpoint() as endpoint, emitter_for(endpoint.url, **more) as emitter:
         yield endpoint, emitter
+
+
+def breaker_lets_through(emitter):
+    """Whether the emitter's circuit breaker would let a call through."""
+    try:
+        emitter._here().breaker.check(())
+    except EmitterUnavailable:
+        return False
+    return True

@@ -194,7 +194,7 @@ _TOKENS = {
     "error-in-200": reply(200, b'{"error": "x", "error_description": "%b"}' % SECRET.encode()),
     "no-json": reply(200, SECRET.encode()),
     "list": reply(200, b'["%b"]' % SECRET.encode()),
-    "odd-expiry": reply(200, b'{"access_token": "%b", "expires_in": "%b"}' % (TOKEN.encode(), SECRET.encode())),
+    "odd-expiry": reply(200, b'{"access_token": "a %b", "expires_in": "%b"}' % (TOKEN.encode(), SECRET.encode())),
     "odd-token": reply(200, b'{"access_token": "%b\\u0000"}' % TOKEN.encode()),
     "blank-in-token": reply(200, b'{"access_token": "a %b"}' % TOKEN.encode()),
     "no-token": reply(200, b'{"token": "%b"}' % TOKEN.encode()),

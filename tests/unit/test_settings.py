@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import traceback
 from contextlib import closing
 from pathlib import Path
 
@@ -184,6 +185,11 @@ def test_each_policy_field_is_a_setting():
         ("ENDPOINT", "caliper"),
         ("ENDPOINT", "jsonl://host/path"),
         ("NAMESPACE", "shared"),
+        ("TIMEOUT_SECONDS", "soon"),
+        ("TIMEOUT_SECONDS", "0"),
+        ("PROXIES", "hunter2-do-not-show"),
+        ("CA_BUNDLE", "/does/not/exist"),
+        ("TRUST_ENV", "perhaps"),
     ],
 )
 def test_a_wrong_value_is_a_configuration_error(name, value):
@@ -198,6 +204,44 @@ def test_a_short_lock_needs_no_second_setting():
     """Settings: "each policy field": a lock below the emitter's own default deadline makes a shorter deadline."""
     with ReadTimeTracker.from_env(environment(LOCK_SECONDS="6")) as tracker:
         assert parts(tracker)[1].deadline_seconds < 6
+
+
+@pytest.mark.parametrize(
+    ("given", "deadline", "timeout"),
+    [
+        ({}, 15, (5, 15)),
+        ({"LOCK_SECONDS": "6"}, 3, (5, 3)),
+        ({"LOCK_SECONDS": "60"}, 20, (5, 20)),
+        ({"LOCK_SECONDS": "60", "TIMEOUT_SECONDS": "25"}, 25, (5, 25)),
+        ({"TIMEOUT_SECONDS": "2"}, 15, (2, 2)),
+    ],
+)
+def test_an_answer_may_take_what_the_lease_allows(given, deadline, timeout):
+    """Settings: half of the lease unless TIMEOUT_SECONDS says otherwise: giving up early leaves a copy behind."""
+    with ReadTimeTracker.from_env(environment(**given)) as tracker:
+        emitter = parts(tracker)[1]
+        assert emitter.deadline_seconds == deadline
+        assert emitter._exchange.keywords["timeout"] == timeout
+
+
+def test_a_time_out_beyond_half_of_the_lease_names_the_lease_it_needs():
+    """Settings: what cannot be kept is an error that says what to set."""
+    with pytest.raises(ConfigurationError, match="LOCK_SECONDS to 50"):
+        ReadTimeTracker.from_env(environment(TIMEOUT_SECONDS="25"))
+
+
+def test_the_way_to_the_endpoint_and_to_its_tokens(tmp_path):
+    """Settings: PROXIES, CA_BUNDLE and TRUST_ENV reach the emitter and its token server."""
+    pytest.importorskip("authlib")
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    way = {"PROXIES": f"http://u:{SECRET}@proxy.example:3128", "CA_BUNDLE": str(bundle), "TRUST_ENV": "true"}
+    with ReadTimeTracker.from_env(environment(**OAUTH, CLIENT_SECRET=SECRET, **way)) as tracker:
+        emitter = parts(tracker)[1]
+        for network in (emitter._network, emitter._exchange.keywords["auth"]._network):
+            assert (network.proxies, network.ca_bundle) == ({"all": way["PROXIES"]}, str(bundle))
+            assert network.trust_env
+        assert SECRET not in f"{emitter!r} {vars(emitter)}"
 
 
 def test_read_back_and_plain_ids():
@@ -242,6 +286,30 @@ def test_the_secret_may_stand_in_a_file(tmp_path):
         with ReadTimeTracker.from_env(environment(**OAUTH, **more)) as tracker:
             store, emitter, builder = parts(tracker)
             assert SECRET not in f"{tracker!r} {store!r} {emitter!r} {builder!r} {vars(emitter)}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_byte_order_mark_is_no_part_of_the_secret(tmp_path, encoding):
+    """Settings: CLIENT_SECRET_FILE is text in UTF-8, as Windows' editors save it, too."""
+    pytest.importorskip("authlib")
+    file = tmp_path / "secret"
+    file.write_bytes(f"{SECRET}ü\r\n".encode(encoding))
+    with ReadTimeTracker.from_env(environment(**OAUTH, CLIENT_SECRET_FILE=str(file))) as tracker:
+        assert parts(tracker)[1]._exchange.keywords["auth"]._client_secret == f"{SECRET}ü"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-32"])
+def test_a_secret_in_another_encoding_is_an_error_that_does_not_hold_it(tmp_path, encoding):
+    """Settings: a CLIENT_SECRET_FILE that is no UTF-8 is named; no object of the error carries the secret."""
+    secret = SECRET if encoding == "utf-16-le" else f"{SECRET}ü"
+    file = tmp_path / "secret"
+    file.write_bytes(secret.encode(encoding))
+    with pytest.raises(ConfigurationError, match="CLIENT_SECRET_FILE") as raised:
+        ReadTimeTracker.from_env(environment(**OAUTH, CLIENT_SECRET_FILE=str(file)))
+    assert raised.value.__context__ is raised.value.__cause__ is None
+    for frame, _ in traceback.walk_tb(raised.value.__traceback__):
+        if frame.f_code.co_filename != __file__:
+            assert SECRET not in repr(frame.f_locals).replace("\\x00", "")
 
 
 @pytest.mark.parametrize(

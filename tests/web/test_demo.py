@@ -119,7 +119,7 @@ def test_a_page_that_is_left_is_reported(visitor):
 
 
 def test_a_killed_worker_leaves_its_claim(visitor):
-    """The endpoint has the event and the store does not know: the sweep waits for the lease, asks, and sends no copy."""
+    """The endpoint has the event, the store does not know: the sweep waits for the lease, asks, and sends no copy."""
     visitor.read(7)
     assert visitor.press("kill") == 204
     claim = visitor.shown["state"]["claim"]
