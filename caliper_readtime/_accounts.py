@@ -30,17 +30,24 @@ class HeldEvent(NamedTuple):
         activity_id: what it was read on; None where it says nothing.
         ms: its active time.
         at_ms: its time, milliseconds since the epoch; None where it says nothing.
+        sensor: who sent it; None where the endpoint does not say.
+        deleted: the endpoint has it marked as deleted.
     """
 
     event_id: str
     activity_id: str | None
     ms: int
     at_ms: int | None = None
+    sensor: str | None = None
+    deleted: bool = False
 
 
 def held_event(document: Mapping[str, Any]) -> HeldEvent | None:
-    """Return what a listed event says; None where it is no TimeSpentEvent."""
-    name = document.get("id") or document.get("externalId")
+    """Return what a listed event says; None where it is no TimeSpentEvent.
+
+    Timeback's service shows an event's id as ``externalId``, and as ``id`` a number of its own.
+    """
+    name = document.get("externalId", document.get("id"))
     target, generated = document.get("object"), document.get("generated")
     items = generated.get("items") if isinstance(generated, dict) else None
     if not isinstance(name, str) or not isinstance(items, list):
@@ -49,7 +56,14 @@ def held_event(document: Mapping[str, Any]) -> HeldEvent | None:
     activity_id = activity.get("id") if isinstance(activity, dict) else None
     values = (one.get("value") for one in items if isinstance(one, dict) and one.get("type") == "active")
     ms = sum(round(value * 1000) for value in values if isinstance(value, int | float))
-    return HeldEvent(name, activity_id if isinstance(activity_id, str) else None, ms, _time(document.get("eventTime")))
+    return HeldEvent(
+        name,
+        activity_id if isinstance(activity_id, str) else None,
+        ms,
+        _time(document.get("eventTime")),
+        document.get("sensor"),
+        document.get("deleted_at") is not None,
+    )
 
 
 def _time(text: object) -> int | None:
@@ -74,18 +88,27 @@ class Comparison(NamedTuple):
 
 
 def compared(
-    state: ReadTimeState, held: Sequence[HeldEvent], activity_id: str, *, now: int, settle_ms: int, since_ms: int | None
+    state: ReadTimeState,
+    listed: Sequence[HeldEvent],
+    activity_id: str,
+    sensor: str,
+    *,
+    now: int,
+    settle_ms: int,
+    since_ms: int | None,
 ) -> Comparison:
     """Hold one state against everything that the endpoint shows of its reader.
 
     Args:
         state: read after the endpoint was asked.
-        held: every delivery, of whatever article.
+        listed: every delivery, of whatever article.
         activity_id: the article, as events name it.
+        sensor: ours.
         now: milliseconds since the epoch.
         settle_ms: what was sent within this time is not judged.
         since_ms: leave out events whose time ended before; milliseconds since the epoch.
     """
+    held = [event for event in listed if not event.deleted]
     ours, untold_ms = committed(state)
     last = {id_of(state, event): event for event in recent(state.ledger.account)}
     settled_ms = now - settle_ms
@@ -102,19 +125,21 @@ def compared(
     claim = state.ledger.claim
     if claim is not None:
         open_ms[claim.event_id] = claim.end_ms - claim.start_ms
+    marked = {event.event_id for event in listed if event.deleted}
     times = Counter(event.event_id for event in held)
     shown_ms = {event.event_id: event.ms for event in held}
     missing = [name for name in ours if name not in times]
     young = [name for name in missing if (last[name].sent_at_ms > settled_ms if name in last else not old_is_settled)]
     gone = [name for name in missing if name not in young]
-    deleted = [name for name in gone if name in last and last[name].shown]
+    deleted = [name for name in gone if name in marked or (name in last and last[name].shown)]
     lost = [name for name in gone if name not in deleted]
     altered = [name for name, ms in ours.items() if name in times and shown_ms[name] != ms]
-    foreign = {
-        event.event_id: event.ms * times[event.event_id]
-        for event in held
-        if event.activity_id == activity_id and event.event_id not in {**ours, **open_ms}
-    }
+    known = {*ours, *open_ms}
+    others = [event for event in held if event.activity_id == activity_id and event.event_id not in known]
+    foreign, earlier = (
+        {one.event_id: one.ms * times[one.event_id] for one in others if (one.sensor == sensor) is mine}
+        for mine in (False, True)
+    )
     doubled = {name: ms * (times[name] - 1) for name, ms in {**ours, **open_ms}.items() if times[name] > 1}
     article = ArticleReconciliation(
         state.resource_id,
@@ -126,6 +151,7 @@ def compared(
         doubled=_sum(doubled),
         altered=_sum({name: shown_ms[name] for name in altered}),
         foreign=_sum(foreign),
+        earlier=_sum(earlier),
         pending=_sum(
             {name: ours[name] for name in young} | {name: ms for name, ms in open_ms.items() if name in times}
         ),

@@ -274,7 +274,8 @@ class ArticleReconciliation:
         deleted: shown to an earlier reconciliation, and gone since.
         doubled: held more than once; the seconds are what is too much.
         altered: held with other seconds than were sent; the seconds are the endpoint's.
-        foreign: of another sensor, or of an earlier life of the state.
+        foreign: of another sensor, or of nobody knows whom.
+        earlier: of our sensor and of no event of this state: of an earlier, expired or forgotten one.
         pending: sent too recently to be judged, or held although our state has not heard of its acceptance.
         untold_seconds: reported in events that can no longer be told apart.
         repaired: missing, and sent again by this call.
@@ -290,6 +291,7 @@ class ArticleReconciliation:
     doubled: EventSum = _NONE
     altered: EventSum = _NONE
     foreign: EventSum = _NONE
+    earlier: EventSum = _NONE
     pending: EventSum = _NONE
     untold_seconds: float = 0.0
     repaired: EventSum = _NONE
@@ -323,7 +325,7 @@ class Reconciliation:
         return not self.unread and all(article.balanced for article in self.articles)
 
     def _repr_html_(self) -> str:
-        sums = ("matching", "missing", "deleted", "doubled", "altered", "foreign", "pending", "repaired")
+        sums = ("matching", "missing", "deleted", "doubled", "altered", "foreign", "earlier", "pending", "repaired")
         return _notebook.fields(
             "Reconciliation", self, "reader_sourced_id", "balanced", "elsewhere", "unread"
         ) + _notebook.listing(

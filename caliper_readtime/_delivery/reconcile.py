@@ -71,12 +71,15 @@ class Reconciling:
                 state,
                 held,
                 self._events.activity_id(key.resource_id),
+                self._events.sensor,
                 now=self._delivery.moment(),
                 settle_ms=self._settle_ms,
                 since_ms=self._since_ms,
             )
         except (ValueError, IndexError) as error:
-            raise CorruptState("the account of its events cannot be read; it was left as it is", *key) from error
+            raise CorruptState(
+                "the account of its events cannot be read; it was left as it is", **key._asdict()
+            ) from error
         if comparison.shown:
             self._delivery.update(key, MarkShown(state.ledger.generation, comparison.shown))
         return self._repaired(key, state, comparison) if repair and comparison.article.missing else comparison.article

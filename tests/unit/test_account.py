@@ -93,7 +93,7 @@ def test_the_last_events_are_built_again_byte_for_byte():
     assert len(events) == MAX_RECENT
     again = {id_of(life.state, event): rebuilt(EVENTS, life.state, event) for event in events}
     assert again == dict(list(bodies.items())[-MAX_RECENT:])
-    assert len(life.ledger.account.contexts) == 11
+    assert len(life.ledger.account.contexts) == 12
     assert {context.reader.email for context in life.ledger.account.contexts} == {ANNA.email, MENDED.email}
 
 
