@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from caliper_readtime._accounts import HeldEvent, compared, elsewhere, held_event
+from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime._logs import log, log_unreadable
 from caliper_readtime._results import ArticleReconciliation, EventSum, Reconciliation
 from caliper_readtime._rules.reconcile import MarkShown, SendAgain, id_of, rebuilt
 from caliper_readtime._rules.state import SECOND
-from caliper_readtime.errors import ConfigurationError, CorruptState, EmitError, EventRejected
+from caliper_readtime.errors import ConfigurationError, CorruptState, EmitError, EmitterUnavailable, EventRejected
 from caliper_readtime.protocols import ListsEvents, ReadsBack
 
 if TYPE_CHECKING:
@@ -30,9 +31,10 @@ class Reconciling:
     """Asks the endpoint first and reads the states then, so that what is sent meanwhile never looks foreign."""
 
     def __init__(self, delivery: Delivery, reader: str, *, since_ms: int | None, settle_ms: int) -> None:
-        self._delivery = delivery
+        self._leases = delivery.leases
         self._reader = reader
-        self._events = delivery.require()
+        delivery.require()
+        self._events = delivery.leases.require()
         emitter = delivery.emitter
         if emitter is None or not isinstance(emitter, ListsEvents):
             raise ConfigurationError("this emitter cannot list what its endpoint holds, so nothing can be compared")
@@ -44,13 +46,13 @@ class Reconciling:
     def run(self, *, repair: bool) -> Reconciliation:
         """Compare every article, and repair where asked to."""
         held = self._held()
-        delivery = self._delivery
+        leases = self._leases
         articles: list[ArticleReconciliation] = []
         unread: list[str] = []
-        keys = delivery.store.keys(self._reader, delivery.now())
+        keys = leases.store.keys(self._reader, leases.now())
         for key in keys:
             try:
-                state = delivery.store.load(key, delivery.now())
+                state = leases.store.load(key, leases.now())
                 if state is not None:
                     articles.append(self._article(key, state, held, repair=repair))
             except CorruptState as error:
@@ -72,7 +74,7 @@ class Reconciling:
                 held,
                 self._events.activity_id(key.resource_id),
                 self._events.sensor,
-                now=self._delivery.moment(),
+                now=self._leases.moment(),
                 settle_ms=self._settle_ms,
                 since_ms=self._since_ms,
             )
@@ -81,7 +83,7 @@ class Reconciling:
                 "the account of its events cannot be read; it was left as it is", **key._asdict()
             ) from error
         if comparison.shown:
-            self._delivery.update(key, MarkShown(state.ledger.generation, comparison.shown))
+            self._leases.update(key, MarkShown(state.ledger.generation, comparison.shown))
         return self._repaired(key, state, comparison) if repair and comparison.article.missing else comparison.article
 
     def _repaired(self, key: Key, state: ReadTimeState, comparison: Comparison) -> ArticleReconciliation:
@@ -102,15 +104,15 @@ class Reconciling:
 
     def _send_again(self, key: Key, state: ReadTimeState, event: SentEvent) -> str | None:
         """Send one event again; return why not."""
-        delivery, generation, event_id = self._delivery, state.ledger.generation, id_of(state, event)
+        leases, generation, event_id = self._leases, state.ledger.generation, id_of(state, event)
         body = rebuilt(self._events, state, event)
         if body is None:
             return "what it was built from is gone, so its bytes would differ"
         if self._shows(event_id):
-            delivery.update(key, MarkShown(generation, frozenset({event_id})))
+            leases.update(key, MarkShown(generation, frozenset({event_id})))
             return "the endpoint shows it after all"
         # Durable before anything is sent: whoever looks meanwhile, or after a crash, waits for it to be shown.
-        if not delivery.update(key, SendAgain(generation, event_id, event.sent_at_ms))[0]:
+        if not leases.update(key, SendAgain(generation, event_id, event.sent_at_ms))[0]:
             return "somebody else is sending it"
         fields = {**key._asdict(), "event_id": event_id, "delta": (event.end_ms - event.start_ms) / SECOND}
         try:
@@ -127,7 +129,8 @@ class Reconciling:
         except EmitError:
             raise
         except Exception as error:
-            raise EmitError(f"the emitter failed ({type(error).__name__}): try again later") from error
+            pass_interruption(error)
+            raise EmitterUnavailable(f"the emitter failed with {type(error).__name__}") from error
 
     def _shows(self, event_id: str) -> bool:
         """Ask once more, for this one event, right before it would be sent."""

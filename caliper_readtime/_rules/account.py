@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
 
-from caliper_readtime._model import Article, Reader  # noqa: TC001 - cattrs reads the annotations
+from caliper_readtime._rules.ranges import Context  # noqa: TC001 - cattrs reads the annotations
 from caliper_readtime._units import to_plain_seconds
 
 if TYPE_CHECKING:
@@ -27,14 +27,6 @@ if TYPE_CHECKING:
 MAX_CUTS: Final = 1024
 #: How many of its last events can be sent again byte for byte.
 MAX_RECENT: Final = 32
-
-
-@attrs.frozen
-class Context:
-    """What an event says besides its time. An event keeps the context that it was built from."""
-
-    reader: Reader
-    article: Article
 
 
 @attrs.frozen

@@ -15,8 +15,7 @@ from caliper_readtime import (
     StoreError,
     StoreUnavailable,
 )
-from caliper_readtime._rules.account import Context
-from caliper_readtime._rules.state import Claim, Due, Key, Ledger, Meter, Parked, Phase
+from caliper_readtime._rules.state import Claim, Context, Due, Key, Ledger, Meter, Parked, Phase
 from caliper_readtime.protocols import (
     DescribesItself,
     LimitsBatch,

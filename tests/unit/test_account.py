@@ -8,9 +8,10 @@ import attrs
 import pytest
 
 from caliper_readtime import Reader
-from caliper_readtime._rules.account import MAX_CUTS, MAX_RECENT, NO_ACCOUNT, Context, cut, digest, recent, spans
+from caliper_readtime._rules.account import MAX_CUTS, MAX_RECENT, NO_ACCOUNT, cut, digest, recent, spans
 from caliper_readtime._rules.outcome import Commit, CommitResult
 from caliper_readtime._rules.reconcile import MarkShown, SendAgain, committed, id_of, rebuilt
+from caliper_readtime._rules.state import Context
 from caliper_readtime.stores import dump_ledger
 from tests.scenes import ANNA, OWLS
 from tests.unit.builders import EVENTS, Broken, Life, ms
