@@ -182,7 +182,7 @@ class ReadTimeTracker:
             StoreError: the store could not take it; sending the same heartbeat id again is safe.
         """
         nonce = os.urandom(16).hex()
-        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
         return self._signal(
             key,
             Signal(
@@ -264,7 +264,7 @@ class ReadTimeTracker:
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
         nonce = os.urandom(16).hex()
-        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
         return self._signal(
             key,
             Signal(
@@ -340,7 +340,7 @@ class ReadTimeTracker:
         return self._explicit(reader, article, finalize=True, defer=defer)
 
     def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
-        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
         self._compare()
         if not defer:
             return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
@@ -375,7 +375,8 @@ class ReadTimeTracker:
         wait = to_ms(wait_seconds, "wait_seconds") / 1000
         if isinstance(resource_ids, str | bytes) or not isinstance(resource_ids, Iterable | None):
             raise InvalidInput("resource_ids", "must be several ids, not one")
-        wanted = {reduced(resource_id, "resource_ids", self._oneroster_url) for resource_id in resource_ids or ()}
+        given = tuple(resource_ids or ())
+        wanted = {reduced(resource_id, "resource_ids", self._roster(resource_id)) for resource_id in given}
         self._compare()
         known_reader = attrs.evolve(reader, sourced_id=sourced_id) if isinstance(reader, Reader) else None
 
@@ -496,7 +497,7 @@ class ReadTimeTracker:
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
-        key, _, _ = identified(self._oneroster_url, reader, article)
+        key, _, _ = identified(self._roster(reader, article), reader, article)
         return self._seen(key)
 
     def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
@@ -537,7 +538,7 @@ class ReadTimeTracker:
             InvalidInput: a value is not acceptable.
             StoreError: the store could not be reached.
         """
-        key, _, _ = identified(self._oneroster_url, reader, article)
+        key, _, _ = identified(self._roster(reader, article), reader, article)
         state = self._seen(key)
         known = self._store.keys(key.reader_sourced_id, self._delivery.leases.now())
         return explained(
@@ -558,7 +559,7 @@ class ReadTimeTracker:
             EmitterUnavailable: not delivered; it stays due.
             StoreError: the store could not be reached.
         """
-        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
         self._compare()
         self._delivery.require()
         self._delivery.leases.update(key, Unpark())
@@ -590,10 +591,24 @@ class ReadTimeTracker:
             return None
 
     def _reader_key(self, reader: Reader | str) -> str:
-        return reduced(reader.sourced_id if isinstance(reader, Reader) else reader, "reader", self._oneroster_url)
+        plain = reader.sourced_id if isinstance(reader, Reader) else reader
+        return reduced(plain, "reader", self._roster(plain))
+
+    def _roster(self, *named: object) -> str | None:
+        """Return the OneRoster base URL; I2: without ``events=`` the one that the store has on record."""
+        if self._oneroster_url is None and any("://" in _plain(each) for each in named):
+            self._oneroster_url = (self._store.meta(self._facts) or {}).get("oneroster_url")
+        return self._oneroster_url
 
     def _compare(self) -> None:
         """Make sure, once, that the store is not in use for another sensor or OneRoster service."""
         if not self._compared:
             self._store.meta(self._facts)
             self._compared = True
+
+
+def _plain(named: object) -> str:
+    """Return the id of a reader or article, whatever was passed."""
+    if isinstance(named, Reader):
+        return named.sourced_id
+    return named.resource_id if isinstance(named, Article) else str(named)

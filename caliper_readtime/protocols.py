@@ -96,12 +96,15 @@ class StateStore(Protocol):
     def now(self, key: Key | None = None) -> int:
         """Return the store's own clock (of the shard that holds ``key``), in milliseconds since the epoch."""
 
-    def meta(self, expected: Mapping[str, str]) -> None:
+    def meta(self, expected: Mapping[str, str]) -> Mapping[str, str] | None:
         """Record what this store is used for, and compare with what earlier users recorded.
 
         Args:
             expected: facts that every user of one store must share, such as ``sensor`` and ``oneroster_url``. Those
                 that nobody has recorded yet are added.
+
+        Returns:
+            All that is recorded; with None, trackers without ``events=`` know no OneRoster URL (I2).
 
         Raises:
             ConfigurationError: a recorded fact differs; the message names both values, and nothing was written.
