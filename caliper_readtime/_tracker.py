@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
@@ -35,16 +36,18 @@ from caliper_readtime._results import (
 from caliper_readtime._rules import Caller, Defer, Signal, Unpark
 from caliper_readtime._rules.identity import identified, reduced
 from caliper_readtime._rules.state import Key
+from caliper_readtime._rules.wall import beside, stretches_of
 from caliper_readtime._units import to_epoch_ms, to_ms
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.stores._clock import StoreClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from caliper_readtime._rules.event import TimeSpentEvents
     from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime._rules.wall import Stretch
     from caliper_readtime.protocols import Emitter, StateStore
 
 
@@ -549,6 +552,7 @@ class ReadTimeTracker:
             policy=self._policy,
             events=self._delivery.leases.events,
             last_sweep=self._store.last_sweep(),
+            beside_ms=0 if state is None else beside(self._stretches(known)),
         )
 
     def unpark(self, reader: Reader | str, article: Article | str) -> Report:
@@ -578,6 +582,12 @@ class ReadTimeTracker:
         return forgotten
 
     # Shared
+
+    def _stretches(self, keys: Iterable[Key]) -> Iterator[Stretch]:
+        """Yield what is remembered of a reader's reading; an account that cannot be read says nothing."""
+        for state in map(self._readable, keys):
+            with suppress(ValueError, IndexError):
+                yield from () if state is None else tuple(stretches_of(state, self._policy))
 
     def _seen(self, key: Key) -> ReadTimeState | None:
         state = self._store.load(key, self._delivery.leases.now())
