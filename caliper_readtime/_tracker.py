@@ -5,14 +5,17 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import attrs
 
 from caliper_readtime import _building, _checks, _settings
+from caliper_readtime._accounts import SETTLE_SECONDS
 from caliper_readtime._delivery.flush import Flush
 from caliper_readtime._delivery.given import send_given
+from caliper_readtime._delivery.reconcile import Reconciling
 from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import Delivery
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
@@ -20,20 +23,31 @@ from caliper_readtime._inspection import explained, status_of
 from caliper_readtime._logs import log_counted, log_unreadable, logger
 from caliper_readtime._model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime._policy import Completion, ReadTimePolicy
-from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
+from caliper_readtime._results import (
+    Accumulation,
+    Explanation,
+    FlushReport,
+    Outcome,
+    Reconciliation,
+    Report,
+    Status,
+    SweepReport,
+)
 from caliper_readtime._rules import Caller, Defer, Signal, Unpark
 from caliper_readtime._rules.identity import identified, reduced
 from caliper_readtime._rules.state import Key
+from caliper_readtime._rules.wall import beside, stretches_of
 from caliper_readtime._units import to_epoch_ms, to_ms
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.stores._clock import StoreClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from caliper_readtime._rules.event import TimeSpentEvents
     from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime._rules.wall import Stretch
     from caliper_readtime.protocols import Emitter, StateStore
 
 
@@ -434,6 +448,39 @@ class ReadTimeTracker:
         self._delivery.require()
         return send_given(self._delivery, uuid4().hex, [Key(*key) for key in keys])
 
+    def reconcile(
+        self,
+        reader: Reader | str,
+        *,
+        since: datetime | None = None,
+        repair: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> Reconciliation:
+        """Compare what the endpoint holds of a reader with what it has accepted, event by event.
+
+        Args:
+            reader: whose time.
+            since: leave out events whose time ended before; aware.
+            repair: send missing events again, under the same id and byte for byte; each only once it has been missing
+                for ``settle_seconds``, was never shown before, and is not shown when asked for by its id.
+            settle_seconds: how long the endpoint may take to show what it has accepted.
+
+        Returns:
+            For each article which events match, are missing, deleted, doubled, altered or foreign. What is doubled can
+            only be reported: the endpoint's operator has to delete it.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter, or one that cannot list events.
+            EmitError: the endpoint could not be asked, or not be sent to; what was repaired before stays repaired.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached.
+        """
+        sourced_id = self._reader_key(reader)
+        settle_ms = to_ms(settle_seconds, "settle_seconds")
+        since_ms = None if since is None else to_epoch_ms(since, "since")
+        self._compare()
+        return Reconciling(self._delivery, sourced_id, since_ms=since_ms, settle_ms=settle_ms).run(repair=repair)
+
     # A look inside
 
     @property
@@ -505,6 +552,7 @@ class ReadTimeTracker:
             policy=self._policy,
             events=self._delivery.leases.events,
             last_sweep=self._store.last_sweep(),
+            beside_ms=0 if state is None else beside(self._stretches(known)),
         )
 
     def unpark(self, reader: Reader | str, article: Article | str) -> Report:
@@ -534,6 +582,12 @@ class ReadTimeTracker:
         return forgotten
 
     # Shared
+
+    def _stretches(self, keys: Iterable[Key]) -> Iterator[Stretch]:
+        """Yield what is remembered of a reader's reading; an account that cannot be read says nothing."""
+        for state in map(self._readable, keys):
+            with suppress(ValueError, IndexError):
+                yield from () if state is None else tuple(stretches_of(state, self._policy))
 
     def _seen(self, key: Key) -> ReadTimeState | None:
         state = self._store.load(key, self._delivery.leases.now())

@@ -225,6 +225,21 @@ def reading_back(emitter: object) -> ReadsBack | None:
 
 
 @runtime_checkable
+class ListsEvents(Protocol):
+    """An emitter whose endpoint can list what it holds of a reader; ``tracker.reconcile`` needs one."""
+
+    def listed(self, actor_id: str, /) -> Sequence[Mapping[str, Any]]:
+        """Return every event that the endpoint holds of an actor, each delivery once, whoever has sent it.
+
+        The list is whole or the call fails: an event that is left out would be taken for lost.
+
+        Raises:
+            EmitterUnavailable: the endpoint could not be asked, or not for all of it.
+            EndpointRefused: the endpoint or the credentials are wrong, or it cannot list.
+        """
+
+
+@runtime_checkable
 class Validates(Protocol):
     """An emitter whose endpoint can check events without keeping them."""
 
