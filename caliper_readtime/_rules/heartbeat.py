@@ -74,7 +74,7 @@ class Signal(NamedTuple):
     @property
     def drawn(self) -> bool:
         """Whether nobody but this call knows the heartbeat id."""
-        return self.nonce[16:] == self.heartbeat_id
+        return self.heartbeat_id in (self.nonce[16:], self.nonce)
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
         """Apply the signal as ``SIGNAL_RULES`` say, without looking the phase up: this is the hot path."""
