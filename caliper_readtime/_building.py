@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _DJANGO: Final = "caliper_readtime.web.django"
 #: What a tracker may be given as objects, besides settings.
 _PARTS: Final = ("events", "policy", "clock")
+#: Settings of the way to a server, for the endpoint and for its tokens.
+_WAY: Final = ("proxies", "ca_bundle", "trust_env")
 
 
 @attrs.frozen
@@ -188,7 +190,7 @@ def _emitter(settings: Settings, policy: ReadTimePolicy) -> Emitter:
         )
     return HttpCaliperEmitter(
         url,
-        auth=_auth(settings.oauth2, {name: value for name, value in options.items() if name != "read_back"}),
+        auth=_auth(settings.oauth2, {name: value for name, value in options.items() if name in _WAY}),
         timeout=None if timeout is None else (min(CONNECT_SECONDS, timeout), timeout),
         deadline_seconds=min(max(DEADLINE_SECONDS, timeout or 0), longest),
         **options,

@@ -146,6 +146,8 @@ class DescribesItself(Protocol):
         * ``"memory"``: nothing else.
         * ``"sqlite"``: ``exists`` and ``writable`` (bool), ``journal_mode``, ``free_bytes`` of its disk,
           ``readable_by_others`` (its files that are open to more than their own user).
+        * ``"database"``, of a host's project: ``durable``, ``writable`` and ``locks`` (bool): a commit waits for the
+          disk, it can be written, writers wait for each other.
         * ``"redis"``: the server's ``INFO`` as redis-py parses it, with its own names (``redis_version``,
           ``maxmemory``, ``maxmemory_policy``, ``used_memory``, ``aof_enabled``, ``aof_last_write_status``,
           ``rdb_last_bgsave_status``, ``rdb_last_save_time``, ``role``, ``connected_slaves``, ``server_time_usec``,

@@ -95,6 +95,38 @@ def _disk(name: str, facts: Facts) -> Iterator[Finding]:
         yield ok("sqlite.disk", text)
 
 
+# A database of the host's project
+
+
+def _durable(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.get("durable", True):
+        yield ok("database.durable", f"{name}: claims wait for the disk")
+    else:
+        yield error(
+            "database.durable",
+            f"{name}: commits do not wait for the disk: a crash could send the same seconds under another id",
+            "PostgreSQL: fsync and synchronous_commit on; SQLite: PRAGMA synchronous FULL",
+        )
+
+
+def _writable(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.get("writable", True):
+        yield ok("database.writable", f"{name}: it can be written")
+    else:
+        yield error("database.writable", f"{name}: it cannot be written", "point the project at the primary")
+
+
+def _locks(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.get("locks", True):
+        yield ok("database.locks", f"{name}: writers wait for each other")
+    else:
+        yield warn(
+            "database.locks",
+            f"{name}: SQLite locks it too late, so writers fail where they meet",
+            'set OPTIONS {"transaction_mode": "IMMEDIATE"} in DATABASES',
+        )
+
+
 # Redis and Valkey
 
 
@@ -230,5 +262,6 @@ def _timeouts(name: str, facts: Facts) -> Iterator[Finding]:
 _CHECKS: Final[dict[str, tuple[Callable[[str, Facts], Iterator[Finding]], ...]]] = {
     "memory": (_memory,),
     "sqlite": (_file, _rights, _journal, _disk),
+    "database": (_durable, _writable, _locks),
     "redis": (_version, _role, _eviction, _memory_left, _persistence, _replication, _timeouts),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sqlite3
 import traceback
@@ -48,8 +49,7 @@ def environment(**more):
 
 def parts(tracker):
     """The store, emitter and builder of a tracker."""
-    delivery = tracker._delivery
-    return delivery.store, delivery.emitter, delivery.events
+    return tracker.store, tracker.emitter, tracker.events
 
 
 def test_the_environment_makes_a_tracker():
@@ -228,6 +228,12 @@ def test_a_time_out_beyond_half_of_the_lease_names_the_lease_it_needs():
     """Settings: what cannot be kept is an error that says what to set."""
     with pytest.raises(ConfigurationError, match="LOCK_SECONDS to 50"):
         ReadTimeTracker.from_env(environment(TIMEOUT_SECONDS="25"))
+
+
+def test_duplicate_answers_may_be_a_dotted_path():
+    """Settings: DUPLICATE_ANSWERS is a function of status and text, or where it stands."""
+    with ReadTimeTracker.from_env(environment(DUPLICATE_ANSWERS="operator.eq")) as tracker:
+        assert parts(tracker)[1]._exchange.keywords["duplicates"] is operator.eq
 
 
 def test_the_way_to_the_endpoint_and_to_its_tokens(tmp_path):
