@@ -40,7 +40,9 @@ class IndexRules:
 
     def test_an_entry_further_ahead_than_one_can_be_is_due(self, store: StateStore) -> None:
         """D5: a clock that jumped ahead and back leaves entries that no sweep would reach for days: they are due."""
-        soft, deferred = (StoreDriver(store, Key("reader", name)).beat(5 * SECOND) for name in ("soft", "deferred"))
+        soft, deferred = (StoreDriver(store, Key("reader", name)) for name in ("soft", "deferred"))
+        for driver in (soft, deferred):
+            driver.beat(5 * SECOND)
         deferred.defer()
         assert soft.wait(-LONGEST_WAIT_MS).due() == ()
         assert set(soft.wait(-1).due()) == {soft.key, deferred.key}
