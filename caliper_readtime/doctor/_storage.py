@@ -58,6 +58,18 @@ def _file(name: str, facts: Facts) -> Iterator[Finding]:
         yield ok("sqlite.file", f"{name}: is there, and can be written")
 
 
+def _rights(name: str, facts: Facts) -> Iterator[Finding]:
+    others = facts.get("readable_by_others")
+    if others:
+        yield warn(
+            "sqlite.rights",
+            f"{name}: others on this machine may read or write {', '.join(others)}: e-mail addresses stand there",
+            "chmod 600, or make sure that only those who may know are in its group",
+        )
+    elif others is not None:
+        yield ok("sqlite.rights", f"{name}: for its own user only")
+
+
 def _journal(name: str, facts: Facts) -> Iterator[Finding]:
     mode = facts.get("journal_mode")
     if mode is not None and mode != "wal":
@@ -249,7 +261,7 @@ def _timeouts(name: str, facts: Facts) -> Iterator[Finding]:
 
 _CHECKS: Final[dict[str, tuple[Callable[[str, Facts], Iterator[Finding]], ...]]] = {
     "memory": (_memory,),
-    "sqlite": (_file, _journal, _disk),
+    "sqlite": (_file, _rights, _journal, _disk),
     "database": (_durable, _writable, _locks),
     "redis": (_version, _role, _eviction, _memory_left, _persistence, _replication, _timeouts),
 }

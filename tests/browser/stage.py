@@ -120,7 +120,8 @@ class Stage:
         Both are widened by the time between reading and not reading, unless time is virtual and nothing takes any. On
         a machine so busy that this is long a scene proves little, and is right all the same.
         """
-        assert [browser.complaints() for browser in self._browsers if browser.complaints()] == []
+        complaints = [said for browser in self._browsers for said in browser.complaints()]
+        assert complaints == []
         expected = self.true if true is None else true
         reported = self.site.seconds(reader, slug)
         between = 0.0 if virtual else self.between()

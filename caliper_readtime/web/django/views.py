@@ -52,7 +52,7 @@ def _in_no_transaction(view: Callable[..., HttpResponse]) -> Callable[..., HttpR
 def signals(request: HttpRequest) -> HttpResponse:
     """Take a signal."""
     # One byte more than is taken tells a longer body, which is not read.
-    return _response(current_page_counter().receive(_Headers(request), request.read(MAX_BODY + 1)))
+    return _response(current_page_counter().receive(_Headers(request), request.read(MAX_BODY + 1), request))
 
 
 @login_not_required
