@@ -138,10 +138,20 @@ class PageCounter:
         try:
             fresh = self._take(headers, body, request)
         except Refused as refused:
-            self.refusals.count(refused)
-            answer = _answer(refused.reason.status, {**_MARK, "error": refused.reason.value})
-        else:
-            answer = _ACCEPTED if fresh is None else _answer(200, {**_MARK, "k": fresh})
+            return self.turn_away(headers, refused)
+        return self._shown(headers, _ACCEPTED if fresh is None else _answer(200, {**_MARK, "k": fresh}))
+
+    def turn_away(self, headers: Headers, refused: Refused) -> PageResponse:
+        """Count a signal that an adapter does not take, and answer it.
+
+        Args:
+            headers: the request's.
+            refused: why.
+        """
+        self.refusals.count(refused)
+        return self._shown(headers, _answer(refused.reason.status, {**_MARK, "error": refused.reason.value}))
+
+    def _shown(self, headers: Headers, answer: PageResponse) -> PageResponse:
         origin = headers.get("Origin")
         if origin is None or not is_trusted(origin, self._trusted):
             return answer
