@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
@@ -12,9 +13,10 @@ from caliper_readtime import _settings
 from caliper_readtime._model import App
 from caliper_readtime._rules.event import TimeSpentEvents
 from caliper_readtime._settings import PREFIX, REQUIRED, Settings, given, variable
-from caliper_readtime.emitters._http import DEADLINE_SECONDS, HttpCaliperEmitter
+from caliper_readtime.emitters._address import seconds
+from caliper_readtime.emitters._http import CONNECT_SECONDS, DEADLINE_SECONDS, HttpCaliperEmitter
 from caliper_readtime.emitters._jsonl import JsonLinesEmitter
-from caliper_readtime.emitters.oauth2 import ClientCredentials
+from caliper_readtime.emitters.oauth2 import ClientCredentials, secret_from_file
 from caliper_readtime.errors import ConfigurationError, InvalidInput
 from caliper_readtime.stores._memory import InMemoryStateStore
 from caliper_readtime.stores._redis.store import RedisStateStore
@@ -27,8 +29,12 @@ if TYPE_CHECKING:
     from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime.protocols import Emitter, StateStore
 
+# It stands on the adapter, which stands on this module.
+_DJANGO: Final = "caliper_readtime.web.django"
 #: What a tracker may be given as objects, besides settings.
 _PARTS: Final = ("events", "policy", "clock")
+#: Settings of the way to a server, for the endpoint and for its tokens.
+_WAY: Final = ("proxies", "ca_bundle", "trust_env")
 
 
 @attrs.frozen
@@ -153,26 +159,45 @@ def store(url: str, **redis_options: Any) -> StateStore:
     if url == "memory://":
         return InMemoryStateStore()
     if scheme == "sqlite":
-        return SqliteStateStore(_file(url, "store_url"))
+        return _sqlite(url)
+    if scheme == "django":
+        made: StateStore = getattr(import_module(_DJANGO), "store_of")(url)  # noqa: B009 - it is not known here
+        return made
     # The URL may hold a password, so only its scheme is quoted.
     raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {REQUIRED['store_url']}")
 
 
+def _sqlite(url: str) -> StateStore:
+    try:
+        return SqliteStateStore.from_url(url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable('store_url')}: {error}") from None
+
+
 def _emitter(settings: Settings, policy: ReadTimePolicy) -> Emitter:
-    url, http = str(settings.parts.endpoint), settings.http
+    url, options = str(settings.parts.endpoint), given(settings.http)
     if url.startswith("jsonl:"):
         return JsonLinesEmitter(_file(url, "endpoint"))
-    names = {"timeout_seconds": "timeout", "ca_bundle": "verify"}
+    timeout = options.pop("timeout_seconds", None)
+    if timeout is not None:
+        timeout = seconds(timeout, variable("timeout_seconds"))
+    # Half of the lease leaves room for reading back first, and a shorter lock needs no second setting.
+    longest = policy.lock_seconds / 2
+    if timeout is not None and timeout > longest:
+        raise ConfigurationError(
+            f"{variable('timeout_seconds')}: an answer may take half of the lease, {longest:g} s, at most:"
+            f" set {variable('lock_seconds')} to {2 * timeout:g} or more"
+        )
     return HttpCaliperEmitter(
         url,
-        auth=_auth(settings.oauth2),
-        # Half of the lease leaves room for reading back first, and a shorter lock needs no second setting.
-        deadline_seconds=min(DEADLINE_SECONDS, policy.lock_seconds / 2),
-        **{names.get(name, name): value for name, value in given(http).items()},
+        auth=_auth(settings.oauth2, {name: value for name, value in options.items() if name in _WAY}),
+        timeout=None if timeout is None else (min(CONNECT_SECONDS, timeout), timeout),
+        deadline_seconds=min(max(DEADLINE_SECONDS, timeout or 0), longest),
+        **options,
     )
 
 
-def _auth(settings: _settings.OAuth2Settings) -> Any:
+def _auth(settings: _settings.OAuth2Settings, way: Mapping[str, Any]) -> Any:
     if not given(settings):
         return None
     secret, file = settings.client_secret, settings.client_secret_file
@@ -184,8 +209,5 @@ def _auth(settings: _settings.OAuth2Settings) -> Any:
     if secret is not None and file is not None:
         raise ConfigurationError(f"set {PREFIX}CLIENT_SECRET or {PREFIX}CLIENT_SECRET_FILE, not both")
     if file is not None:
-        try:
-            secret = file.read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigurationError(f"{PREFIX}CLIENT_SECRET_FILE: cannot be read: {error.strerror}") from error
-    return ClientCredentials(str(settings.token_url), str(settings.client_id), str(secret), scope=settings.scope)
+        secret = secret_from_file(file, variable("client_secret_file"))
+    return ClientCredentials(str(settings.token_url), str(settings.client_id), str(secret), scope=settings.scope, **way)

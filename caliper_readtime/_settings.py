@@ -83,7 +83,8 @@ class PartSettings:
     """Where states live, where events go, and in whose name: what every tracker needs."""
 
     store_url: str | None = _needed(
-        "memory://, sqlite:///path, redis://, rediss://, unix://, redis+cluster://, redis+sentinel://"
+        "memory://, sqlite:///relative, sqlite:////absolute, redis://, rediss://, unix://, redis+cluster://,"
+        " redis+sentinel://, django://alias"
     )
     endpoint: str | None = _needed("the full URL of the Caliper endpoint, or jsonl:///path")
     oneroster_url: str | None = _needed("the OneRoster service's base URL")
@@ -113,6 +114,8 @@ class HttpSettings:
     timeout_seconds: float | None = None
     proxies: Proxies = attrs.field(default=None, repr=False)
     ca_bundle: Path | None = None
+    trust_env: bool | None = None
+    duplicate_answers: Callable[[int, str], bool] | None = attrs.field(default=None, validator=_function)
 
 
 @attrs.frozen(kw_only=True)

@@ -49,6 +49,8 @@ class ReadTimeTracker:
         policy: the rules.
         clock: returns the aware time that decides; None for the store's own clock, which all hosts share.
         on_report: called with a ``Report`` after each commit or failure, by whichever verb; it can never break one.
+        batch_events: most events of one envelope: 100, or the emitter's ``max_batch`` where that is less.
+        batch_bytes: most bytes of events in one envelope: a million.
 
     Raises:
         ConfigurationError: the parts do not fit together.
@@ -63,8 +65,19 @@ class ReadTimeTracker:
         clock: Callable[[], datetime] | None = None,
         *,
         on_report: Callable[[Report], object] | None = None,
+        batch_events: int | None = None,
+        batch_bytes: int | None = None,
     ) -> None:
-        self._delivery = Delivery(store, emitter, events, policy, clock, on_report=on_report)
+        self._delivery = Delivery(
+            store,
+            emitter,
+            events,
+            policy,
+            clock,
+            on_report=on_report,
+            batch_events=batch_events,
+            batch_bytes=batch_bytes,
+        )
         self._store = store
         self._policy = policy
         self._clock = StoreClock(store) if clock is None else clock
@@ -263,7 +276,7 @@ class ReadTimeTracker:
     def _signal(self, key: Key, signal: Signal, until_ms: int | None = None) -> Accumulation:
         if not self._compared:
             self._compare()
-        now = self._delivery.now() if until_ms is None else min(until_ms, self._delivery.moment())
+        now = self._delivery.leases.now() if until_ms is None else min(until_ms, self._delivery.leases.moment())
         counted, state = self._store.update(key, signal, now)
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
@@ -320,7 +333,7 @@ class ReadTimeTracker:
         self._compare()
         if not defer:
             return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
-        waits, state = self._delivery.update(key, Defer(finalize, known_reader, known_article))
+        waits, state = self._delivery.leases.update(key, Defer(finalize, known_reader, known_article))
         return self._reporting.deferred(key, state) if waits else Report(Outcome.NOTHING_TO_SEND, *key, state=state)
 
     def flush_reader(
@@ -353,12 +366,13 @@ class ReadTimeTracker:
             raise InvalidInput("resource_ids", "must be several ids, not one")
         wanted = {reduced(resource_id, "resource_ids", self._oneroster_url) for resource_id in resource_ids or ()}
         self._compare()
-        self._delivery.require()
-        keys = self._store.keys(sourced_id, self._delivery.now())
-        if resource_ids is not None:
-            keys = tuple(key for key in keys if key.resource_id in wanted)
         known_reader = attrs.evolve(reader, sourced_id=sourced_id) if isinstance(reader, Reader) else None
-        flush = Flush(self._delivery, uuid4().hex, keys, reader=known_reader, wait_seconds=wait)
+
+        def list_keys() -> Sequence[Key]:
+            keys = self._store.keys(sourced_id, self._delivery.leases.now())
+            return keys if resource_ids is None else [key for key in keys if key.resource_id in wanted]
+
+        flush = Flush(self._delivery, uuid4().hex, list_keys, reader=known_reader, wait_seconds=wait)
         return flush.run(confirm=confirm)
 
     def sweep(
@@ -434,7 +448,7 @@ class ReadTimeTracker:
     @property
     def events(self) -> TimeSpentEvents | None:
         """What builds events."""
-        return self._delivery.events
+        return self._delivery.leases.events
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
@@ -443,13 +457,13 @@ class ReadTimeTracker:
 
     def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
         """Return every state of a reader; one that cannot be read is logged and left out."""
-        keys = self._store.keys(self._reader_key(reader), self._delivery.now())
+        keys = self._store.keys(self._reader_key(reader), self._delivery.leases.now())
         return tuple(state for state in map(self._readable, keys) if state is not None)
 
     def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
         """Return refused events, at most ``limit``."""
         _checks.count(limit, "limit")
-        now = self._delivery.moment()
+        now = self._delivery.leases.moment()
         return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
 
     def status(self) -> Status:
@@ -461,8 +475,8 @@ class ReadTimeTracker:
         Raises:
             StoreError: the store could not be reached.
         """
-        waiting = self._store.unreported(self._delivery.now())
-        return status_of(waiting, now=self._delivery.moment(), last_sweep=self._store.last_sweep())
+        waiting = self._store.unreported(self._delivery.leases.now())
+        return status_of(waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep())
 
     def explain(self, reader: Reader | str, article: Article | str) -> Explanation:
         """Say in plain sentences why this reader gets the minutes on this article that he or she gets.
@@ -481,14 +495,14 @@ class ReadTimeTracker:
         """
         key, _, _ = identified(self._oneroster_url, reader, article)
         state = self._seen(key)
-        known = self._store.keys(key.reader_sourced_id, self._delivery.now())
+        known = self._store.keys(key.reader_sourced_id, self._delivery.leases.now())
         return explained(
             key,
             state,
             tuple(sorted(each.resource_id for each in known)),
-            now=self._delivery.moment() if state is None else state.seen_at_ms,
+            now=self._delivery.leases.moment() if state is None else state.seen_at_ms,
             policy=self._policy,
-            events=self._delivery.events,
+            events=self._delivery.leases.events,
             last_sweep=self._store.last_sweep(),
         )
 
@@ -503,7 +517,7 @@ class ReadTimeTracker:
         key, known_reader, known_article = identified(self._oneroster_url, reader, article)
         self._compare()
         self._delivery.require()
-        self._delivery.update(key, Unpark())
+        self._delivery.leases.update(key, Unpark())
         return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
 
     def forget(self, reader: Reader | str) -> int:
@@ -514,15 +528,15 @@ class ReadTimeTracker:
         sourced_id = self._reader_key(reader)
         self._compare()
         forgotten = self._store.delete(sourced_id)
-        while self._store.keys(sourced_id, self._delivery.now()):
+        while self._store.keys(sourced_id, self._delivery.leases.now()):
             forgotten += self._store.delete(sourced_id)
         return forgotten
 
     # Shared
 
     def _seen(self, key: Key) -> ReadTimeState | None:
-        state = self._store.load(key, self._delivery.now())
-        return None if state is None else attrs.evolve(state, seen_at_ms=self._delivery.moment())
+        state = self._store.load(key, self._delivery.leases.now())
+        return None if state is None else attrs.evolve(state, seen_at_ms=self._delivery.leases.moment())
 
     def _readable(self, key: Key) -> ReadTimeState | None:
         try:

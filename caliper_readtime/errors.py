@@ -114,6 +114,9 @@ class EmitterUnavailable(EmitError):
 
     Attributes:
         retry_after_seconds: how long the endpoint asked to be left alone, where it did.
+        ambiguous: the events may have arrived all the same (H9). False only where they certainly did not.
+        tried: something was sent, or was about to be. False where no attempt was made, as by an open circuit breaker:
+            then no attempt is counted (L6), and the events are due again after ``retry_after_seconds``.
     """
 
     def __init__(
@@ -123,13 +126,36 @@ class EmitterUnavailable(EmitError):
         event_ids: Iterable[str] = (),
         status: int | None = None,
         retry_after_seconds: float | None = None,
+        ambiguous: bool = True,
+        tried: bool = True,
     ) -> None:
         super().__init__(message, event_ids=event_ids, status=status)
         self.retry_after_seconds = retry_after_seconds
+        self.ambiguous = ambiguous
+        self.tried = tried
 
 
 class EndpointRefused(EmitterUnavailable):
     """The endpoint or the credentials are wrong (401 after renewal, 403, 404, 405, 407, 415, 3xx), not the event."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        event_ids: Iterable[str] = (),
+        status: int | None = None,
+        retry_after_seconds: float | None = None,
+        ambiguous: bool = False,
+        tried: bool = True,
+    ) -> None:
+        super().__init__(
+            message,
+            event_ids=event_ids,
+            status=status,
+            retry_after_seconds=retry_after_seconds,
+            ambiguous=ambiguous,
+            tried=tried,
+        )
 
 
 class EventRejected(EmitError):

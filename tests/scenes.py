@@ -16,6 +16,7 @@ from caliper_readtime import (
     ReadTimeTracker,
     TimeSpentEvents,
 )
+from caliper_readtime._policy import MAX_DELTA_SECONDS
 from caliper_readtime.testing import FlakyEmitter, ManualClock, RecordingEmitter
 
 START = datetime(2026, 3, 2, 8, 0, tzinfo=UTC)
@@ -73,6 +74,14 @@ class Scene:
         tracker = tracker or self.tracker
         if tracker.state(reader, what) is None:
             tracker.accumulate(reader, what, 0)
+        left = seconds
+        while left > MAX_DELTA_SECONDS:
+            left -= MAX_DELTA_SECONDS
+            self.read_on(reader, what, MAX_DELTA_SECONDS, tracker)
+        return self.read_on(reader, what, left, tracker)
+
+    def read_on(self, reader, what, seconds, tracker):
+        """One heartbeat of honest time."""
         self.clock.advance(seconds)
         counted = tracker.accumulate(reader, what, seconds)
         assert counted.accepted_seconds == seconds

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Final
 from caliper_readtime.emitters._http import HttpCaliperEmitter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
 #: Shorter than the leases of the demo's claims.
 _DEADLINE_SECONDS: Final = 4.0
-_ATTEMPTS: Final = 2
+_ATTEMPTS: Final = 1
 
 
 class WorkerKilled(BaseException):
@@ -38,13 +38,21 @@ class LossyNetwork:
     def renew(self) -> None:
         """Try the endpoint at once again: the real one fails fast for up to half a minute after a long outage."""
         self._emitter = HttpCaliperEmitter(
-            self._url, attempts=_ATTEMPTS, deadline_seconds=_DEADLINE_SECONDS, sensor=self._sensor
+            self._url,
+            attempts=_ATTEMPTS,
+            deadline_seconds=_DEADLINE_SECONDS,
+            sensor=self._sensor,
+            read_back=True,
         )
         self._open.callback(self._emitter.close)
 
     def emit(self, events: Sequence[Mapping[str, Any]], /) -> None:
         """Deliver, as ``HttpCaliperEmitter`` does."""
         self._emitter.emit(events)
+
+    def held(self, event_ids: Collection[str], /) -> frozenset[str]:
+        """Return which events the endpoint shows, as ``HttpCaliperEmitter`` asks it."""
+        return self._emitter.held(event_ids)
 
     def close(self) -> None:
         """Close the connections."""

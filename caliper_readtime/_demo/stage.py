@@ -206,7 +206,7 @@ class World:
             "trouble": trouble,
         }
 
-    def _minutes(self) -> int:
+    def _minutes(self) -> float:
         actor = self._events.actor_id(READER.sourced_id)
         return banked_minutes(self._endpoint.deliveries, actor, [LEAVES.resource_id], EXPECTED_XP)[LEAVES.resource_id]
 

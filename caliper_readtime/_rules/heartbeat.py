@@ -41,7 +41,7 @@ class Signal(NamedTuple):
         policy: the rules.
         nonce: 32 random hex digits: the generation, should this signal give birth to the state; their second half is
             the heartbeat id where the client gave none.
-        claimed_ms: the delta, or the view's total.
+        offered_ms: the delta, or the view's total.
         reader: newest reader, or None to rely on the stored one.
         article: newest article, or None to rely on the stored one.
         heartbeat_id: id of the delta, from the client or drawn.
@@ -67,9 +67,14 @@ class Signal(NamedTuple):
     defers: bool = False
 
     @property
+    def durable(self) -> bool:
+        """False: what a crash takes of the last heartbeats is healed by the next total (C6 is about claims)."""
+        return False
+
+    @property
     def drawn(self) -> bool:
         """Whether nobody but this call knows the heartbeat id."""
-        return self.nonce.endswith(self.heartbeat_id)
+        return self.nonce[16:] == self.heartbeat_id
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
         """Apply the signal as ``SIGNAL_RULES`` say, without looking the phase up: this is the hot path."""
@@ -96,11 +101,11 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
     total = _capped(signal, now)
     known = total if reborn else signal.acknowledged_ms
     claimed = max(0, total - known) if signal.view_id is not None else signal.offered_ms
-    accepted = min(claimed, allowed) if policy.max_delta_ms is None else min(claimed, allowed, policy.max_delta_ms)
+    accepted, budget = spend(policy, claimed, allowed)
     meter = Meter(
         cumulative_ms=accepted,
         last_sync_at_ms=now,
-        budget_ms=min(policy.catch_up_ms, allowed - accepted),
+        budget_ms=budget,
         since_at_ms=max(0, now - accepted),  # a test's clock may stand at the epoch
         clamped_ms=claimed - accepted,
         position_ms=signal.position_ms,
@@ -114,6 +119,7 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
         context=Context(signal.reader, signal.article),
         context_at_ms=signal.opened_at_ms,
         duration_ms=signal.duration_ms or None,
+        counts_from_at_ms=max(0, now - max(policy.heartbeat_ms, open_for)),
     )
     state = ReadTimeState(signal.reader.sourced_id, signal.article.resource_id, meter, ledger)
     completed = _counts_as_read(policy, meter, ledger)
@@ -126,7 +132,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
     """Return the state that a later signal leaves."""
     policy, ledger, meter = signal.policy, state.ledger, state.meter
     cumulative, last_sync, budget, since, clamped_in_all, position, views, heartbeats = meter
-    claimed = accepted = clamped = 0
+    claimed = accepted = clamped = wider = 0
     if signal.view_id is None:
         duplicate = signal.heartbeat_id in heartbeats
         if not duplicate:
@@ -146,12 +152,13 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         elapsed = now - last_sync
         # B9: a clock that steps back counts as no elapsed time and never moves last sync back.
         allowed = budget + elapsed if elapsed > 0 else budget
-        accepted = min(claimed, allowed) if policy.max_delta_ms is None else min(claimed, allowed, policy.max_delta_ms)
+        wider = 0 if signal.opened_at_ms is None else widening(policy, ledger, signal.opened_at_ms)
+        accepted, budget = spend(policy, claimed, allowed + wider)
         clamped = claimed - accepted
         new = Meter(
             cumulative + accepted,
             now if elapsed > 0 else last_sync,
-            min(policy.catch_up_ms, allowed - accepted),
+            budget,
             since if cumulative - ledger.claimed_end_ms >= SECOND else max(0, now - accepted),
             clamped_in_all + clamped,
             position if signal.position_ms is None else signal.position_ms,
@@ -164,6 +171,8 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         same = moved == position and heartbeats is meter.heartbeats
         new = meter if same else meter._replace(position_ms=moved, heartbeats=heartbeats)
     fresh = _with_context(signal, ledger)
+    if wider:
+        fresh = evolved(fresh, widened_ms=ledger.widened_ms + wider)
     if ledger.parked and new is not meter and fresh is ledger and cumulative - ledger.claimed_end_ms < SECOND:
         # New time is due long before a parked event's retry: a copy of the ledger makes the store move the due entry.
         fresh = evolved(ledger)
@@ -174,6 +183,24 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         state = _wanting(signal, state, now)
     other = signal.duration_ms is not None and other_duration(signal, ledger)
     return state, Counted(accepted, clamped, duplicate, completed, other)
+
+
+def spend(policy: ReadTimePolicy, claimed: int, allowed: int) -> tuple[int, int]:
+    """B4 to B6: return how much of what is claimed is accepted, and the budget that is left; all in milliseconds."""
+    accepted = min(claimed, allowed) if policy.max_delta_ms is None else min(claimed, allowed, policy.max_delta_ms)
+    return accepted, min(policy.catch_up_ms, allowed - accepted)
+
+
+def widening(policy: ReadTimePolicy, ledger: Ledger, opened_at_ms: int) -> int:
+    """B7: return by how many milliseconds a page that was opened before the budget begins widens it.
+
+    All pages of a state share what this can add: the farthest opening counts, and at most ``catch_up``.
+    """
+    begins = ledger.counts_from_at_ms
+    # S9: a page as old as a whole life may have been paid for by an earlier one.
+    if begins is None or opened_at_ms >= begins or ledger.first_sync_at_ms - opened_at_ms >= policy.state_ttl_ms:
+        return 0
+    return max(0, min(policy.catch_up_ms, begins - opened_at_ms) - ledger.widened_ms)
 
 
 def _capped(signal: Signal, now: int) -> int:

@@ -10,13 +10,15 @@ from caliper_readtime.errors import EventRejected
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from caliper_readtime.emitters._privacy import Hidden
+
 
 def ids_of(events: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return the events' ids; an event without one is passed over."""
     return tuple(event["id"] for event in events if isinstance(event.get("id"), str))
 
 
-def to_json(document: object, event_ids: Sequence[str]) -> bytes:
+def to_json(document: Hidden[Any], event_ids: Sequence[str]) -> bytes:
     """Return a document as one line of JSON in UTF-8, without a newline.
 
     Args:
@@ -27,12 +29,13 @@ def to_json(document: object, event_ids: Sequence[str]) -> bytes:
         EventRejected: it holds something that JSON has no form for.
     """
     try:
-        text = json.dumps(document, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain)
-        return text.encode()
+        return json.dumps(
+            document.value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+        ).encode()
     except (TypeError, ValueError, RecursionError) as error:
-        raise EventRejected(
-            f"an event cannot be written as JSON ({type(error).__name__})", event_ids=event_ids
-        ) from error
+        problem = type(error).__name__
+    # Outside of the handler: json's own error, and the frames that it came through, quote the event.
+    raise EventRejected(f"an event cannot be written as JSON ({problem})", event_ids=event_ids)
 
 
 def _plain(value: Any) -> Any:

@@ -11,16 +11,16 @@ from urllib.parse import urlsplit
 import attrs
 
 from caliper_readtime._rules.event import envelope
-from caliper_readtime.emitters import _arguments
-from caliper_readtime.emitters._address import Address
-from caliper_readtime.emitters._circuit import CircuitBreaker
-from caliper_readtime.emitters._deadline import within
+from caliper_readtime.emitters import _address
+from caliper_readtime.emitters._address import Address, Network
+from caliper_readtime.emitters._circuit import CircuitBreaker, within
 from caliper_readtime.emitters._encoding import ids_of, to_json
-from caliper_readtime.emitters._responses import Verdict
+from caliper_readtime.emitters._privacy import Hidden, Request
+from caliper_readtime.emitters._responses import Verdict, is_conflict
 from caliper_readtime.errors import ConfigurationError, EmitterUnavailable, EventRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from caliper_readtime.emitters._exchange import Exchange
     from caliper_readtime.emitters._transport import Sessions
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 MAX_BATCH: Final = 100
 #: Longest duration of one ``emit``, unless told otherwise, in seconds.
 DEADLINE_SECONDS: Final = 20.0
+#: Longest time to connect, unless told otherwise, in seconds. Short, since a connection that fails is tried again
+#: within the deadline; an answer may take all that is left of it, since giving up leaves a copy behind (H9).
+CONNECT_SECONDS: Final = 5.0
 #: Longest time to read events back, in seconds: a claim's lease must still be long enough to send in.
 READ_BACK_SECONDS: Final = 5.0
 
@@ -41,20 +44,31 @@ class HttpCaliperEmitter:
 
     Thread-safe, and may be built before a fork. ``emit`` returns or raises within ``deadline_seconds``, whatever the
     server does; only a slow name resolution, which belongs to the operating system, and an ``auth`` of your own that
-    waits longer can make it late. After a call that ran out of retries, calls fail fast for half a second, doubling up
-    to 30 s, and then one call at a time tries whether the endpoint is back.
+    waits longer can make it late. Within one ``emit`` only what certainly did not arrive is sent again: a connection
+    that could not be made, 429, and 503 with Retry-After. Everything else raises ``EmitterUnavailable`` at once, with
+    ``ambiguous`` set.
+
+    After a call that got no answer, calls fail fast for half a second, doubling up to 30 s, and then one call at a time
+    tries whether the endpoint is back. Where the endpoint asks for a pause (Retry-After), they fail fast for that time,
+    up to an hour. Such an error has ``tried`` False, and ``retry_after_seconds`` is the time left.
 
     Args:
         endpoint: full URL that envelopes are POSTed to.
         auth: what ``requests`` takes: an ``AuthBase``, such as ``ClientCredentials``, or ``(user, password)``. One that
             has a ``renew()`` method is told once when the endpoint answers 401, and the request is repeated.
-        timeout: seconds to connect and to wait for each part of an answer, or one number for each.
+        timeout: seconds to connect and to wait for each part of an answer, or one number for each. None: 5 s to
+            connect, and as long for the answer as the deadline allows.
         attempts: how often a request is sent at most.
         deadline_seconds: longest duration of one ``emit``; must be shorter than the policy's ``lock_seconds``.
+        duplicate_answers: called with HTTP status and text of an answer that is no success; tells whether it means
+            that the endpoint holds the event already. None: 409 does.
         read_back: whether the tracker shall ask for an event that may have arrived before it sends it again.
         sensor: IRI of the sensor. A tracker passes its own. Where there is none, the first event's ``object.app.id``
             is taken, or else the origin of its ``object.id``.
-        verify: True, or the path of a bundle of CA certificates. TLS verification cannot be switched off.
+        proxies: URL of a proxy, or a mapping of schemes to URLs as ``requests`` takes it.
+        ca_bundle: path of CA certificates, where the usual ones do not do. TLS verification cannot be switched off.
+        trust_env: whether ``HTTPS_PROXY``, ``NO_PROXY``, ``REQUESTS_CA_BUNDLE`` and their like in the environment
+            count.
 
     Attributes:
         deadline_seconds: as given.
@@ -72,21 +86,25 @@ class HttpCaliperEmitter:
         endpoint: str,
         *,
         auth: Any = None,
-        timeout: float | tuple[float, float] = 5.0,
+        timeout: float | tuple[float, float] | None = None,
         attempts: int = 4,
         deadline_seconds: float = DEADLINE_SECONDS,
         read_back: bool = False,
         sensor: str | None = None,
-        verify: bool | str | os.PathLike[str] = True,
+        duplicate_answers: Callable[[int, str], bool] | None = None,
+        proxies: str | Mapping[str, str] | None = None,
+        ca_bundle: str | os.PathLike[str] | None = None,
+        trust_env: bool = False,
     ) -> None:
         self._address = Address.checked(endpoint, "endpoint")
-        checked_auth, both_timeouts = _arguments.auth(auth), _arguments.timeouts(timeout)
-        self._attempts = _arguments.count(attempts, "attempts")
-        self.deadline_seconds: float = _arguments.seconds(deadline_seconds, "deadline_seconds")
+        self._attempts = _address.count(attempts, "attempts")
+        self.deadline_seconds: float = _address.seconds(deadline_seconds, "deadline_seconds")
         if not isinstance(read_back, bool):
             raise ConfigurationError("read_back: must be True or False")
         self.read_back = read_back
-        self._verify = _arguments.verify(verify)
+        if duplicate_answers is not None and not callable(duplicate_answers):
+            raise ConfigurationError("duplicate_answers: must be a function of status and text, or None")
+        self._network = Network.checked(proxies, ca_bundle, trust_env)
         self._sensor: str | None = None
         if sensor is not None:
             self.bind_sensor(sensor)
@@ -94,7 +112,13 @@ class HttpCaliperEmitter:
         # Here and not above: requests and tenacity are loaded by whoever builds an emitter, and by nobody else.
         from caliper_readtime.emitters._exchange import Exchange  # noqa: PLC0415
 
-        self._exchange = partial(Exchange, where=self._address.where, auth=checked_auth, timeout=both_timeouts)
+        self._exchange = partial(
+            Exchange,
+            where=self._address.where,
+            auth=_address.auth(auth),
+            timeout=_address.timeouts(timeout, (CONNECT_SECONDS, self.deadline_seconds)),
+            duplicates=duplicate_answers or is_conflict,
+        )
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self._address.where!r})"
@@ -121,29 +145,31 @@ class HttpCaliperEmitter:
             EndpointRefused: the endpoint or the credentials are wrong.
             EventRejected: at least one of ``event_ids`` will never be accepted; none of ``events`` counts as accepted.
         """
-        if not events:
-            return
-        with within(self.deadline_seconds), self._here().gate.passage(ids_of(events)):
-            self._settle(events)
+        # Rebound, because error trackers show every frame's arguments.
+        hidden, events = Hidden(events), ()
+        if hidden.value:
+            with within(self.deadline_seconds), self._here().breaker.passage(ids_of(hidden.value)):
+                self._settle(hidden)
 
-    def _settle(self, events: Sequence[Mapping[str, Any]]) -> None:
+    def _settle(self, events: Hidden[Sequence[Mapping[str, Any]]]) -> None:
         exchange = self._open(self._attempts)
-        waiting = [events]
+        waiting, halved = [events], False
         while waiting:
             part = waiting.pop()
-            event_ids = ids_of(part)
+            event_ids = ids_of(part.value)
             try:
-                answer = exchange.ask("POST", self._address.url, event_ids, self._body(part, event_ids))
+                answer = exchange.ask(Request("POST", self._address.url, event_ids, self._body(part, event_ids)))
                 # H3: which of several is held only each alone can tell.
-                if answer.verdict is Verdict.CONFLICT and len(part) > 1:
-                    middle = len(part) // 2
-                    waiting += [part[middle:], part[:middle]]
+                if answer.verdict is Verdict.CONFLICT and len(part.value) > 1:
+                    middle, halved = len(part.value) // 2, True
+                    waiting += [Hidden(part.value[middle:]), Hidden(part.value[:middle])]
                     continue
                 error = answer.error(self._address.where, event_ids)
                 if error is not None:
                     raise error
             except EmitterUnavailable as error:
-                error.event_ids = ids_of(event for rest in (part, *reversed(waiting)) for event in rest)
+                error.event_ids = ids_of(event for rest in (part, *reversed(waiting)) for event in rest.value)
+                error.ambiguous = error.ambiguous or halved  # the endpoint holds at least one of them
                 raise
 
     def validate(self, events: Sequence[Mapping[str, Any]], /) -> None:
@@ -154,12 +180,13 @@ class HttpCaliperEmitter:
             EndpointRefused: the endpoint or the credentials are wrong, or it cannot validate.
             EventRejected: it would not accept them.
         """
-        if not events:
+        hidden, events = Hidden(events), ()
+        if not hidden.value:
             return
-        event_ids = ids_of(events)
+        event_ids = ids_of(hidden.value)
         with within(self.deadline_seconds):
-            url = self._address.below("validate")
-            answer = self._open(self._attempts).ask("POST", url, event_ids, self._body(events, event_ids))
+            request = Request("POST", self._address.below("validate"), event_ids, self._body(hidden, event_ids))
+            answer = self._open(self._attempts).ask(request)
         error = answer.error(self._address.where, event_ids)
         if error is not None:
             raise error
@@ -176,12 +203,12 @@ class HttpCaliperEmitter:
         wanted = tuple(dict.fromkeys(event_ids))
         if not wanted:
             return frozenset()
-        self._here().gate.check(wanted)
+        self._here().breaker.check(wanted)
         exchange = self._open(1)
         with within(min(self.deadline_seconds, READ_BACK_SECONDS)):
             for event_id in wanted:
                 try:
-                    answer = exchange.ask("GET", self._address.beside("events", event_id), (event_id,))
+                    answer = exchange.ask(Request("GET", self._address.beside("events", event_id), (event_id,)))
                     if answer.status not in _OK and answer.status != _HTTP_NOT_FOUND:
                         raise answer.refused(self._address.where, wanted)
                 except EmitterUnavailable:
@@ -196,12 +223,17 @@ class HttpCaliperEmitter:
         """Close this process's connections. A later call opens new ones."""
         self._here().sessions.close()
 
-    def _body(self, events: Sequence[Mapping[str, Any]], event_ids: Sequence[str]) -> bytes:
-        sensor = self._sensor if self._sensor is not None else _sensor_of(events[0], event_ids)
-        return to_json(envelope(sensor, events, sent_ms=time.time_ns() // 1_000_000), event_ids)
+    def _body(self, events: Hidden[Sequence[Mapping[str, Any]]], event_ids: Sequence[str]) -> bytes:
+        sensor = self._sensor if self._sensor is not None else _sensor_of(events.value[0])
+        if sensor is None:
+            raise EventRejected(
+                "the event names no object, and the emitter has no sensor: pass one", event_ids=event_ids
+            )
+        return to_json(Hidden(envelope(sensor, events.value, sent_ms=time.time_ns() // 1_000_000)), event_ids)
 
     def _open(self, attempts: int) -> Exchange:
-        return self._exchange(self._here().sessions.current(), attempts=attempts)
+        here = self._here()
+        return self._exchange(here.sessions.current(), attempts=attempts, pause=here.breaker.pause)
 
     def _here(self) -> _Process:
         """Return what belongs to this process alone: connections and locks must not survive a fork."""
@@ -209,19 +241,19 @@ class HttpCaliperEmitter:
         if process is None:
             from caliper_readtime.emitters._transport import Sessions  # noqa: PLC0415 - requests is loaded late
 
-            mine = _Process(CircuitBreaker(self._address.where), Sessions(self._verify))
+            mine = _Process(CircuitBreaker(self._address.where), Sessions(self._network))
             process = self._processes.setdefault(os.getpid(), mine)
         return process
 
 
 @attrs.frozen
 class _Process:
-    gate: CircuitBreaker
+    breaker: CircuitBreaker
     sessions: Sessions
 
 
-def _sensor_of(event: Mapping[str, Any], event_ids: Sequence[str]) -> str:
-    """Return the application's id, or else the origin of the object's."""
+def _sensor_of(event: Mapping[str, Any]) -> str | None:
+    """Return the application's id, or else the origin of the object's; None where there is neither."""
     target = event.get("object")
     target = target if isinstance(target, dict) else {}
     app = target.get("app")
@@ -229,6 +261,4 @@ def _sensor_of(event: Mapping[str, Any], event_ids: Sequence[str]) -> str:
     if sensor is None and isinstance(target.get("id"), str):
         parts = urlsplit(target["id"])
         sensor = f"{parts.scheme}://{parts.netloc}" if parts.netloc else target["id"]
-    if not isinstance(sensor, str):
-        raise EventRejected("the event names no object, and the emitter has no sensor: pass one", event_ids=event_ids)
-    return sensor
+    return sensor if isinstance(sensor, str) else None

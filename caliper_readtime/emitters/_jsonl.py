@@ -10,6 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime.emitters._encoding import ids_of, to_json
+from caliper_readtime.emitters._privacy import Hidden
 from caliper_readtime.errors import ConfigurationError, EmitterUnavailable
 
 try:
@@ -53,10 +54,12 @@ class JsonLinesEmitter:
             EmitterUnavailable: the file cannot be written.
             EventRejected: an event has no form in JSON.
         """
-        if not events:
+        # Rebound, because error trackers show every frame's arguments.
+        hidden, events = Hidden(events), ()
+        if not hidden.value:
             return
-        event_ids = ids_of(events)
-        lines = b"".join(to_json(event, event_ids) + b"\n" for event in events)
+        event_ids = ids_of(hidden.value)
+        lines = Hidden(b"".join(to_json(event, event_ids) + b"\n" for event in map(Hidden, hidden.value)))
         try:
             self._append(lines)
         except OSError as error:
@@ -67,15 +70,15 @@ class JsonLinesEmitter:
     def close(self) -> None:
         """Do nothing: no file stays open between calls."""
 
-    def _append(self, lines: bytes) -> None:
+    def _append(self, lines: Hidden[bytes]) -> None:
         # Opened anew each time: after a fork, a shared descriptor would share the lock, too.
         file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
         try:
             with self._alone(file):
                 size = os.lseek(file, 0, os.SEEK_END)
                 if size and not self._ends_line(file, size):
-                    lines = b"\n" + lines
-                if os.write(file, lines) < len(lines):
+                    lines = Hidden(b"\n" + lines.value)
+                if os.write(file, lines.value) < len(lines.value):
                     with suppress(OSError):
                         os.ftruncate(file, size)
                     raise OSError(errno.ENOSPC, "only a part could be written")

@@ -14,16 +14,22 @@ import attrs
 from caliper_readtime.errors import EmitError, EmitterUnavailable, EndpointRefused, EventRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeAlias
+
+    #: From HTTP status and body, as far as it was read, to whether the endpoint says that it holds the event.
+    DuplicateAnswers: TypeAlias = Callable[[int, str], bool]
 
 #: How much of an answer an error carries, in characters.
 MAX_BODY_CHARACTERS: Final = 2000
-#: The longest that an endpoint may ask to be left alone, in seconds; a mistake there must not stop reports for years.
-MAX_RETRY_AFTER_SECONDS: Final = 86_400.0
+#: The longest that an endpoint is left alone because it asked, in seconds: the policy's longest back-off by default.
+MAX_RETRY_AFTER_SECONDS: Final = 3600.0
 
 _TRY_AGAIN: Final = (408, 425, 429)
 _NEVER: Final = (400, 413, 422)
 _CONFLICT: Final = 409
+_TOO_MANY_REQUESTS: Final = 429
+_SERVICE_UNAVAILABLE: Final = 503
 _UNAUTHORIZED: Final = 401
 _ADVICE: Final = {
     401: "check the credentials",
@@ -36,6 +42,11 @@ _ADVICE: Final = {
 # For a JSON object that is too long to be read to its end: "status" among the members before the first nested value.
 _SAYS_ERROR: Final = re.compile(r'\s*\{[^{\[]*"status"\s*:\s*"error"')
 _SECONDS: Final = re.compile(r"\d{1,12}", re.ASCII)
+
+
+def is_conflict(status: int, _body: str) -> bool:
+    """Return whether this is a 409, which says that an event is held, unless an operator knows better."""
+    return status == _CONFLICT
 
 
 class Verdict(StrEnum):
@@ -57,32 +68,42 @@ class EndpointResponse:
         status: HTTP status.
         body: the body as far as it was read, decompressed; it may quote an event, so it is not in the repr.
         retry_after_seconds: how long the endpoint asks to be left alone, where it does.
+        duplicates: which answers mean that an event is held (H4).
     """
 
     status: int
     body: bytes = attrs.field(default=b"", repr=False)
     retry_after_seconds: float | None = None
+    duplicates: DuplicateAnswers = attrs.field(default=is_conflict, repr=False)
 
     @classmethod
-    def of(cls, response: Any, now: datetime) -> EndpointResponse:
+    def of(cls, response: Any, now: datetime, duplicates: DuplicateAnswers = is_conflict) -> EndpointResponse:
         """Return the answer that ``requests`` has received at ``now`` (its ``Response``)."""
-        return cls(response.status_code, response.content, retry_after(response.headers.get("Retry-After"), now))
+        asked = retry_after(response.headers.get("Retry-After"), now)
+        return cls(response.status_code, response.content, asked, duplicates)
 
     @property
     def verdict(self) -> Verdict:
         """What the answer says about the events that were sent."""
+        fine = 200 <= self.status < 300  # noqa: PLR2004 - 2xx
+        if fine and not self._says_error():
+            return Verdict.ACCEPTED
+        if self.duplicates(self.status, self._text):
+            return Verdict.CONFLICT
         match self.status:
-            case status if 200 <= status < 300:  # noqa: PLR2004 - 2xx
-                return Verdict.REJECTED if self._says_error() else Verdict.ACCEPTED
-            case status if status in _NEVER:
+            case status if fine or status in _NEVER:
                 return Verdict.REJECTED
-            case status if status == _CONFLICT:
-                return Verdict.CONFLICT
             case status if status == _UNAUTHORIZED:
                 return Verdict.UNAUTHORIZED
             case status if 300 <= status < 500 and status not in _TRY_AGAIN:  # noqa: PLR2004 - 3xx and 4xx
                 return Verdict.REFUSED
         return Verdict.UNAVAILABLE
+
+    @property
+    def ambiguous(self) -> bool:
+        """Whether an endpoint that is unavailable may have taken the events all the same (H8, H9)."""
+        asked = self.retry_after_seconds is not None
+        return not (self.status == _TOO_MANY_REQUESTS or (self.status == _SERVICE_UNAVAILABLE and asked))
 
     def error(self, where: str, event_ids: Sequence[str]) -> EmitError | None:
         """Return the error that the answer means; None where the events were accepted.
@@ -102,7 +123,7 @@ class EndpointResponse:
                     f"{where} answered {self.status} and will not accept {what} (its words are in .body)",
                     event_ids=event_ids,
                     status=self.status,
-                    body=self.body.decode(errors="replace")[:MAX_BODY_CHARACTERS],
+                    body=self._text[:MAX_BODY_CHARACTERS],
                 )
             case Verdict.UNAUTHORIZED | Verdict.REFUSED:
                 return self.refused(where, event_ids)
@@ -111,6 +132,7 @@ class EndpointResponse:
             event_ids=event_ids,
             status=self.status,
             retry_after_seconds=self.retry_after_seconds,
+            ambiguous=self.ambiguous,
         )
 
     def refused(self, where: str, event_ids: Sequence[str]) -> EndpointRefused:
@@ -119,7 +141,9 @@ class EndpointResponse:
             advice = "redirects are never followed, set the endpoint to its final URL"
         else:
             advice = _ADVICE.get(self.status, "check the endpoint")
-        return EndpointRefused(f"{where} answered {self.status}: {advice}", event_ids=event_ids, status=self.status)
+        return EndpointRefused(
+            f"{where} answered {self.status}: {advice}", event_ids=event_ids, status=self.status, ambiguous=False
+        )
 
     def holds(self, event_id: str) -> bool:
         """Return whether this answers a read-back by showing the event: ``{"event": {…}}`` with its id."""
@@ -127,6 +151,10 @@ class EndpointResponse:
         event = document.get("event") if isinstance(document, dict) else None
         # Anything else, such as a website's page for every path, proves nothing.
         return isinstance(event, dict) and event_id in (event.get("id"), event.get("externalId"))
+
+    @property
+    def _text(self) -> str:
+        return self.body.decode(errors="replace")
 
     def _document(self) -> Any:
         try:
@@ -137,7 +165,7 @@ class EndpointResponse:
     def _says_error(self) -> bool:
         document = self._document()
         if document is None:
-            return _SAYS_ERROR.match(self.body.decode(errors="replace")) is not None
+            return _SAYS_ERROR.match(self._text) is not None
         return isinstance(document, dict) and document.get("status") == "error"
 
 

@@ -7,12 +7,17 @@ from __future__ import annotations
 
 import http.client
 import io
+import math
 import os
 import socket
 import threading
+import time
 import weakref
 import zlib
 from contextlib import ExitStack
+from contextvars import ContextVar
+from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING, Any, Final
 
 import requests
@@ -21,16 +26,27 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError
 
-from caliper_readtime.emitters._deadline import cut
+from caliper_readtime.emitters._circuit import cut
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from caliper_readtime.emitters._address import Network
+
+#: How long a connection that nobody used is kept, in seconds: servers close idle ones after 2 s (gunicorn) or more, and
+#: one that breaks under a request leaves it unknown whether that has arrived.
+MAX_IDLE_SECONDS: Final = 1.0
+#: How many 1xx answers may come before the real one.
+MAX_INFORMATIONAL: Final = 20
 #: How much of an answer is read, in bytes, compressed and decompressed.
 MAX_ANSWER_BYTES: Final = 65_536
 
 _PIECE: Final = 16_384  # one TLS record
 _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
+_LONGEST_LINE: Final = 65_536
+_MOST_HEADERS: Final = 100
+# Whether the request at hand may have left this host.
+_may_have_left: Final[ContextVar[bool]] = ContextVar("may_have_left", default=True)
 # Sessions of the process before a fork. A thread that is gone here may hold their locks: they are left alone.
 _LEFT_ALONE: Final[list[requests.Session]] = []
 
@@ -61,6 +77,17 @@ class _Response(http.client.HTTPResponse):
         self.fp.close()
         self.fp = io.BufferedReader(_Reader(sock))
 
+    def _read_status(self) -> tuple[str, int, str]:
+        """H12: the real answer comes after the informational ones, of which http.client knows only 100."""
+        for _ in range(MAX_INFORMATIONAL + 1):
+            status: tuple[str, int, str] = super()._read_status()  # type: ignore[misc]
+            if status[1] >= HTTPStatus.OK:
+                return status
+            for _ in range(_MOST_HEADERS):
+                if self.fp.readline(_LONGEST_LINE) in (b"\r\n", b"\n", b""):
+                    break
+        raise http.client.HTTPException("there is no end of informational answers")
+
     def begin(self) -> None:
         super().begin()
         # urllib3 would log a header that cannot be read, whole, with the URL's query.
@@ -70,6 +97,12 @@ class _Response(http.client.HTTPResponse):
 
 class _Connection(HTTPConnection):
     response_class = _Response
+
+    def connect(self) -> None:
+        # A tunnel through a proxy and the TLS handshake are part of it: what fails here has sent no event (H8).
+        _may_have_left.set(False)
+        super().connect()
+        _may_have_left.set(True)
 
     def _new_conn(self) -> socket.socket:
         """Connect to the first address that answers; urllib3 would give each of them the whole time-out."""
@@ -112,12 +145,38 @@ class _TlsConnection(_Connection, HTTPSConnection):
     """The same over TLS."""
 
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+class _Pooling:
+    """Hands out no connection that has been idle for long."""
+
+    ours: type[_Connection]
+
+    @property
+    def ConnectionCls(self) -> Any:  # noqa: N802 - urllib3's name
+        # A recorder such as vcrpy puts its own class into urllib3's place: it gets the requests.
+        theirs = super().ConnectionCls  # type: ignore[misc]
+        return self.ours if theirs in (HTTPConnection, HTTPSConnection) else theirs
+
+    def _put_conn(self, conn: Any) -> None:
+        if conn is not None:
+            conn.idle_since = time.monotonic()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        conn: Any = super()._get_conn(timeout)  # type: ignore[misc]
+        if time.monotonic() - getattr(conn, "idle_since", math.inf) > MAX_IDLE_SECONDS:
+            conn.close()  # it connects anew when it is used
+        return conn
 
 
-class _TlsPool(HTTPSConnectionPool):
-    ConnectionCls = _TlsConnection
+class _Pool(_Pooling, HTTPConnectionPool):  # type: ignore[override]
+    ours = _Connection
+
+
+class _TlsPool(_Pooling, HTTPSConnectionPool):  # type: ignore[override]
+    ours = _TlsConnection
+
+
+_POOLS: Final = {"http": _Pool, "https": _TlsPool}
 
 
 class _Adapter(HTTPAdapter):
@@ -125,7 +184,12 @@ class _Adapter(HTTPAdapter):
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
 
     def send(
         self,
@@ -137,6 +201,7 @@ class _Adapter(HTTPAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
         failure: requests.RequestException | None = None
+        _may_have_left.set(True)
         try:
             response = super().send(request, stream=True, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
         except requests.RequestException as error:
@@ -192,15 +257,28 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
         return body
 
 
-def fit(session: requests.Session, verify: bool | str = True) -> None:  # noqa: FBT001, FBT002 - as in requests
-    """Make a session keep deadlines, follow no redirect, and ignore the environment's proxies and netrc files.
+def may_have_left() -> bool:
+    """Return whether this thread's last request may have been sent, wholly or in part."""
+    return _may_have_left.get()
+
+
+def nothing_has_left() -> None:
+    """Note that this thread is about to make a request, and has sent nothing of it yet."""
+    _may_have_left.set(False)
+
+
+def fit(session: requests.Session, network: Network) -> None:
+    """Make a session keep deadlines, follow no redirect, keep no cookie, and take only the way that it is told.
 
     Args:
         session: any session, just made.
-        verify: True, or path of a CA bundle.
+        network: proxies and certificates.
     """
-    session.trust_env = False
-    session.verify = verify
+    session.trust_env = network.trust_env
+    session.proxies = dict(network.proxies)
+    session.verify = network.ca_bundle or True
+    # H13: cookies that a server makes ever longer end in 400s, which good events would be parked for.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.headers.update(
         {"User-Agent": "caliper-readtime", "Accept": "application/json", "Accept-Encoding": "identity"}
     )
@@ -227,8 +305,8 @@ def _close(session: requests.Session, pid: int) -> None:
 class Sessions:
     """One session for each thread of one process: a Session is not thread-safe."""
 
-    def __init__(self, verify: bool | str) -> None:  # noqa: FBT001 - as in requests
-        self._verify = verify
+    def __init__(self, network: Network) -> None:
+        self._network = network
         self._local = threading.local()
         self._lock = threading.Lock()
         self._slots: weakref.WeakSet[_Slot] = weakref.WeakSet()
@@ -238,7 +316,7 @@ class Sessions:
         slot: _Slot | None = getattr(self._local, "slot", None)
         if slot is None or not slot.close.alive:
             session = requests.Session()
-            fit(session, self._verify)
+            fit(session, self._network)
             slot = self._local.slot = _Slot(session)
             with self._lock:
                 self._slots.add(slot)

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from math import isfinite
+from pathlib import Path
 from threading import Lock, local
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from caliper_readtime.emitters import _arguments
-from caliper_readtime.emitters._address import Address
-from caliper_readtime.emitters._deadline import cut, left, within
+from caliper_readtime.emitters import _address
+from caliper_readtime.emitters._address import Address, Network
+from caliper_readtime.emitters._circuit import cut, left, within
+from caliper_readtime.emitters._privacy import without_carriers
 from caliper_readtime.emitters._responses import EndpointResponse, Verdict
 from caliper_readtime.errors import ConfigurationError, EmitError, EmitterUnavailable, EndpointRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from requests import PreparedRequest, Response
 
@@ -50,6 +54,9 @@ class ClientCredentials:
         scope: scopes to ask for, separated by spaces.
         timeout: longest duration of one fetch, in seconds.
         leeway_seconds: how long before its end a token is renewed; at most half of its life.
+        proxies: URL of a proxy, or a mapping of schemes to URLs as ``requests`` takes it.
+        ca_bundle: path of CA certificates, where the usual ones do not do.
+        trust_env: whether proxies and CA certificates that the environment names count.
 
     Raises:
         ConfigurationError: an argument is not acceptable, or Authlib is not installed.
@@ -64,6 +71,9 @@ class ClientCredentials:
         scope: str | None = None,
         timeout: float = 5.0,
         leeway_seconds: float = 60.0,
+        proxies: str | Mapping[str, str] | None = None,
+        ca_bundle: str | os.PathLike[str] | None = None,
+        trust_env: bool = False,
     ) -> None:
         self._address = Address.checked(token_url, "token_url")
         for name, value in (("client_id", client_id), ("client_secret", client_secret)):
@@ -74,8 +84,9 @@ class ClientCredentials:
         if not isinstance(scope, str | None):
             raise ConfigurationError("scope: must be text")
         self._scope = scope
-        self._timeout = _arguments.seconds(timeout, "timeout")
-        self._leeway = _arguments.seconds(leeway_seconds, "leeway_seconds", zero=True)
+        self._timeout = _address.seconds(timeout, "timeout")
+        self._leeway = _address.seconds(leeway_seconds, "leeway_seconds", zero=True)
+        self._network = Network.checked(proxies, ca_bundle, trust_env)
         self._token: _Token | None = None
         self._used = local()
         self._locks: dict[int, Lock] = {}
@@ -121,7 +132,7 @@ class ClientCredentials:
         # A lock of this process: one that another thread held while the process forked would stay locked.
         lock = self._locks.setdefault(os.getpid(), Lock())
         if not lock.acquire(timeout=max(0.0, min(self._timeout, left()))):
-            raise EmitterUnavailable(f"no token from {self._address.where} in time: try again later")
+            raise EmitterUnavailable(f"no token from {self._address.where} in time: try again later", ambiguous=False)
         try:
             yield
         finally:
@@ -129,29 +140,39 @@ class ClientCredentials:
 
     def _fetch(self) -> _Token:
         started = time.monotonic()
-        failure: EmitterUnavailable | None = None
+        failure: EmitError
+        # Whatever is raised in there has come through frames that hold the secret: it goes on without them.
         try:
             with within(self._timeout), self._session() as session:
-                fetched = session.fetch_token(
-                    self._address.url,
-                    grant_type="client_credentials",
-                    timeout=cut(self._timeout),
-                    allow_redirects=False,
+                token = self._token_of(
+                    session.fetch_token(
+                        self._address.url,
+                        grant_type="client_credentials",
+                        timeout=cut(self._timeout),
+                        allow_redirects=False,
+                    ),
+                    started,
                 )
-            text = fetched["access_token"]
-            life = float(fetched.get("expires_in") or DEFAULT_EXPIRY_SECONDS)
-        except EmitError:
-            raise
-        except Exception as error:  # noqa: BLE001 - raised below
+        except EmitError as error:
+            failure = without_carriers(error)
+        except (OSError, ValueError) as error:
             failure = EmitterUnavailable(
-                f"no token from {self._address.where} ({type(error).__name__}): try again later"
+                f"no token from {self._address.where} ({type(error).__name__}): try again later", ambiguous=False
             )
             # Other errors may quote the answer, so they are not chained.
-            failure.__cause__ = error if isinstance(error, OSError) else None
-        if failure is not None:
-            raise failure
+            failure.__cause__ = without_carriers(error) if isinstance(error, OSError) else None
+        except BaseException as error:  # noqa: BLE001 - raised again
+            raise without_carriers(error)  # noqa: B904 - L5: it passes as it is
+        else:
+            if token is not None:
+                return token
+            failure = EmitterUnavailable(f"{self._address.where} answered without a usable token", ambiguous=False)
+        raise failure
+
+    def _token_of(self, fetched: Mapping[str, Any], started: float) -> _Token | None:
+        text, life = fetched["access_token"], fetched["life"]
         if not isinstance(text, str) or not _BEARER.fullmatch(text):
-            raise EmitterUnavailable(f"{self._address.where} answered without a usable token")
+            return None
         return _Token(text, started + life - min(self._leeway, life / 2))
 
     def _session(self) -> Any:
@@ -163,12 +184,12 @@ class ClientCredentials:
             scope=self._scope,
             token_endpoint_auth_method="client_secret_post",  # noqa: S106 - the name of a method
         )
-        fit(session)
+        fit(session, self._network)
         session.register_compliance_hook("access_token_response", self._judged)
         return session
 
     def _judged(self, response: Response) -> Response:
-        """Return an answer that may hold a token."""
+        """Return an answer that may hold a token, with its life in seconds as ``life``."""
         answer = EndpointResponse.of(response, datetime.now(UTC))
         where = self._address.where
         if answer.verdict is Verdict.UNAVAILABLE:
@@ -176,24 +197,71 @@ class ClientCredentials:
                 f"{where} answered {answer.status} and gave no token: try again later",
                 status=answer.status,
                 retry_after_seconds=answer.retry_after_seconds,
+                ambiguous=False,
             )
-        code = _error_code(response)
+        document = _document(response)
+        code = _error_code(document)
         if code or answer.verdict is not Verdict.ACCEPTED:
             raise EndpointRefused(
                 f"{where} answered {answer.status}{code} and gave no token: check token_url, client_id and"
                 " client_secret",
                 status=answer.status,
+                ambiguous=False,
             )
+        # Authlib takes the life for a whole number, and finds no token where it is anything else.
+        life = _life(document.pop("expires_in", None))
+        document = {"access_token": document.get("access_token"), "token_type": "Bearer", "life": life}
+        response._content = json.dumps(document).encode()  # noqa: SLF001 - the only way to hand over other content
         return response
 
 
-def _error_code(response: Response) -> str:
-    """Return the OAuth2 error code of an answer, such as " invalid_client", or nothing."""
+def secret_from_file(path: str | os.PathLike[str], name: str) -> str:
+    """Return a secret that stands alone in a file, as text in UTF-8 with or without a byte order mark.
+
+    Args:
+        path: the file.
+        name: of the setting, for the error.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is no such text. The error holds nothing of it.
+    """
     try:
-        code = response.json()["error"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        secret = Path(path).read_text(encoding="utf-8-sig").strip()
+    except OSError as error:
+        problem = f"cannot be read: {error.strerror}"
+    except ValueError:  # a UnicodeDecodeError carries what it could not decode
+        problem = "is not text in UTF-8: save it as such"
+    else:
+        if secret.isprintable():  # UTF-16 without a mark is full of NULs
+            return secret
+        problem = "must hold the secret alone, in one line and without control characters"
+        secret = ""
+    raise ConfigurationError(f"{name}: {problem}")
+
+
+def _document(response: Response) -> dict[str, Any]:
+    try:
+        document = response.json()
+    except (ValueError, RecursionError):
+        document = None
+    return document if isinstance(document, dict) else {}
+
+
+def _error_code(document: Mapping[str, Any]) -> str:
+    """Return the OAuth2 error code of an answer, such as " invalid_client", or nothing."""
+    code = document.get("error")
+    if code is None or code == "":
         return ""
     return f" {code}" if isinstance(code, str) and _ERROR_CODE.fullmatch(code) else " error"
+
+
+def _life(said: object) -> float:
+    """Return how long a token is good in seconds; where that cannot be understood, a 401 will tell in time."""
+    try:
+        seconds = float(said) if said and isinstance(said, int | float | str) else DEFAULT_EXPIRY_SECONDS
+    except (ValueError, OverflowError):
+        seconds = DEFAULT_EXPIRY_SECONDS
+    return seconds if isfinite(seconds) else DEFAULT_EXPIRY_SECONDS
 
 
 def _session_class() -> Any:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: Written into every ledger. A newer minor number adds fields to it, which are kept (a field added deeper needs a new
 #: major number); a newer major one is refused.
-SCHEMA: Final = (1, 0)
+SCHEMA: Final = (1, 1)
 
 # Ids hold no control characters, so neither can stand inside one. A script finds an id by what stands around it.
 _LINE: Final = "\n"

@@ -32,7 +32,7 @@ def assert_reported(endpoint: HasEvents, reader: Reader | str, article: Article 
 
     Args:
         endpoint: where events arrive.
-        reader: the reader, her sourced id, or her OneRoster URL.
+        reader: the reader, their sourced id, or their OneRoster URL.
         article: the article, its resource id, or its OneRoster URL.
         seconds: how many, to the millisecond.
 
@@ -52,16 +52,16 @@ def assert_banked(
     endpoint: HasEvents,
     reader: Reader | str,
     article: Article | str,
-    minutes: int,
+    minutes: float,
     *,
     expected_xp: float | None = None,
     rounding: Callable[[float], int] = minutes_rounded_up,
 ) -> None:
-    """Assert that an XP calculator would bank so many minutes, as ``banked_minutes`` has it.
+    """Assert that the XP calculator would bank so many minutes, as ``banked_minutes`` has it: every delivery counts.
 
     Args:
         endpoint: where events arrive.
-        reader: the reader, her sourced id, or her OneRoster URL.
+        reader: the reader, their sourced id, or their OneRoster URL.
         article: the article, its resource id, or its OneRoster URL.
         minutes: how many.
         expected_xp: most minutes that the article pays; None for no limit.
@@ -73,13 +73,15 @@ def assert_banked(
     __tracebackhide__ = True
     who, what = _ids(reader, article)
     actors = {event["actor"]["id"] for event in endpoint.events if is_named(event["actor"]["id"], who)}
-    # A calculator knows one actor by the whole URL; an event by another one is not hers.
+    # A calculator knows one actor by the whole URL; an event by another one is not theirs.
     actor = who if len(actors) != 1 else actors.pop()
     cap = float(1 << 31) if expected_xp is None else expected_xp
-    found = banked_minutes(endpoint.events, actor, [what], cap, rounding=rounding)[what]
+    # The calculator sums deliveries; where only events are known, each is one.
+    arrived = getattr(endpoint, "deliveries", endpoint.events)
+    found = banked_minutes(arrived, actor, [what], cap, rounding=rounding)[what]
     if found != minutes:
         raise AssertionError(
-            f"{who} on {what}: {found} min would be banked, not {minutes} min"
+            f"{who} on {what}: {found:g} min would be banked, not {minutes:g} min"
             f"{'' if expected_xp is None else f' (the article pays at most {expected_xp:g} min)'}"
             f"\n{_timeline(endpoint, who, what)}"
         )
@@ -110,7 +112,7 @@ def _timeline(endpoint: HasEvents, who: str, what: str) -> str:
             theirs.append(line)
         else:
             others.append(f"{line}\n    {event['actor']['id']} on {event['object']['activity']['id']}")
-    said = ["Arrived:", *theirs] if theirs else ["Nothing of hers on it has arrived."]
+    said = ["Arrived:", *theirs] if theirs else ["Nothing of theirs on it has arrived."]
     return "\n".join([*said, *(["Arrived for others, or on others:", *others] if others else [])])
 
 

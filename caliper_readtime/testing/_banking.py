@@ -1,9 +1,8 @@
-"""PURE: what an XP calculator makes of Caliper events, so that tests can say "she is paid four minutes"."""
+"""PURE: what the XP calculator makes of Caliper events, so that tests can say "they are paid four minutes"."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import floor
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
@@ -45,6 +44,15 @@ def reported_seconds(events: Iterable[Mapping[str, Any]], reader: str, article: 
     return sum((active_seconds(event) for event in distinct.values() if concerns(event, reader, article)), 0.0)
 
 
+def _paid_seconds(event: Mapping[str, Any]) -> float:
+    """Return what the calculator counts of an event: its first ``active`` item, whatever follows."""
+    for item in event.get("generated", {}).get("items", ()):
+        if item["type"] == "active":
+            value: float = item["value"]
+            return value
+    return 0.0
+
+
 def banked_minutes(
     events: Iterable[Mapping[str, Any]],
     actor_id: str,
@@ -52,18 +60,24 @@ def banked_minutes(
     expected_xp: float | Mapping[str, float],
     *,
     rounding: Callable[[float], int] = minutes_rounded_up,
-) -> dict[str, int]:
-    """Return the minutes that would be banked for each article.
+    distinct: bool = False,
+) -> dict[str, float]:
+    """Return the minutes that the production calculator would bank for each article.
 
-    Counts ``SpentTime`` events alone, of exactly this actor, each event id once, and of them the ``active`` items
-    whose activity is the article.
+    It counts ``SpentTime`` events alone, of exactly this actor, and adds **every delivery**: it knows no event ids, so
+    an event that came twice is paid twice. Of an event it counts the first ``active`` item. An activity is the article
+    where its id, or what follows ``/resources/`` in it, is the resource id to the letter: nothing is percent-decoded,
+    so an id that a URL must encode is found only as a plain activity id (``TimeSpentEvents(activity_ids="plain")``).
+    A compound id ``nice_<unit>_<x>`` of an event is taken for ``nice_<x>``.
 
     Args:
-        events: Caliper events, in any order, repeats included.
+        events: Caliper events in any order, one for each delivery, such as ``CaliperEndpoint.deliveries``.
         actor_id: the reader's full OneRoster user URL.
         resource_ids: the eligible articles, as resource ids or URLs.
-        expected_xp: most minutes that an article pays; one number for all, or one for each of ``resource_ids``.
+        expected_xp: most minutes that an article pays, fractions included; one number for all, or one for each of
+            ``resource_ids``.
         rounding: makes minutes of an article's seconds, because hosts differ.
+        distinct: count each event id once, as an endpoint that recognises repeated ids would have it.
     """
     seconds: dict[str, float] = {}
     counted: set[str] = set()
@@ -71,16 +85,26 @@ def banked_minutes(
         activity = event.get("object", {}).get("activity") or {}
         if event.get("action") != "SpentTime" or event.get("actor", {}).get("id") != actor_id:
             continue
-        if event["id"] in counted or "id" not in activity:
+        if "id" not in activity or (distinct and event["id"] in counted):
             continue
         counted.add(event["id"])
-        resource_id = normalised_activity_id(activity["id"])
-        seconds[resource_id] = seconds.get(resource_id, 0.0) + active_seconds(event)
-    banked = {}
+        resource_id = _reduced(_named(activity["id"]))
+        seconds[resource_id] = seconds.get(resource_id, 0.0) + _paid_seconds(event)
+    banked: dict[str, float] = {}
     for resource_id in resource_ids:
-        name = normalised_activity_id(resource_id)
+        name = _named(resource_id)
         cap = (
             expected_xp.get(resource_id, expected_xp.get(name, 0)) if isinstance(expected_xp, Mapping) else expected_xp
         )
-        banked[resource_id] = min(rounding(seconds.get(name, 0.0)), floor(cap))
+        banked[resource_id] = min(rounding(seconds.get(name, 0.0)), cap)
     return banked
+
+
+def _named(activity_id: str) -> str:
+    return activity_id.rpartition(_RESOURCES)[2] or activity_id
+
+
+def _reduced(resource_id: str) -> str:
+    """Return what the calculator makes of a compound id, ``nice_<unit>_<x>``: ``nice_<x>``."""
+    parts = resource_id.split("_")
+    return f"nice_{parts[2]}" if len(parts) == 3 and parts[0] == "nice" else resource_id  # noqa: PLR2004 - nice, unit, x

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
+from http import HTTPStatus
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import parse_qs, unquote
 
-from caliper_readtime.testing._loopback import LoopbackServer, Reply, Trickled
-from caliper_readtime.testing._strict_schema import CALIPER_VERSION, envelope_problems
+from caliper_readtime.testing import _service
+from caliper_readtime.testing._loopback import Delayed, Hinted, LoopbackServer, Reply, Trickled
+from caliper_readtime.testing._strict_schema import CALIPER_VERSION, envelope_problems, published_problems
 from caliper_readtime.testing.behaviours import (
     AcceptThen,
     Answer,
     Behaviour,
     Conflict,
     Drop,
+    EarlyHints,
     EmptyBody,
     Hang,
+    Limit,
     Reject,
     Reply202JobId,
     StatusBody,
     Success,
     Trickle,
 )
-from caliper_readtime.testing.records import Headers, Records, Request
+from caliper_readtime.testing.records import Duplicates, Headers, Records, Request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,8 +42,10 @@ __all__ = [
     "CaliperEndpoint",
     "Conflict",
     "Drop",
+    "EarlyHints",
     "EmptyBody",
     "Hang",
+    "Limit",
     "Reject",
     "Reply202JobId",
     "Request",
@@ -51,8 +58,7 @@ _DIRECTORY: Final = "/caliper"
 _EVENT: Final = f"{_DIRECTORY}/event"
 _VALIDATE: Final = f"{_EVENT}/validate"
 _EVENTS: Final = f"{_DIRECTORY}/events"
-_DEFAULT_LIMIT: Final = 100
-_MAX_LIMIT: Final = 1000
+_JOB: Final = ("/jobs/", "/status")
 _STATUS_BODY: Final = StatusBody()
 
 
@@ -79,14 +85,21 @@ class CaliperEndpoint:
 
     It refuses whatever the wire format does not allow: 401 (body ``jwt expired``) without the token, 415 for anything
     but ``application/json``, 422 for another ``dataVersion``, 400 for any other problem. ``POST url`` accepts,
-    ``POST url/validate`` only checks, ``GET url`` tells the supported versions. Beside it, ``GET events/<id>`` and
-    ``GET events?actorId=&limit=&offset=`` read accepted events back.
+    ``POST url/validate`` only checks, ``GET url`` tells the supported versions. Beside it, as the real service has it,
+    ``GET events/<id>`` and ``GET events?actorId=&actorEmail=&sensor=&startDate=&endDate=&limit=&offset=`` read stored
+    events back, each with an integer ``id`` and its own as ``externalId``; ``GET /jobs/<id>/status`` tells of a job.
 
     Args:
         token: if given, every request needs ``Authorization: Bearer <token>``. The attribute may be set later.
-        reads: whether accepted events can be read back; otherwise reading always answers 404.
+        reads: whether stored events can be read back; otherwise reading always answers 404.
         success: how acceptance is answered: ``StatusBody()``, ``Reply202JobId()`` or ``EmptyBody()``.
         activity_ids: ``"uri"``, or ``"plain"`` for hosts whose activity ids are plain.
+        strict: judge every envelope by the strict table of our own events; False takes what the published schema
+            takes, other kinds of events and times of any precision included.
+        duplicates: what becomes of an event whose id is stored already: ``"keep"`` stores it again, because nothing
+            published promises more; ``"dedupe"`` accepts it and stores nothing; ``"refuse"`` answers 400.
+        ingestion_lag_seconds: how long after acceptance a stored event shows in reads.
+        monotonic: the clock that the lag is measured by.
     """
 
     def __init__(
@@ -96,8 +109,17 @@ class CaliperEndpoint:
         reads: bool = True,
         success: Success = _STATUS_BODY,
         activity_ids: str = "uri",
+        strict: bool = True,
+        duplicates: Duplicates = "keep",
+        ingestion_lag_seconds: float = 0.0,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self.token = token
+        self._strict = strict
+        self._duplicates: Duplicates = duplicates
+        self._lag = ingestion_lag_seconds
+        self._monotonic = monotonic
+        self._jobs: dict[str, tuple[_service.Stored, ...]] = {}
         self._reads = reads
         self._success = success
         self._activity_ids = activity_ids
@@ -149,8 +171,8 @@ class CaliperEndpoint:
 
     @property
     def deliveries(self) -> tuple[dict[str, Any], ...]:
-        """Every accepted event, repeats included."""
-        return self._records.deliveries()
+        """Every event that is stored, repeats included: what a calculator that knows no ids adds up."""
+        return tuple(dict(row.event) for row in self._records.rows())
 
     @property
     def duplicates(self) -> tuple[str, ...]:
@@ -196,6 +218,7 @@ class CaliperEndpoint:
             self._always = None
         self._reading = None
         self._held = False
+        self._jobs.clear()
         self._records.clear()
 
     def _respond(self, method: str, target: str, headers: Headers, read: Callable[[], bytes]) -> Reply:
@@ -217,7 +240,8 @@ class CaliperEndpoint:
             reply = self._unauthorized(headers) or (
                 self._get(path, query) if method == "GET" else _error(404, "not found")
             )
-        answer = reply.answer if isinstance(reply, Trickled) else reply
+        answer = reply.answer if isinstance(reply, Trickled | Hinted) else reply
+        answer = answer.reply if isinstance(answer, Delayed) else answer
         # Before the reply is sent, so that whoever has it finds the status recorded.
         self._records.amend(serial, status=answer.status if isinstance(answer, Answer) else None)
         return reply
@@ -233,7 +257,8 @@ class CaliperEndpoint:
             document = json.loads(body.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
         except (ValueError, RecursionError):
             return None, ("$: is not JSON",)
-        return document, envelope_problems(document, activity_ids=self._activity_ids)
+        judge = envelope_problems if self._strict else published_problems
+        return document, judge(document, activity_ids=self._activity_ids)
 
     def _post(
         self,
@@ -244,12 +269,11 @@ class CaliperEndpoint:
         *,
         keep: bool,
     ) -> Reply:
-        return (
-            self._regardless(behaviour)
-            or self._refusal(headers, document, problems)
-            or self._judgement(behaviour, document["data"], keep=keep)
-            or self._accepted(behaviour)
-        )
+        refusal = self._regardless(behaviour) or self._refusal(headers, document, problems)
+        if refusal is not None:
+            return refusal
+        stored = self._judgement(behaviour, document, keep=keep)
+        return stored if isinstance(stored, Answer) else self._accepted(behaviour, stored)
 
     def _regardless(self, behaviour: Behaviour | None) -> Reply | None:
         """Return the reply of a behaviour that does not look at what was sent."""
@@ -260,16 +284,19 @@ class CaliperEndpoint:
                 return Trickled(self._success.answer(), interval)
         return None
 
-    def _accepted(self, behaviour: Behaviour | None) -> Reply:
+    def _accepted(self, behaviour: Behaviour | None, stored: tuple[_service.Stored, ...]) -> Reply:
         """Return the reply to a sender whose events were accepted."""
         match behaviour:
-            case AcceptThen(reply):
-                return reply
+            case AcceptThen(reply, seconds):
+                return Delayed(reply, seconds) if seconds else reply
             case Drop() | Hang():
                 return behaviour
             case Trickle(interval):
                 return Trickled(self._success.answer(), interval)
-        return (behaviour if isinstance(behaviour, Success) else self._success).answer()
+        answer = (behaviour if isinstance(behaviour, Success) else self._success).answer()
+        if answer.status == HTTPStatus.ACCEPTED:
+            self._jobs[json.loads(answer.body)["jobId"]] = stored
+        return Hinted(answer, behaviour.status, behaviour.times) if isinstance(behaviour, EarlyHints) else answer
 
     def _refusal(self, headers: Headers, document: Any, problems: tuple[str, ...]) -> Answer | None:
         """Return how a request that breaks the rules is answered."""
@@ -283,13 +310,27 @@ class CaliperEndpoint:
             return _error(422, "unsupported dataVersion")
         return _error(400, "malformed envelope", problems) if problems else None
 
-    def _judgement(self, behaviour: Behaviour | None, events: list[dict[str, Any]], *, keep: bool) -> Answer | None:
-        """Accept the events of a good envelope, or return why not."""
+    def _judgement(
+        self, behaviour: Behaviour | None, envelope: dict[str, Any], *, keep: bool
+    ) -> Answer | tuple[_service.Stored, ...]:
+        """Store the events of a good envelope, or return why not."""
+        events = envelope["data"]
         if isinstance(behaviour, Reject) and any(behaviour.matches(event) for event in events):
-            return _error(422, "an event was rejected")
-        if keep and not self._records.accept(events, only_new=isinstance(behaviour, Conflict)):
-            return _error(409, "an event is already held")
-        return None
+            return _error(behaviour.status, "an event was rejected")
+        if isinstance(behaviour, Limit) and len(events) > behaviour.events:
+            return _error(behaviour.status, "too many events")
+        if not keep:
+            return ()
+        conflict = isinstance(behaviour, Conflict)
+        stored = self._records.accept(
+            events,
+            envelope,
+            duplicates="refuse" if conflict else self._duplicates,
+            visible_at=self._monotonic() + self._lag,
+        )
+        if stored is None:
+            return _error(409 if conflict else 400, "an event with this id already exists")
+        return stored
 
     def _unauthorized(self, headers: Headers) -> Answer | None:
         if self.token is None or headers.get("Authorization") == f"Bearer {self.token}":
@@ -299,26 +340,21 @@ class CaliperEndpoint:
     def _get(self, path: str, query: str) -> Answer:
         if path == _EVENT:
             return Answer.json(200, {"caliperSupportedVersions": [CALIPER_VERSION]})
+        if path.startswith(_JOB[0]) and path.endswith(_JOB[1]):
+            name = unquote(path.removeprefix(_JOB[0]).removesuffix(_JOB[1]))
+            stored = self._jobs.get(name)
+            return _error(404, "not found") if stored is None else Answer.json(200, _service.job(name, stored))
+        now = self._monotonic()
+        rows = [] if self._held else [row for row in self._records.rows() if row.visible_at <= now]
         if path == _EVENTS and self._reads:
-            return self._page({name: values[-1] for name, values in parse_qs(query).items()})
-        event = None
-        if path.startswith(f"{_EVENTS}/") and self._reads and not self._held:
-            event = self._records.event(unquote(path.removeprefix(f"{_EVENTS}/")))
-        return _error(404, "not found") if event is None else Answer.json(200, {"event": event})
-
-    def _page(self, query: dict[str, str]) -> Answer:
-        try:
-            limit, offset = int(query.get("limit", _DEFAULT_LIMIT)), int(query.get("offset", 0))
-        except ValueError:
-            limit = offset = -1
-        if not 1 <= limit <= _MAX_LIMIT or offset < 0:
-            return _error(400, f"limit must be 1 to {_MAX_LIMIT}, and offset at least 0")
-        actor = query.get("actorId")
-        events = [] if self._held else [e for e in self._records.events() if actor in (None, e["actor"]["id"])]
-        pages = {
-            "total": len(events),
-            "totalPages": -(-len(events) // limit),
-            "currentPage": offset // limit + 1,
-            "limit": limit,
-        }
-        return Answer.json(200, {"events": events[offset : offset + limit], "pagination": pages})
+            try:
+                query_values = {name: values[-1] for name, values in parse_qs(query).items()}
+                return Answer.json(200, _service.page(rows, query_values))
+            except _service.BadQueryError as error:
+                return _error(400, str(error))
+        if path.startswith(f"{_EVENTS}/") and self._reads:
+            wanted = unquote(path.removeprefix(f"{_EVENTS}/"))
+            for row in rows:
+                if row.event["id"] == wanted:
+                    return Answer.json(200, {"event": row.document()})
+        return _error(404, "not found")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     Respond: TypeAlias = Callable[[str, str, Headers, Callable[[], bytes]], "Reply"]
 
-__all__ = ["LoopbackServer", "Reply", "Trickled"]
+__all__ = ["Delayed", "Hinted", "LoopbackServer", "Reply", "Trickled"]
 
 # Linger for zero seconds: closing the socket sends RST, not FIN.
 _RESET_ON_CLOSE: Final = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
@@ -40,7 +40,24 @@ class Trickled:
     interval_seconds: float
 
 
-Reply: TypeAlias = Answer | Drop | Hang | Trickled
+@attrs.frozen
+class Delayed:
+    """A reply to be given after a while."""
+
+    reply: Answer | Drop
+    seconds: float
+
+
+@attrs.frozen
+class Hinted:
+    """An answer that informational ones, of this status and so many, go before."""
+
+    answer: Answer
+    status: int
+    times: int
+
+
+Reply: TypeAlias = Answer | Drop | Hang | Trickled | Delayed | Hinted
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -50,9 +67,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _serve(self) -> None:
         reply = self.server.respond(self.command, self.path, Headers(self.headers.items()), self._body)
+        if isinstance(reply, Delayed):
+            closing = self.server.closing.wait(reply.seconds)
+            reply = Drop() if closing else reply.reply
         match reply:
             case Answer():
                 self.connection.sendall(self._bytes(reply))
+            case Hinted(answer, status, times):
+                hint = f"HTTP/1.1 {status} \r\nLink: </style.css>; rel=preload\r\n\r\n".encode()
+                self.connection.sendall(hint * times + self._bytes(answer))
             case Trickled(answer, interval):
                 for byte in self._bytes(answer):
                     if self.server.closing.wait(interval):

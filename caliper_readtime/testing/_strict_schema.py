@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import date
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     # Given where a value stands and the value, yields what is wrong. It never quotes the value, which may be private.
     Check = Callable[[str, Any], Iterator[str]]
 
-__all__ = ["CALIPER_VERSION", "envelope_problems", "event_problems"]
+__all__ = ["CALIPER_VERSION", "envelope_problems", "event_problems", "published_problems"]
 
 CALIPER_VERSION: Final = "http://purl.imsglobal.org/ctx/caliper/v1p2"
 MAX_ITEM_SECONDS: Final = 86_400
@@ -114,7 +114,9 @@ def _list_of(check: Check) -> Check:
     return check_list
 
 
-def _object(required: Mapping[str, Check], optional: Mapping[str, Check] | None = None) -> Check:
+def _object(
+    required: Mapping[str, Check], optional: Mapping[str, Check] | None = None, *, others: Check | None = None
+) -> Check:
     known = {**required, **(optional or {})}
 
     def check(path: str, value: Any) -> Iterator[str]:
@@ -125,7 +127,9 @@ def _object(required: Mapping[str, Check], optional: Mapping[str, Check] | None 
             yield f"{path}.{key}: is required"
         for key, inner in value.items():
             where = f"{path}.{key}"
-            if key not in known:
+            if key not in known and others is not None:
+                yield from others(where, inner)
+            elif key not in known:
                 yield f"{where}: is not allowed here"
             elif inner is None:
                 yield f"{where}: null is never sent, leave it out"
@@ -189,6 +193,37 @@ def _event(activity_id: Check) -> Check:
     )
 
 
+def _published_time(value: str) -> bool:
+    try:
+        return datetime.fromisoformat(value).tzinfo is not None
+    except ValueError:
+        return False
+
+
+#: What the service's own schema takes beside our events: other kinds, times of any precision, keys of one's own.
+_ANY_TIME = _text(_published_time, "a time with a zone")
+_PUBLISHED: Final = _object(
+    {
+        "sensor": _uri,
+        "sendTime": _ANY_TIME,
+        "dataVersion": _one_of(CALIPER_VERSION),
+        "data": _list_of(
+            _object(
+                {
+                    "id": _event_id,
+                    "type": _string,
+                    "action": _string,
+                    "eventTime": _ANY_TIME,
+                    "actor": _uri_or_object,
+                    "object": _uri_or_object,
+                },
+                {},
+                others=_json,
+            )
+        ),
+    }
+)
+
 _EVENTS: Final = {"uri": _event(_uri), "plain": _event(_string)}
 _ENVELOPES: Final = {
     kind: _object({"sensor": _uri, "sendTime": _time, "dataVersion": _one_of(CALIPER_VERSION), "data": _list_of(event)})
@@ -214,3 +249,8 @@ def envelope_problems(envelope: object, *, activity_ids: str = "uri") -> tuple[s
         activity_ids: as in ``event_problems``.
     """
     return tuple(_ENVELOPES[activity_ids]("$", envelope))
+
+
+def published_problems(envelope: object, *, activity_ids: str = "uri") -> tuple[str, ...]:  # noqa: ARG001 - one signature
+    """Return what the published schema finds wrong with an envelope, whatever kinds of events it holds."""
+    return tuple(_PUBLISHED("$", envelope))

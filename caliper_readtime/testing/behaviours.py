@@ -18,8 +18,10 @@ __all__ = [
     "Behaviour",
     "Conflict",
     "Drop",
+    "EarlyHints",
     "EmptyBody",
     "Hang",
+    "Limit",
     "Reject",
     "Reply202JobId",
     "StatusBody",
@@ -106,9 +108,13 @@ class AcceptThen:
 
     Attributes:
         reply: what the sender gets to see; any ``Drop`` is one after acceptance.
+        seconds: how long after acceptance it gets to see it, at most 600; the endpoint's ``close`` ends the wait.
     """
 
     reply: Answer | Drop = attrs.field(validator=attrs.validators.instance_of((Answer, Drop)))
+    seconds: float = attrs.field(
+        default=0.0, validator=[attrs.validators.ge(0), attrs.validators.le(LONGEST_HANG_SECONDS)]
+    )
 
 
 @attrs.frozen
@@ -141,13 +147,41 @@ class Trickle:
 
 @attrs.frozen
 class Reject:
-    """Answer 422, accepting nothing, if any event of the envelope matches; otherwise accept all.
+    """Answer with an error, accepting nothing, if any event of the envelope matches; otherwise accept all.
 
     Attributes:
-        matches: called with each event; tells whether it is one that this endpoint will never accept.
+        matches: called with each event; tells whether it is one that this endpoint does not accept.
+        status: HTTP status of the error: 422 names an event that will never be accepted, 403, 404 or 500 name none.
     """
 
     matches: Callable[[Mapping[str, Any]], bool]
+    status: int = 422
+
+
+@attrs.frozen
+class Limit:
+    """Answer with an error, accepting nothing, if the envelope holds too many events; otherwise accept all.
+
+    Attributes:
+        events: the most that it takes at once.
+        status: HTTP status of the error, such as a gateway's 504.
+    """
+
+    events: int
+    status: int = 504
+
+
+@attrs.frozen
+class EarlyHints:
+    """Accept, and send informational answers before the usual one, as proxies may.
+
+    Attributes:
+        times: how many.
+        status: from 100 to 199; 103 is Early Hints.
+    """
+
+    times: int = attrs.field(default=1, validator=attrs.validators.ge(1))
+    status: int = attrs.field(default=103, validator=[attrs.validators.ge(100), attrs.validators.le(199)])
 
 
 @attrs.frozen
@@ -156,4 +190,4 @@ class Conflict:
 
 
 Success: TypeAlias = StatusBody | Reply202JobId | EmptyBody
-Behaviour: TypeAlias = Answer | AcceptThen | Drop | Hang | Trickle | Reject | Conflict | Success
+Behaviour: TypeAlias = Answer | AcceptThen | Drop | Hang | Trickle | Reject | Limit | EarlyHints | Conflict | Success

@@ -1,19 +1,27 @@
-"""What a ``CaliperEndpoint`` has received and accepted, safe for threads."""
+"""What a ``CaliperEndpoint`` has received and stored, safe for threads."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import UTC, datetime
 from itertools import count
 from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
+
+from caliper_readtime.testing._service import Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 __all__ = ["Headers", "Records", "Request"]
 
 Event = dict[str, Any]
+#: What becomes of an event whose id is stored already: it is stored again, passed over, or its envelope is refused.
+Duplicates: TypeAlias = Literal["keep", "dedupe", "refuse"]
 
 
 class Headers(Mapping[str, str]):
@@ -70,7 +78,7 @@ class Records:
         with self._lock:
             self._requests: dict[int, Request] = {}
             self._held: dict[str, Event] = {}
-            self._deliveries: list[Event] = []
+            self._rows: list[Stored] = []
             self._repeated: dict[str, bool] = {}  # id: whether its content ever differed
 
     def arrived(self, request: Request) -> int:
@@ -86,26 +94,42 @@ class Records:
             if serial in self._requests:
                 self._requests[serial] = attrs.evolve(self._requests[serial], **changes)
 
-    def accept(self, events: Iterable[Event], *, only_new: bool = False) -> bool:
-        """Record the events of one envelope, all of them or none.
+    def accept(
+        self, events: Sequence[Event], envelope: Event, *, duplicates: Duplicates, visible_at: float
+    ) -> tuple[Stored, ...] | None:
+        """Store the events of one envelope, all of them or none.
 
         Args:
             events: the events, already found good.
-            only_new: whether to accept nothing if any of them is held.
+            envelope: what they came in.
+            duplicates: what becomes of events whose ids are stored already.
+            visible_at: from when reads show them.
 
         Returns:
-            Whether they were accepted.
+            The new rows, or None where duplicates are refused and one was among them.
         """
         with self._lock:
-            if only_new and any(event["id"] in self._held for event in events):
-                return False
+            if duplicates == "refuse" and any(event["id"] in self._held for event in events):
+                return None
+            stored = []
             for event in events:
                 held = self._held.setdefault(event["id"], event)
                 if held is not event:
                     differs = _canonical(held) != _canonical(event)
                     self._repeated[event["id"]] = differs or self._repeated.get(event["id"], False)
-                self._deliveries.append(event)
-            return True
+                    if duplicates == "dedupe":
+                        continue
+                created = datetime.now(UTC).isoformat(timespec="milliseconds")
+                stored.append(
+                    Stored(len(self._rows) + 1, event, envelope["sensor"], envelope["sendTime"], created, visible_at)
+                )
+                self._rows.append(stored[-1])
+            return tuple(stored)
+
+    def rows(self) -> tuple[Stored, ...]:
+        """Return everything that is stored, in order of arrival."""
+        with self._lock:
+            return tuple(self._rows)
 
     def requests(self) -> tuple[Request, ...]:
         """Return every request."""
@@ -116,16 +140,6 @@ class Records:
         """Return the distinct events, as they were first accepted."""
         with self._lock:
             return tuple(self._held.values())
-
-    def event(self, event_id: str) -> Event | None:
-        """Return one event, or None."""
-        with self._lock:
-            return self._held.get(event_id)
-
-    def deliveries(self) -> tuple[Event, ...]:
-        """Return every accepted event, repeats included."""
-        with self._lock:
-            return tuple(self._deliveries)
 
     def repeated(self, *, differing: bool) -> tuple[str, ...]:
         """Return the ids that were accepted more than once, or only those whose content ever differed."""

@@ -7,6 +7,7 @@ Anything else is an error, so that no drawing silently lacks a line.
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from html import escape
 from typing import TYPE_CHECKING
@@ -56,8 +57,6 @@ def svg(source: str) -> str:
     """Lay out a drawing. Its colours are left to the page's style sheet."""
     try:
         drawn = subprocess.run(["dot", "-Tsvg"], input=source, capture_output=True, text=True, check=True)  # noqa: S607
-    except FileNotFoundError as error:
-        raise ExtensionError("drawings need Graphviz: apt-get install graphviz") from error
     except subprocess.CalledProcessError as error:
         raise ExtensionError(f"Graphviz: {error.stderr}\n{source}") from error
     # Ids of the parts would not be unique in a page with two drawings; titles would be shown as tool tips.
@@ -77,6 +76,9 @@ class Mermaid(SphinxDirective):
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Register the directive."""
+    """Register the directive; without Graphviz the build ends here, and not somewhere in the pages."""
+    if shutil.which("dot") is None:
+        # Not an ExtensionError: Sphinx would surround the one sentence with a report for its developers.
+        raise SystemExit("The drawings of these pages need Graphviz's program dot: apt-get install graphviz")
     app.add_directive("mermaid", Mermaid)
     return {"parallel_read_safe": True}

@@ -1,7 +1,7 @@
 """Benchmark: what four ways of reporting reading time make of the very same day of faults.
 
 Prints the tables of docs/explanation/accuracy.md; with ``--write`` puts them into the page and draws its picture.
-Run: ``python -m tests.benchmarks.accuracy [--write] [--sessions N] [--seed N]`` (drawing needs the group ``bench``)
+Run: ``python -m tests.benchmarks.accuracy [--write] [--sessions N] [--seed N]`` (drawing needs the extra ``test``)
 """
 
 from __future__ import annotations

@@ -41,9 +41,9 @@ class WatchedStore:
         self.world.at(f"{step} before")
         result, state = self.inner.update(key, transition, now)
         if step == "store":
-            self.births.setdefault(
-                int(key.reader_sourced_id), now if transition.opened_at_ms is None else transition.opened_at_ms
-            )
+            session, begins = int(key.reader_sourced_id), state.ledger.counts_from_at_ms
+            opened = begins if transition.opened_at_ms is None else transition.opened_at_ms
+            self.births[session] = min(begins, opened, self.births.get(session, begins))
         elif step == "claim" and result.claim is not None:
             claim = result.claim
             span = (state.ledger.generation, claim.start_ms, claim.end_ms)
@@ -105,7 +105,7 @@ class Library:
     def replaced(self):
         """Another process takes over; there is nothing but the store to take over."""
         self.tracker = ReadTimeTracker(self.store, self.emitter, BUILDER, self.policy, self._clock)
-        self.tracker._delivery.monotonic = lambda: self.world.now / SECOND
+        self.tracker._delivery.leases.monotonic = lambda: self.world.now / SECOND
 
     def deployed(self):
         """Every worker is another process."""

@@ -88,7 +88,7 @@ def bound(name, trace, flow):
             continue
         counted = state.meter.cumulative_ms
         wall = state.meter.last_sync_at_ms - flow.births[number]
-        left.append(wall + flow.policy.heartbeat_ms + flow.policy.leeway_ms - counted)
+        left.append(wall + flow.policy.leeway_ms - counted)
         if session.overlaps:
             sums["sessions"] += 1
             sums["read"] += session.truth

@@ -163,7 +163,7 @@ class Chromium:
         self.process = Process(command, "DevTools listening on ")
         self.connection = Connection(self.process.address)
         self._stopped = []
-        self.between = 0.0  # seconds in which pages were on their way to being read, or from it
+        self.between = []  # when, by the monotonic clock, pages were on their way to being read, or from it
 
     def call(self, method, **params):
         return self.connection.call(method, params)
@@ -194,7 +194,7 @@ class Chromium:
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-        self.between += time.monotonic() - begun
+        self.between.append((begun, time.monotonic()))
         # A new tab must not be given to a spare renderer of which the browser does not know yet that it is dead.
         while number == signal.SIGKILL and set(pids) & set(self.renderers()):
             assert time.monotonic() < begun + WAIT_SECONDS, "the browser takes killed renderers for living ones"
@@ -211,7 +211,7 @@ class Chromium:
         with suppress(Refused, ConnectionClosed):
             self.call("Browser.close")
         self.process.wait()
-        self.between += time.monotonic() - begun
+        self.between.append((begun, time.monotonic()))
 
     def end(self):
         if self._stopped:
@@ -247,7 +247,7 @@ class Page:
         """Do something that begins or ends reading, and count the time that it takes."""
         begun = time.monotonic()
         done = act()
-        self.browser.between += time.monotonic() - begun
+        self.browser.between.append((begun, time.monotonic()))
         return done
 
     def tell(self, expression):
@@ -260,19 +260,25 @@ class Page:
         self.between(lambda: (act(), self.event("Page.loadEventFired")))
 
     def visit(self, url):
-        self.moves(lambda: self.call("Page.navigate", url=url))
+        """Open a document from one that nobody reads; by its own clock, when could it be read at the earliest?"""
+        self.browser.connection.drop("Page.loadEventFired", self.session)
+        self.call("Page.navigate", url=url)
+        self.event("Page.loadEventFired")
+        asked = time.monotonic()
+        age = self.run("performance.now() - performance.getEntriesByType('navigation')[0].responseStart") / 1000
+        self.browser.between.append((asked - age, time.monotonic()))
 
     def follow(self, path):
         """Follow a link, as a click does."""
         link = f"Object.assign(document.createElement('a'), {{ href: {json.dumps(path)} }})"
         self.moves(lambda: self.run(f"{{ const link = {link}; document.body.append(link); link.click(); }}"))
 
-    def until(self, condition, event):
-        """Wait until a condition holds, looked at whenever the document hears an event."""
-        self.run(
-            f"new Promise((done) => {{ const look = () => ({condition}) && done();"
-            f"addEventListener({json.dumps(event)}, look, true); look(); }})"
-        )
+    def until(self, condition, event=None):
+        """Wait until a condition holds, looked at whenever the document hears an event, or at every frame."""
+        again = f"addEventListener({json.dumps(event)}, look, true); look()" if event else "look()"
+        otherwise = "" if event else " || requestAnimationFrame(look)"
+        done = "(done(), true)"
+        self.run(f"new Promise((done) => {{ const look = () => (({condition}) && {done}){otherwise}; {again}; }})")
 
     def until_shown(self, shown):
         wanted = "visible" if shown else "hidden"

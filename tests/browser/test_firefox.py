@@ -16,7 +16,7 @@ def test_firefox(stage):
 
     visit(stage.site("/login/u1"))
     opening = stage.timed(lambda: visit(stage.article(heartbeat=2)))
-    stage.true += stage.timed(lambda: stage.site.until_heard(lambda heard: not heard.message.get("l"), "a beat"))
+    stage.read_until(lambda: stage.site.until_heard(lambda heard: not heard.message.get("l"), "a beat"))
     stage.read(1)
     closing = stage.timed(
         lambda: (firefox.call("browsingContext.close", {"context": context}), stage.site.until_left())

@@ -14,7 +14,7 @@ NO_FETCH_LATER = "delete window.fetchLater"
 def test_close_the_tab(stage):
     """1: what was read until the tab closes arrives as it closes."""
     browser = stage.browser()
-    page = browser.page(stage.article())
+    page = browser.page(stage.article(heartbeat=60))
     stage.read(4)
     page.close()
     stage.site.until_left()
@@ -27,7 +27,7 @@ def test_close_the_tab(stage):
 def test_follow_a_link(stage):
     """2: what was read until a link is followed arrives as the page goes away."""
     browser = stage.browser()
-    page = browser.page(stage.article())
+    page = browser.page(stage.article(heartbeat=60))
     stage.read(4)
     page.follow("/plain")
     stage.site.until_left()

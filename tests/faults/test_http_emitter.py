@@ -24,7 +24,16 @@ from caliper_readtime.errors import (
 from caliper_readtime.protocols import LimitsBatch, NeedsSensor, ReadsBack, StatesDeadline
 from caliper_readtime.testing.behaviours import AcceptThen, Answer, Drop
 from tests.endpoint_client import event
-from tests.faults.emitting import DEADLINE, EVENT, IDS, MANY, emitter_for, endpoint_and_emitter, timed
+from tests.faults.emitting import (
+    DEADLINE,
+    EVENT,
+    IDS,
+    MANY,
+    breaker_lets_through,
+    emitter_for,
+    endpoint_and_emitter,
+    timed,
+)
 from tests.scenes import until
 
 # --- the request
@@ -104,6 +113,14 @@ def test_an_event_that_is_no_json_is_rejected(pair):
 
 
 # --- read-back and validation
+
+
+def test_a_trailing_slash_is_no_segment(pair):
+    """H14: an endpoint with a slash at its end is read back beside it, not below it."""
+    endpoint, _ = pair
+    with emitter_for(endpoint.url + "/") as emitter:
+        emitter.held([EVENT["id"]])
+    assert [request.path for request in endpoint.requests] == [f"/caliper/events/{EVENT['id'].replace(':', '%3A')}"]
 
 
 def test_held_asks_for_each_id(pair):
@@ -196,7 +213,7 @@ def test_a_query_is_kept_and_never_shown(pair):
 
 
 def test_after_an_outage_calls_fail_fast_until_one_of_them_gets_through(pair):
-    """H11: an outage costs the host's workers nothing; the error says what is left of the window."""
+    """H11: an outage costs the host's workers nothing; the error says that nothing was tried, and for how long."""
     endpoint, emitter = pair
     endpoint.close()
     assert isinstance(timed(emitter.emit, [EVENT]).error.__cause__, requests.ConnectionError)
@@ -204,11 +221,47 @@ def test_after_an_outage_calls_fail_fast_until_one_of_them_gets_through(pair):
     assert type(ended.error) is EmitterUnavailable
     assert ended.error.event_ids == (IDS[1],)
     assert 0 < ended.error.retry_after_seconds <= FAIL_FAST_SECONDS
-    assert ended.seconds < 0.2
+    assert (ended.error.tried, ended.error.ambiguous) == (False, False)
     assert type(timed(emitter.held, IDS).error) is EmitterUnavailable
     endpoint.start()
     until(lambda: timed(emitter.emit, [EVENT]).error is None)
     assert timed(emitter.emit, MANY).error is None
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_binds_the_endpoint(pair, status):
+    """H10: whoever hears Retry-After keeps every event of the process back until then; the error says how long."""
+    endpoint, emitter = pair
+    endpoint.misbehave(Answer(status, b"", {"Retry-After": "300"}))
+    assert timed(emitter.emit, [EVENT]).error.tried
+    for call in (emitter.emit, emitter.emit):
+        error = timed(call, [MANY[1]]).error
+        assert (error.tried, error.ambiguous, error.event_ids) == (False, False, (IDS[1],))
+        assert 290 < error.retry_after_seconds <= 300
+    assert timed(emitter.held, [EVENT["id"]]).error.tried is False
+    assert len(endpoint.requests) == 1
+
+
+def test_others_keep_still_while_one_waits_as_long_as_was_asked(pair):
+    """H10: while one call waits to try again, those of other threads are not sent."""
+    endpoint, emitter = pair
+    endpoint.misbehave(Answer(429, b"", {"Retry-After": "1"}))
+    waiting = threading.Thread(target=emitter.emit, args=([EVENT],))
+    waiting.start()
+    until(lambda: not breaker_lets_through(emitter))
+    assert timed(emitter.emit, [MANY[1]]).error.tried is False
+    waiting.join(5)
+    assert endpoint.deliveries == (EVENT,)
+    assert timed(emitter.emit, [MANY[1]]).error is None
+
+
+def test_one_event_that_fails_the_endpoint_does_not_hold_up_the_others(pair):
+    """H11: a quick 500 may be about the event: the next call goes through, so that an envelope can be halved."""
+    endpoint, emitter = pair
+    endpoint.misbehave(*[Answer(500)] * 8)
+    for _ in range(8):
+        assert timed(emitter.emit, [EVENT]).error.status == 500
+    assert timed(emitter.emit, [MANY[1]]).error is None
 
 
 def test_a_refusal_opens_no_window(pair):
@@ -233,10 +286,13 @@ def test_a_refusal_opens_no_window(pair):
         {"endpoint": ""},
         {"endpoint": None},
         {"endpoint": "https://example.org:99999/"},
-        *({"timeout": value} for value in (0, -1, True, "5", None, float("nan"), float("inf"), (1, 2, 3), (1, 0))),
+        *({"timeout": value} for value in (0, -1, True, "5", float("nan"), float("inf"), (1, 2, 3), (1, 0))),
         *({"attempts": value} for value in (0, -1, True, 1.5, "4", None)),
         *({"deadline_seconds": value} for value in (0, -1, True, "5", None, float("inf"))),
-        *({"verify": value} for value in (False, None, 0, 1, "", "/no/such/bundle.pem")),
+        *({"ca_bundle": value} for value in (False, True, 0, 1, "", "/no/such/bundle.pem")),
+        *({"proxies": value} for value in (7, "", "secret", "ftp://secret/", {"https": "secret"}, {7: "http://x/"})),
+        *({"trust_env": value} for value in (None, "yes", 1)),
+        *({"duplicate_answers": value} for value in (409, "409", True)),
         *({"auth": value} for value in ("secret", ("u",), ("u", 7), ["u", "secret"], 7)),
         *({"sensor": value} for value in ("", " ", 7)),
         {"read_back": "yes"},
@@ -332,3 +388,4 @@ def test_connection_refused(pair):
     assert f"127.0.0.1:{port}/x" in str(error)
     assert isinstance(error.__cause__, requests.ConnectionError)
     assert isinstance(error, EmitError)
+    assert not error.ambiguous

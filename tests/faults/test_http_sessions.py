@@ -1,18 +1,12 @@
 """The HTTP emitter's connections: one session for each thread and process, none left behind, TLS always verified."""
 
 import gc
-import ipaddress
 import multiprocessing
-import ssl
 import threading
 import warnings
-from datetime import UTC, datetime, timedelta
 
 import pytest
 import requests
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from caliper_readtime.errors import EmitterUnavailable
 from caliper_readtime.testing._endpoint import CaliperEndpoint
@@ -169,53 +163,20 @@ def test_a_child_leaves_sessions_of_lost_threads_alone():
         assert queue.get() is None
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """A self-signed certificate for 127.0.0.1, and its key."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "loopback")])
-    now = datetime.now(UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls")
-    (path / "cert.pem").write_bytes(built.public_bytes(serialization.Encoding.PEM))
-    (path / "key.pem").write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
-
-
-@pytest.fixture
-def tls_server(certificate):
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
-    with RawServer(tls=context) as server:
-        yield server
-
-
 def test_an_unknown_certificate_is_refused(tls_server):
     """TLS verification is on: nothing is sent to a peer whose certificate is not known."""
     with emitter_for(tls_server.url) as emitter:
         error = timed(emitter.emit, [event()]).error
     assert type(error) is EmitterUnavailable
+    assert not error.ambiguous
     assert isinstance(error.__cause__, requests.exceptions.SSLError)
     assert "SSLError" in str(error)
     assert tls_server.requests == []
 
 
 def test_a_known_certificate_is_accepted(tls_server, certificate):
-    """``verify`` takes the path of CA certificates; the connection is kept."""
-    with emitter_for(tls_server.url, verify=certificate / "cert.pem") as emitter:
+    """``ca_bundle`` takes the path of CA certificates; the connection is kept."""
+    with emitter_for(tls_server.url, ca_bundle=certificate / "cert.pem") as emitter:
         emitter.emit([event("1")])
         emitter.emit([event("2", seconds=3), {**event("3"), "extensions": {"text": "x" * 100_000}}])
     assert len(tls_server.requests) == 2
@@ -226,8 +187,8 @@ def test_a_known_certificate_is_accepted(tls_server, certificate):
 def test_trickling_over_tls_gains_no_time(tls_server, certificate, head):
     """The deadline holds over TLS as well."""
     tls_server.answer = lambda connection, _: tls_server.trickle(connection, head + b"x" * 5000)
-    verify = str(certificate / "cert.pem")
-    with emitter_for(tls_server.url, verify=verify, deadline_seconds=SHORT) as emitter:
+    ca_bundle = str(certificate / "cert.pem")
+    with emitter_for(tls_server.url, ca_bundle=ca_bundle, deadline_seconds=SHORT) as emitter:
         ended = timed(emitter.emit, [event()], deadline=SHORT)
     assert type(ended.error) is EmitterUnavailable
 
@@ -237,4 +198,5 @@ def test_a_peer_that_never_shakes_hands_is_left():
     with RawServer() as server:
         url = server.url.replace("http:", "https:")
         with emitter_for(url, timeout=30, deadline_seconds=SHORT) as emitter:
-            assert type(timed(emitter.emit, [event()], deadline=SHORT).error) is EmitterUnavailable
+            error = timed(emitter.emit, [event()], deadline=SHORT).error
+            assert (type(error), error.ambiguous) == (EmitterUnavailable, False)

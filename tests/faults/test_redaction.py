@@ -194,7 +194,7 @@ _TOKENS = {
     "error-in-200": reply(200, b'{"error": "x", "error_description": "%b"}' % SECRET.encode()),
     "no-json": reply(200, SECRET.encode()),
     "list": reply(200, b'["%b"]' % SECRET.encode()),
-    "odd-expiry": reply(200, b'{"access_token": "%b", "expires_in": "%b"}' % (TOKEN.encode(), SECRET.encode())),
+    "odd-expiry": reply(200, b'{"access_token": "a %b", "expires_in": "%b"}' % (TOKEN.encode(), SECRET.encode())),
     "odd-token": reply(200, b'{"access_token": "%b\\u0000"}' % TOKEN.encode()),
     "blank-in-token": reply(200, b'{"access_token": "a %b"}' % TOKEN.encode()),
     "no-token": reply(200, b'{"token": "%b"}' % TOKEN.encode()),
@@ -284,7 +284,7 @@ def test_a_corrupt_state_is_not_quoted(tmp_path, heard):
     store = SqliteStateStore(tmp_path / "readtime.db")
     tracker = ReadTimeTracker(store)
     tracker.accumulate(READER, ARTICLE, 10.0)
-    sqlite = store.connection().sqlite
+    sqlite = store._file.connection().sqlite
     sqlite.execute("UPDATE state SET ledger = ?", ('{"schema": [1, 0], "' + MAIL,))
     with pytest.raises(CorruptState) as corrupt:
         tracker.state(READER, ARTICLE)

@@ -10,7 +10,7 @@ import redis as driver
 
 from caliper_readtime import ReadTimeTracker, RedisStateStore, StoreError, StoreUnavailable
 from caliper_readtime._rules.state import Key
-from caliper_readtime.stores._redis import connection
+from caliper_readtime.stores._redis import cluster as link
 from caliper_readtime.stores._redis.encoding import Layout
 from caliper_readtime.testing import FlakyEmitter, ManualClock
 from tests.canaries import ARTICLE, EVENTS, MAIL, READER, SECRET, drive, silent, texts
@@ -53,10 +53,11 @@ def test_no_canary_sings(request, node, fault, decodes):
     with TcpProxy(node.port) as proxy:
         options = {"socket_timeout": 0.05, "decode_responses": decodes}
         client = driver.Redis.from_url(f"redis://127.0.0.1:{proxy.port}/0", **options)
+        clock = ManualClock()
+        with closing(RedisStateStore.from_url(node.server.url, timeout_seconds=10)) as patient:
+            ReadTimeTracker(patient, events=EVENTS, clock=clock).accumulate(READER, ARTICLE, 10)
         with closing(client), closing(RedisStateStore(client)) as store:
-            clock = ManualClock()
             tracker = ReadTimeTracker(store, FlakyEmitter(), EVENTS, clock=clock)
-            tracker.accumulate(READER, ARTICLE, 10)
             del said[:]
             fault(node, proxy)
             seen = drive(tracker, clock)
@@ -84,7 +85,7 @@ def test_a_password_in_a_url_is_not_shown(request, node, kind):
 def test_a_cluster_that_loses_its_nodes(request, monkeypatch):
     """Node by node a cluster goes away: the driver quotes commands then, which hold addresses; nobody hears them."""
     said = request.getfixturevalue("heard")
-    monkeypatch.setattr(connection, "MOVING_SECONDS", 0.3)
+    monkeypatch.setattr(link, "MOVING_SECONDS", 0.3)
     with Cluster(1) as cluster, closing(RedisStateStore.from_url(cluster.url, timeout_seconds=0.2)) as store:
         logging.getLogger("redis").setLevel(logging.INFO)
         clock = ManualClock()

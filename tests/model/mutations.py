@@ -90,7 +90,7 @@ MUTATIONS = (
     ),
     Mutation(
         "B5: what was accepted is not kept in the budget",
-        heartbeat.count,
+        heartbeat.spend,
         "allowed - accepted)",
         "allowed)",
         "signals",

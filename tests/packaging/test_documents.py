@@ -5,22 +5,41 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from caliper_readtime import __version__, _cli, _settings
+from caliper_readtime import SqliteStateStore, __version__, _cli, _settings
 from caliper_readtime.testing import CaliperEndpoint
 from tests import command_page, diagram
+from tests.conftest import PROOFS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ENDPOINT = "https://caliper.example.org/caliper/event"
 
 
+@pytest.fixture
+def _files_are_closed(monkeypatch):
+    """Close the files of states that a page opens, and which it needs until its last line."""
+    opened, make = [], SqliteStateStore.__init__
+
+    def made(store, *args, **options):
+        make(store, *args, **options)
+        opened.append(store)
+
+    monkeypatch.setattr(SqliteStateStore, "__init__", made)
+    yield
+    for store in opened:
+        store.close()
+
+
+@pytest.mark.usefixtures("_files_are_closed")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_runs(page, tmp_path, monkeypatch):
     """Every Python block of a page runs, in the page's order, with a loopback endpoint for the one it names."""
@@ -63,6 +82,7 @@ def assert_passes(tmp_path, source):
     assert " passed" in ran.stdout
 
 
+@pytest.mark.usefixtures("_files_are_closed")
 def test_readme_reports(tmp_path, monkeypatch, capsys):
     """The README's first steps end with the reader's seconds at the endpoint, and settled."""
     monkeypatch.chdir(tmp_path)
@@ -172,7 +192,29 @@ def test_ci_runs_the_readme_command():
     """CI takes its test command from the README, and there is only one."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert readme.count("-m pytest") == 1
-    assert "grep -m1 -F -- '-m pytest' README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "command=$(grep -m1 -F -- '-m pytest' README.md)" in CI
+
+
+def test_ci_leaves_no_test_out(request):
+    """The README's command leaves out what is marked as a proof and no more; CI runs that, and then all proofs."""
+    command = next(line for line in PAGES[0].read_text(encoding="utf-8").splitlines() if "-m pytest" in line)
+    assert shlex.split(command.partition(" -m pytest")[2]) == ["-n", "auto"]
+    given = request.config.getini("addopts")
+    assert [word for word in given if not word.startswith("--")] == ["-m", "not proof"]
+    assert not any(word.startswith(("--ignore", "--deselect")) for word in given)
+    assert request.config.getini("testpaths") == ["tests"]
+    (readme,) = re.findall(r'^PYTEST_ADDOPTS="(.*)" bash -c "\$command"$', CI, re.MULTILINE)
+    (proofs,) = re.findall(r"^\.venv/bin/python -m pytest (.*-m proof.*)$", CI, re.MULTILINE)
+    assert [word for word in readme.split() if not word.startswith("--cov")] == []
+    assert [word for word in proofs.split() if not word.startswith("--cov")] == ["-m", "proof"]
+    for word in ("CALIPER_READTIME_REQUIRE_BROWSER=1", "CALIPER_READTIME_REQUIRE_REDIS=1", "set -euo pipefail"):
+        assert word in CI.partition("command=")[0]
+
+
+@pytest.mark.parametrize("pattern", PROOFS)
+def test_proofs_are_where_they_are_said_to_be(pattern):
+    """No pattern of the files of proofs has lost its files."""
+    assert list((ROOT / "tests").glob(pattern))
 
 
 def test_changelog_knows_the_version():

@@ -48,7 +48,7 @@ def site(tmp_path_factory):
     missing += [] if shutil.which("dot") else ["Graphviz (apt-get install graphviz)"]
     if missing:
         log = pytest.fail if os.environ.get("CI") else pytest.skip
-        log(f"the site is not built, without {', '.join(missing)}: pip install --group docs")
+        log(f"the site is not built, without {', '.join(missing)}: pip install -e '.[docs]'")
     out = tmp_path_factory.mktemp("site")
     # No proxy answers on this port: whatever asks the network fails, and a warning is an error.
     nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
@@ -155,3 +155,18 @@ def test_the_layout_names_every_module(site):
     }
     assert set(listed) == there - {"__init__"}
     assert [name for name, said in listed.items() if len(said) < 10] == []
+
+
+def test_without_graphviz_one_sentence_says_what_to_install(tmp_path):
+    """The build ends before it reads a page, and says which program is missing and where it comes from."""
+    pytest.importorskip("sphinx", reason="the site is not built: pip install -e '.[docs]'")
+    built = subprocess.run(
+        [sys.executable, "-m", "sphinx", "-b", "html", "-d", tmp_path / "doctrees", "docs", tmp_path / "html"],
+        cwd=ROOT,
+        env={**os.environ, "PATH": str(tmp_path), "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert built.returncode != 0
+    assert built.stderr == "The drawings of these pages need Graphviz's program dot: apt-get install graphviz\n"

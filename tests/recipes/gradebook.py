@@ -30,7 +30,7 @@ class Gradebook:
 
     Attributes:
         results: what is held, by sourced id.
-        puts: every PUT that was applied: sourced id and score, in order.
+        puts: every PUT that was applied: sourced id and time spent, in order.
         problems: what was wrong with requests.
         faults: what befalls each of the next PUTs: LOSE_ANSWER, UNAVAILABLE or a ``Held``; None for nothing.
     """
@@ -47,14 +47,14 @@ class Gradebook:
     def __exit__(self, *_):
         self._server.stop()
 
-    def scores(self):
-        """Every score that was written, in order."""
-        return [score for _, score in self.puts]
+    def times(self):
+        """Every time spent that was written, in order."""
+        return [seconds for _, seconds in self.puts]
 
-    def score(self):
-        """The score of the only result."""
+    def time(self):
+        """The time spent of the only result."""
         (result,) = self.results.values()
-        return result["score"]
+        return time_spent(result)
 
     def _respond(self, method, target, _headers, body):
         found = PATH.fullmatch(target)
@@ -82,8 +82,15 @@ class Gradebook:
             assert fault.go.wait(WAIT_SECONDS)
         with self._lock:
             self.results[sourced_id] = document["result"]
-            self.puts.append((sourced_id, document["result"]["score"]))
+            self.puts.append((sourced_id, time_spent(document["result"])))
         return Drop() if fault is LOSE_ANSWER else Answer.json(201, document)
+
+
+def time_spent(result):
+    """The seconds that the calculator reads: whole ones, or its schema passes the result over."""
+    seconds = result["metadata"]["nice_timeSpent"]
+    assert type(seconds) is int
+    return seconds
 
 
 def problems(sourced_id, document):

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from caliper_readtime import EmitterUnavailable, EventRejected, InMemoryStateStore, StoreUnavailable
-from tests.recipes.gradebook import LOSE_ANSWER, UNAVAILABLE, Gradebook, Held
+from tests.recipes.gradebook import LOSE_ANSWER, UNAVAILABLE, Gradebook, Held, time_spent
 from tests.recipes.pages import ran
 from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, article, events, running
 
@@ -74,10 +74,11 @@ def test_the_total_is_written(scene, mirror, gradebook):
         scene.read()
         scene.tracker.partial(ANNA, OWLS)
         assert mirror.write_noted(scene.tracker) == 1
-        assert gradebook.score() == total
+        assert gradebook.time() == total
     (result,) = gradebook.results.values()
     assert (result["student"], result["lineItem"]) == ({"sourcedId": "anna"}, {"sourcedId": "owls_reading"})
-    assert result["scoreDate"] == "2026-03-02T08:01:30.000Z"
+    assert result["scoreDate"] == "2026-03-02T08:00:30.000Z"
+    assert (result["sourcedId"], result["score"]) == ("nice_anna_owls_reading", 100)
     assert "@" not in str(gradebook.results)
 
 
@@ -89,7 +90,9 @@ def test_each_reader_and_article_has_a_result(scene, mirror, gradebook):
     scene.tracker.sweep(idle_seconds=0)
     assert mirror.write_noted(scene.tracker) == 3
     held = gradebook.results.values()
-    assert {(result["student"]["sourcedId"], result["lineItem"]["sourcedId"]): result["score"] for result in held} == {
+    assert {
+        (result["student"]["sourcedId"], result["lineItem"]["sourcedId"]): time_spent(result) for result in held
+    } == {
         ("anna", "owls_reading"): 30.0,
         ("anna", "bees_reading"): 20.0,
         ("ben", "owls_reading"): 10.0,
@@ -98,7 +101,7 @@ def test_each_reader_and_article_has_a_result(scene, mirror, gradebook):
 
 @pytest.mark.parametrize("order", list(permutations(range(3))), ids=str)
 def test_reports_may_come_twice_and_in_any_order(scene, mirror, host, gradebook, order):
-    """An older report never lowers the score, and none is counted twice."""
+    """An older report never lowers the time, and none is counted twice."""
     for _ in range(3):
         scene.read()
         scene.tracker.partial(ANNA, OWLS)
@@ -106,11 +109,11 @@ def test_reports_may_come_twice_and_in_any_order(scene, mirror, host, gradebook,
     for place in (*order, *order):
         late.note(scene.told[place])
         late.write_noted(scene.tracker)
-    assert gradebook.scores() == [90.0]
+    assert gradebook.times() == [90.0]
 
 
-def test_one_writer_never_lowers_a_score(scene, mirror, gradebook):
-    """Written after each report or after several, with the same news again in between, the score only grows."""
+def test_one_writer_never_lowers_a_time(scene, mirror, gradebook):
+    """Written after each report or after several, with the same news again in between, the time only grows."""
     for round_ in range(6):
         scene.read()
         scene.tracker.partial(ANNA, OWLS)
@@ -118,7 +121,7 @@ def test_one_writer_never_lowers_a_score(scene, mirror, gradebook):
         if round_ % 2:
             mirror.write_noted(scene.tracker)
             mirror.write_reader(scene.tracker, ANNA)
-    assert gradebook.scores() == [60.0, 120.0, 180.0]
+    assert gradebook.times() == [60.0, 120.0, 180.0]
 
 
 @pytest.mark.parametrize("heal", ["next report", "before banking"])
@@ -134,10 +137,10 @@ def test_a_crash_between_event_and_result_is_healed(page, scene, mirror, host, g
         scene.read(seconds=12)
         scene.tracker.partial(ANNA, OWLS)
         restarted.write_noted(scene.tracker)
-        assert gradebook.scores() == [42.0]
+        assert gradebook.times() == [42.0]
     else:
         restarted.write_reader(scene.tracker, "anna")
-        assert gradebook.scores() == [30.0]
+        assert gradebook.times() == [30.0]
 
 
 def test_a_crash_in_on_report_is_healed(scene, mirror, gradebook):
@@ -150,7 +153,7 @@ def test_a_crash_in_on_report_is_healed(scene, mirror, gradebook):
     scene.read()
     scene.tracker.partial(ANNA, OWLS)
     mirror.write_reader(scene.tracker, ANNA)
-    assert gradebook.score() == scene.emitter.seconds(ANNA, OWLS) == 30.0
+    assert gradebook.time() == scene.emitter.seconds(ANNA, OWLS) == 30.0
 
 
 def test_what_is_lost_on_the_way_counts_once(scene, mirror, gradebook):
@@ -163,7 +166,7 @@ def test_what_is_lost_on_the_way_counts_once(scene, mirror, gradebook):
             mirror.write_noted(scene.tracker)
     assert mirror.write_noted(scene.tracker) == 1
     assert mirror.write_noted(scene.tracker) == 0
-    assert gradebook.scores() == [30.0]
+    assert gradebook.times() == [30.0]
 
 
 def test_one_failure_keeps_back_nothing_else(scene, mirror, gradebook):
@@ -191,7 +194,7 @@ def test_a_store_that_is_away_costs_no_note(page, scene, mirror, gradebook):
     with pytest.raises(StoreUnavailable):
         mirror.write_noted(Away())
     assert mirror.write_noted(scene.tracker) == 1
-    assert gradebook.score() == 30.0
+    assert gradebook.time() == 30.0
 
 
 def test_two_hosts_end_with_the_newer_total(scene, mirror, host, gradebook):
@@ -203,8 +206,8 @@ def test_two_hosts_end_with_the_newer_total(scene, mirror, host, gradebook):
         scene.read()
         scene.tracker.partial(ANNA, OWLS)
         mirror.write_noted(scene.tracker)
-        assert gradebook.scores() == [60.0]
-    assert gradebook.scores() == [60.0, 30.0, 60.0]
+        assert gradebook.times() == [60.0]
+    assert gradebook.times() == [60.0, 30.0, 60.0]
 
 
 def test_what_never_arrived_is_not_in_the_result(scene, mirror, gradebook):
@@ -219,10 +222,10 @@ def test_what_never_arrived_is_not_in_the_result(scene, mirror, gradebook):
     assert mirror.write_noted(scene.tracker) == 0
     scene.tracker.partial(ANNA, OWLS)
     mirror.write_noted(scene.tracker)
-    assert gradebook.score() == 12.0
+    assert gradebook.time() == 12.0
     scene.tracker.unpark(ANNA, OWLS)
     mirror.write_noted(scene.tracker)
-    assert gradebook.scores() == [12.0, 42.0]
+    assert gradebook.times() == [12.0, 42.0]
 
 
 def test_a_state_that_was_forgotten_adds_to_what_it_had(scene, mirror, gradebook):
@@ -237,7 +240,7 @@ def test_a_state_that_was_forgotten_adds_to_what_it_had(scene, mirror, gradebook
         scene.read(seconds=10)
         scene.tracker.partial(ANNA, OWLS)
         mirror.write_noted(scene.tracker)
-    assert gradebook.scores() == [30.0, 40.0, 50.0]
+    assert gradebook.times() == [30.0, 40.0, 50.0]
 
 
 def test_a_store_that_went_back_lowers_nothing(scene, mirror, gradebook):
@@ -254,7 +257,7 @@ def test_a_store_that_went_back_lowers_nothing(scene, mirror, gradebook):
             return older
 
     mirror.write(Back(), "anna", "owls")
-    assert gradebook.scores() == [60.0]
+    assert gradebook.times() == [60.0]
 
 
 def test_what_others_keep_in_the_result_stays(scene, mirror, gradebook):
@@ -264,9 +267,13 @@ def test_what_others_keep_in_the_result_stays(scene, mirror, gradebook):
         scene.tracker.partial(ANNA, OWLS)
         mirror.write_noted(scene.tracker)
         (result,) = gradebook.results.values()
-        result.setdefault("comment", f"well read at {result['score']:g}")
-        result["metadata"].setdefault("colour", f"green at {result['score']:g}")
-    assert (result["score"], result["comment"], result["metadata"]["colour"]) == (60, "well read at 30", "green at 30")
+        result.setdefault("comment", f"well read at {time_spent(result):g}")
+        result["metadata"].setdefault("colour", f"green at {time_spent(result):g}")
+    assert (time_spent(result), result["comment"], result["metadata"]["colour"]) == (
+        60,
+        "well read at 30",
+        "green at 30",
+    )
     assert len(result["metadata"]["readingSeconds"]) == 1
 
 
@@ -281,9 +288,8 @@ def test_ids_that_are_paths_stay_apart(page, gradebook, host):
         tracker.accumulate(Reader(reader, "r@example.org"), Article(name, "T", "https://reader.example.org/"), 10)
         tracker.partial(reader, name)
     mirror.write_noted(tracker)
-    assert gradebook.scores() == [10.0] * 3
+    assert gradebook.times() == [10.0] * 3
     assert len(gradebook.results) == 3
     assert gradebook.results.keys() == {
-        page["result_id"](r["student"]["sourcedId"], r["lineItem"]["sourcedId"].removesuffix("_reading"))
-        for r in gradebook.results.values()
+        page["result_id"](r["student"]["sourcedId"], r["lineItem"]["sourcedId"]) for r in gradebook.results.values()
     }

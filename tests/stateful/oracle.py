@@ -26,7 +26,8 @@ class AcceptedTime:
     def __init__(self, policy):
         self.policy = policy
         self.spent = self.clamped = self.granted = 0
-        self.began = self.last = None
+        self.began = self.last = self.born = self.counts_from = None
+        self.before = 0  # B7: what was granted for pages opened before the budget began
         self.views, self.beats = OrderedDict(), OrderedDict()
 
     def hear(self, signal, now):
@@ -45,8 +46,9 @@ class AcceptedTime:
                 opened, claimed = now, 0
             self.began = opened
             self.granted = max(policy.heartbeat_ms, now - opened) + policy.leeway_ms
+            self.born, self.counts_from = now, max(0, now - max(policy.heartbeat_ms, now - opened))
         elif claimed:
-            self.granted += max(0, now - self.last)
+            self.granted += max(0, now - self.last) + self.older(signal)
         drawn = signal.heartbeat_id == signal.nonce
         if signal.view_id is None and signal.heartbeat_id not in self.beats and (first or claimed or not drawn):
             # S4: a known id is a duplicate whatever its delta, so an id that claimed nothing is known as well.
@@ -64,10 +66,21 @@ class AcceptedTime:
             remember(self.views, signal.view_id, total)
         return accepted
 
+    def older(self, signal):
+        """B7: what a page that was opened before the budget began adds to it."""
+        opened = signal.opened_at_ms
+        if signal.view_id is None or opened is None or opened <= self.born - self.policy.state_ttl_ms:
+            return 0
+        self.began = min(self.began, opened)
+        reach = min(self.policy.catch_up_ms, self.counts_from - opened)
+        before, self.before = self.before, max(self.before, reach)
+        return self.before - before
+
     @property
     def bound(self):
-        """The most that wall time allows."""
-        return self.last - self.began + self.policy.heartbeat_ms + self.policy.leeway_ms
+        """B8: the most that wall time allows, counted from the earliest opening, or from one heartbeat before birth."""
+        began = min(self.counts_from, self.began)
+        return min(self.last - began, self.last - self.counts_from + self.policy.catch_up_ms) + self.policy.leeway_ms
 
 
 def remember(ring, name, total):

@@ -232,7 +232,7 @@ def expired(stage):
 classroom.options = {"max_batch": 4, "emit_seconds": 9.0}
 banked.options = {"read_back": True, "max_batch": 2}
 outage.options = {"read_back": True}
-two_days.options = {"policy": ReadTimePolicy(catch_up_seconds=300_000)}
+two_days.options = {"policy": ReadTimePolicy(catch_up_seconds=300_000, max_delta_seconds=None)}
 
 SCENARIOS = (
     one_article,

@@ -43,6 +43,7 @@ REASONS = (
     "another article",
     "first duration",
     "nothing whole",
+    "opened before the budget begins",
     "large numbers",
     "read to the end",
     "read for long enough",
@@ -104,8 +105,8 @@ class Overhearing:
         self.inner = inner
         self.beats = []
 
-    def run(self, script, keys, args):
-        answer = self.inner.run(script, keys, args)
+    def run(self, script, keys, args, key=None):
+        answer = self.inner.run(script, keys, args, key)
         if script is scripts.BEAT:
             self.beats.append(answer[0] >= 0)
         return answer
@@ -120,7 +121,7 @@ class Differential(RuleBasedStateMachine):
     def __init__(self, make, seen):
         super().__init__()
         self.redis, self.pure, self.seen = make(), InMemoryStateStore(), seen
-        self.link = self.redis._redis.link = Overhearing(self.redis._redis.link)
+        self.link = self.redis._redis = Overhearing(self.redis._redis)
         self.now = to_epoch_ms(START, "now")
         self.steps = self.steadies = 0
         self.policy = ReadTimePolicy()
@@ -343,6 +344,10 @@ def declines(signal, state, counted):
         "another article": signal.article not in (None, ledger.context.article),
         "first duration": bool(signal.duration_ms) and ledger.duration_ms is None,
         "large numbers": meter.clamped_ms >= scripts.LARGEST_IN_LUA,
+        "opened before the budget begins": counted.accepted_ms + counted.clamped_ms > 0
+        and (ledger.widened_ms < signal.policy.catch_up_ms)
+        and signal.opened_at_ms is not None
+        and signal.opened_at_ms < ledger.counts_from_at_ms - ledger.widened_ms,
         "nothing whole": state.unclaimed_ms < SECOND and (state.due is None or state.due.soft),
         "read for long enough": counted.completed and long,
         "read to the end": counted.completed,
@@ -451,7 +456,9 @@ def history(machine):
     signal(view=19, claimed=9000)
     signal(view=19, claimed=5)
     signal(view=50, claimed=5000, acknowledged=3000)
+    signal(view=54, opened=500)
     signal(view=51, opened=2 * DAY)
+    signal(view=53, opened=2 * DAY)
     signal(view=52, claimed=9000, opened=500)
     signal(wait=20_000)
     for _ in range(6):
@@ -510,6 +517,9 @@ MISTAKES = [
     ("math.min(claimed, allowed, tonumber(ARGV[14]) or claimed)", "math.min(claimed, allowed)"),
     ("math.min(claimed, allowed, tonumber(ARGV[14]) or claimed)", "math.min(claimed, tonumber(ARGV[14]) or claimed)"),
     ("clamped_in_all = clamped_in_all + clamped", ""),
+    ("counts_from - widened > tonumber(ARGV[7])", "false"),
+    ("counts_from - widened > tonumber(ARGV[7])", "true"),
+    ("and tonumber(widened) < tonumber(ARGV[13])", ""),
     ("since = math.max(0, moment - accepted)", "since = moment"),
     ("count >= 16", "count > 16"),
     ("known = acknowledged", "known = 0"),

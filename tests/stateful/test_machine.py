@@ -262,7 +262,7 @@ signals = st.tuples(
 
 @given(policies, st.lists(signals, min_size=1, max_size=60))
 def test_no_history_goes_beyond_wall_time(policy, history):
-    """B8: cumulative <= (last sync - first sync or opening) + heartbeat + leeway over any history."""
+    """B7, B8: cumulative <= last sync - min(where the budget begins, earliest opening) + leeway over any history."""
     clock, state, model = ManualClock(START), None, AcceptedTime(policy)
     reader, what = named(KEYS[0])
     for number, (wait, view, beat, claimed, known, opened) in enumerate(history):
@@ -277,6 +277,7 @@ def test_no_history_goes_beyond_wall_time(policy, history):
         assert counted.accepted_ms == model.hear(signal, now)
         assert state.meter.cumulative_ms == model.spent <= model.bound
         assert state.meter.last_sync_at_ms == model.last
+        assert state.ledger.widened_ms == model.before
 
 
 @given(st.lists(st.tuples(st.floats(0.5, 30), st.floats(0, 1), st.floats(0, 300), st.integers(0, 2)), min_size=1))

@@ -57,8 +57,10 @@ from caliper_readtime.testing.behaviours import (
     Behaviour,
     Conflict,
     Drop,
+    EarlyHints,
     EmptyBody,
     Hang,
+    Limit,
     Reject,
     Reply202JobId,
     StatusBody,
@@ -237,6 +239,8 @@ def tested(meter: Meter, ledger: Ledger) -> float:
         Trickle(0.1),
         Reject(lambda event: "id" not in event),
         Conflict(),
+        Limit(10, status=504),
+        EarlyHints(2),
         *accepted,
     ]
     assert_type(accepted[0].answer(), Answer)
@@ -249,8 +253,10 @@ def tested(meter: Meter, ledger: Ledger) -> float:
         assert_type(endpoint.requests, tuple[Request, ...])
         assert_type(endpoint.deliveries, tuple[dict[str, Any], ...])
         assert_type(endpoint.duplicates + endpoint.conflicts, tuple[str, ...])
-        minutes = banked_minutes(endpoint.events, "u1", ["r1"], {"r1": 5.0}, rounding=minutes_rounded_up)
-        assert_type(minutes, dict[str, int])
+        minutes = banked_minutes(
+            endpoint.deliveries, "u1", ["r1"], {"r1": 5.0}, rounding=minutes_rounded_up, distinct=True
+        )
+        assert_type(minutes, dict[str, float])
         assert_reported(endpoint, "u1", "r1", 10.0)
         assert_banked(endpoint, "u1", "r1", 0, expected_xp=5, rounding=minutes_rounded_up)
         heard: tuple[HasEvents, ...] = (endpoint, recording, flaky)

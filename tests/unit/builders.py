@@ -6,6 +6,7 @@ import json
 from itertools import count
 
 from caliper_readtime import ReadTimePolicy
+from caliper_readtime._policy import MAX_DELTA_SECONDS
 from caliper_readtime._rules import AcquireClaim, Caller, Commit, Defer, Park, Release, Renew, Signal, Unpark
 from caliper_readtime._units import to_epoch_ms
 from tests.scenes import ANNA, OWLS, START, events
@@ -90,8 +91,11 @@ class Life:
         """Honest reading: time passes and all of it is accepted."""
         if self.state is None:
             self.beat()
-        counted = self.wait(seconds).beat(seconds)
-        assert counted.accepted_ms == ms(seconds)
+        while seconds > 0:
+            step = min(seconds, MAX_DELTA_SECONDS)
+            counted = self.wait(step).beat(step)
+            assert counted.accepted_ms == ms(step)
+            seconds -= step
         return self
 
     def take(self, owner="a", caller=Caller.EXPLICIT, *, jitter=0.0, builder=EVENTS, **more):

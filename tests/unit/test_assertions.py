@@ -61,7 +61,7 @@ def test_what_would_not_be_banked(scene):
 
 def test_nothing_has_arrived(scene):
     """It says so, and that something else has."""
-    with pytest.raises(AssertionError, match=r"^carl on owls: 0 s are reported, not 1 s\nNothing of hers on it"):
+    with pytest.raises(AssertionError, match=r"^carl on owls: 0 s are reported, not 1 s\nNothing of theirs on it"):
         assert_reported(scene.emitter, "carl", OWLS, 1)
     with pytest.raises(AssertionError, match=r"Nothing has arrived\. Was it finalized, flushed or swept"):
         assert_reported(FlakyEmitter(), ANNA, OWLS, 1)

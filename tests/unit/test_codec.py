@@ -8,7 +8,8 @@ import traceback
 import attrs
 import pytest
 
-from caliper_readtime import Article, CorruptState, Course, Reader
+from caliper_readtime import Article, CorruptState, Course, Reader, ReadTimePolicy
+from caliper_readtime._rules.heartbeat import widening
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._codec import (
     dump_heartbeats,
@@ -24,7 +25,7 @@ from caliper_readtime.testing._store_driver import NOW, empty_state, full_state
 
 EMPTY, FULL = empty_state().ledger, full_state().ledger
 LEAST = (
-    '{"schema":[1,0],"generation":"g","first_sync_at_ms":1790000000000,"ttl_ms":86400000,"context":{"reader":{'
+    '{"schema":[1,1],"generation":"g","first_sync_at_ms":1790000000000,"ttl_ms":86400000,"context":{"reader":{'
     '"sourced_id":"reader","email":"reader@example.org"},"article":{"resource_id":"article","title":"T",'
     '"url":"https://app.example.org"}}}'
 )
@@ -39,6 +40,14 @@ def changed(**fields):
 def test_a_ledger_is_compact_json_without_defaults():
     """Any tool can read it, and a field that a later version drops is not in the way."""
     assert dump_ledger(EMPTY) == LEAST
+
+
+def test_a_state_of_schema_1_0_never_widens_its_budget():
+    """B7, T7: a ledger that was written before there was a beginning of the budget is read, and has none."""
+    ledger = load_ledger(changed(schema=[1, 0]))
+    assert ledger == EMPTY
+    assert (ledger.counts_from_at_ms, ledger.widened_ms) == (None, 0)
+    assert widening(ReadTimePolicy(), ledger, 0) == 0
 
 
 def test_nothing_is_left_out_of_a_full_ledger():

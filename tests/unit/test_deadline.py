@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from caliper_readtime.emitters._deadline import cut, left, within
+from caliper_readtime.emitters._circuit import cut, left, within
 
 
 def test_without_a_deadline_time_outs_stay_as_they_are():

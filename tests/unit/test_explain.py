@@ -96,7 +96,7 @@ def test_accepted_and_clamped_time():
     assert "Clamped 2055 s, which are gone" in text
     assert "first signal may bring 15 s" in text
     assert "at most 300 s saved up" in text
-    assert "No single signal" not in text
+    assert "No single signal may bring more than 14400 s." in text
     calm = Life()
     calm.read()
     assert "Clamped" not in said(calm)

@@ -20,7 +20,7 @@ def test_the_policys_defaults():
         "heartbeat_seconds": 10.0,
         "leeway_seconds": 5.0,
         "catch_up_seconds": 300.0,
-        "max_delta_seconds": None,
+        "max_delta_seconds": 4 * 3600.0,
         "completion_ratio": 0.95,
         "completion_dwell_seconds": None,
         "completion": "send",

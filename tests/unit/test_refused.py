@@ -148,13 +148,15 @@ def test_the_answer_of_a_heartbeat():
     tracker = ReadTimeTracker(InMemoryStateStore(), events=events(), clock=clock)
     tracker.accumulate(ANNA, OWLS, 0)
     clock.advance(10)
-    answer = tracker.observe("anna", "owls", PageView("v", 40.5), opened_at=START - timedelta(seconds=60))
-    assert (answer.accepted_seconds, answer.clamped_seconds, answer.duplicate) == (25.0, 15.5, False)
+    answer = tracker.observe("anna", "owls", PageView("v", 40.5), opened_at=START - timedelta(seconds=30))
+    assert (answer.accepted_seconds, answer.clamped_seconds, answer.duplicate) == (40.5, 0.0, False)
     assert answer.report is None
     assert answer.state == tracker.state(ANNA, OWLS)
-    assert answer.state.unreported_seconds == answer.state.cumulative_read_time_seconds == 25.0
+    assert answer.state.unreported_seconds == answer.state.cumulative_read_time_seconds == 40.5
     assert answer.state.last_server_sync_at == clock()
     assert tracker.observe("anna", "owls", PageView("v", 40.5)).duplicate
+    answer = tracker.observe("anna", "owls", PageView("w", 40.5))
+    assert (answer.accepted_seconds, answer.clamped_seconds, answer.duplicate) == (4.5, 36.0, False)
 
 
 @pytest.mark.parametrize("policy", [{"completion": "defer"}, {"completion": "send"}])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sqlite3
+import traceback
 from contextlib import closing
 from pathlib import Path
 
@@ -47,8 +49,7 @@ def environment(**more):
 
 def parts(tracker):
     """The store, emitter and builder of a tracker."""
-    delivery = tracker._delivery
-    return delivery.store, delivery.emitter, delivery.events
+    return tracker.store, tracker.emitter, tracker.events
 
 
 def test_the_environment_makes_a_tracker():
@@ -184,6 +185,11 @@ def test_each_policy_field_is_a_setting():
         ("ENDPOINT", "caliper"),
         ("ENDPOINT", "jsonl://host/path"),
         ("NAMESPACE", "shared"),
+        ("TIMEOUT_SECONDS", "soon"),
+        ("TIMEOUT_SECONDS", "0"),
+        ("PROXIES", "hunter2-do-not-show"),
+        ("CA_BUNDLE", "/does/not/exist"),
+        ("TRUST_ENV", "perhaps"),
     ],
 )
 def test_a_wrong_value_is_a_configuration_error(name, value):
@@ -198,6 +204,50 @@ def test_a_short_lock_needs_no_second_setting():
     """Settings: "each policy field": a lock below the emitter's own default deadline makes a shorter deadline."""
     with ReadTimeTracker.from_env(environment(LOCK_SECONDS="6")) as tracker:
         assert parts(tracker)[1].deadline_seconds < 6
+
+
+@pytest.mark.parametrize(
+    ("given", "deadline", "timeout"),
+    [
+        ({}, 15, (5, 15)),
+        ({"LOCK_SECONDS": "6"}, 3, (5, 3)),
+        ({"LOCK_SECONDS": "60"}, 20, (5, 20)),
+        ({"LOCK_SECONDS": "60", "TIMEOUT_SECONDS": "25"}, 25, (5, 25)),
+        ({"TIMEOUT_SECONDS": "2"}, 15, (2, 2)),
+    ],
+)
+def test_an_answer_may_take_what_the_lease_allows(given, deadline, timeout):
+    """Settings: half of the lease unless TIMEOUT_SECONDS says otherwise: giving up early leaves a copy behind."""
+    with ReadTimeTracker.from_env(environment(**given)) as tracker:
+        emitter = parts(tracker)[1]
+        assert emitter.deadline_seconds == deadline
+        assert emitter._exchange.keywords["timeout"] == timeout
+
+
+def test_a_time_out_beyond_half_of_the_lease_names_the_lease_it_needs():
+    """Settings: what cannot be kept is an error that says what to set."""
+    with pytest.raises(ConfigurationError, match="LOCK_SECONDS to 50"):
+        ReadTimeTracker.from_env(environment(TIMEOUT_SECONDS="25"))
+
+
+def test_duplicate_answers_may_be_a_dotted_path():
+    """Settings: DUPLICATE_ANSWERS is a function of status and text, or where it stands."""
+    with ReadTimeTracker.from_env(environment(DUPLICATE_ANSWERS="operator.eq")) as tracker:
+        assert parts(tracker)[1]._exchange.keywords["duplicates"] is operator.eq
+
+
+def test_the_way_to_the_endpoint_and_to_its_tokens(tmp_path):
+    """Settings: PROXIES, CA_BUNDLE and TRUST_ENV reach the emitter and its token server."""
+    pytest.importorskip("authlib")
+    bundle = tmp_path / "ca.pem"
+    bundle.touch()
+    way = {"PROXIES": f"http://u:{SECRET}@proxy.example:3128", "CA_BUNDLE": str(bundle), "TRUST_ENV": "true"}
+    with ReadTimeTracker.from_env(environment(**OAUTH, CLIENT_SECRET=SECRET, **way)) as tracker:
+        emitter = parts(tracker)[1]
+        for network in (emitter._network, emitter._exchange.keywords["auth"]._network):
+            assert (network.proxies, network.ca_bundle) == ({"all": way["PROXIES"]}, str(bundle))
+            assert network.trust_env
+        assert SECRET not in f"{emitter!r} {vars(emitter)}"
 
 
 def test_read_back_and_plain_ids():
@@ -222,7 +272,7 @@ def test_jsonl_is_an_endpoint(tmp_path):
 
 def test_sqlite_is_a_store_that_stays(tmp_path):
     """Settings: STORE_URL may be sqlite:///path: what one tracker keeps, the next one reports."""
-    given = environment(STORE_URL=f"sqlite://{tmp_path}/readtime.db", ENDPOINT=f"jsonl://{tmp_path}/events.jsonl")
+    given = environment(STORE_URL=f"sqlite:///{tmp_path}/readtime.db", ENDPOINT=f"jsonl://{tmp_path}/events.jsonl")
     with ReadTimeTracker.from_env(given) as tracker:
         tracker.accumulate(ANNA, OWLS, 10)
     with ReadTimeTracker.from_env(given) as tracker:
@@ -242,6 +292,30 @@ def test_the_secret_may_stand_in_a_file(tmp_path):
         with ReadTimeTracker.from_env(environment(**OAUTH, **more)) as tracker:
             store, emitter, builder = parts(tracker)
             assert SECRET not in f"{tracker!r} {store!r} {emitter!r} {builder!r} {vars(emitter)}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_a_byte_order_mark_is_no_part_of_the_secret(tmp_path, encoding):
+    """Settings: CLIENT_SECRET_FILE is text in UTF-8, as Windows' editors save it, too."""
+    pytest.importorskip("authlib")
+    file = tmp_path / "secret"
+    file.write_bytes(f"{SECRET}ü\r\n".encode(encoding))
+    with ReadTimeTracker.from_env(environment(**OAUTH, CLIENT_SECRET_FILE=str(file))) as tracker:
+        assert parts(tracker)[1]._exchange.keywords["auth"]._client_secret == f"{SECRET}ü"
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-le", "utf-32"])
+def test_a_secret_in_another_encoding_is_an_error_that_does_not_hold_it(tmp_path, encoding):
+    """Settings: a CLIENT_SECRET_FILE that is no UTF-8 is named; no object of the error carries the secret."""
+    secret = SECRET if encoding == "utf-16-le" else f"{SECRET}ü"
+    file = tmp_path / "secret"
+    file.write_bytes(secret.encode(encoding))
+    with pytest.raises(ConfigurationError, match="CLIENT_SECRET_FILE") as raised:
+        ReadTimeTracker.from_env(environment(**OAUTH, CLIENT_SECRET_FILE=str(file)))
+    assert raised.value.__context__ is raised.value.__cause__ is None
+    for frame, _ in traceback.walk_tb(raised.value.__traceback__):
+        if frame.f_code.co_filename != __file__:
+            assert SECRET not in repr(frame.f_locals).replace("\\x00", "")
 
 
 @pytest.mark.parametrize(
@@ -409,7 +483,7 @@ def test_what_cannot_be_built_leaves_nothing_open(tmp_path, wrong):
     """from_settings: where one part is wrong, no other stays open."""
     path = tmp_path / "readtime.db"
     with pytest.raises(ConfigurationError):
-        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite://{path}", **wrong))
+        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite:///{path}", **wrong))
     assert open_files(path) == 0
 
 
@@ -422,14 +496,14 @@ def test_a_tracker_that_refuses_its_parts_leaves_nothing_open(tmp_path):
 
     path = tmp_path / "readtime.db"
     with pytest.raises(ConfigurationError, match="deadline"):
-        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite://{path}", ENDPOINT=None), emitter=TooSlow())
+        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite:///{path}", ENDPOINT=None), emitter=TooSlow())
     assert open_files(path) == 0
 
 
 def test_a_store_that_cannot_be_opened_is_unavailable(tmp_path):
     """Errors: driver exceptions never leak: a directory that does not exist is StoreUnavailable."""
     with pytest.raises(StoreUnavailable) as raised:
-        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite://{tmp_path}/missing/readtime.db"))
+        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite:///{tmp_path}/missing/readtime.db"))
     assert isinstance(raised.value.__cause__, sqlite3.Error)
 
 
@@ -438,7 +512,7 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path):
     path = tmp_path / "letter.txt"
     path.write_text("Dear reader, " * 1000)
     with pytest.raises(StoreUnavailable):
-        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite://{path}"))
+        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite:///{path}"))
     assert path.read_text().startswith("Dear reader")
     with closing(path.open()) as file:
         assert len(file.read()) == 13_000

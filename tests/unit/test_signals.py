@@ -16,6 +16,7 @@ from caliper_readtime import (
     Reader,
     ReadTimeTracker,
 )
+from caliper_readtime._policy import MAX_DELTA_SECONDS
 from caliper_readtime.testing import ManualClock
 from tests.scenes import ANNA, OWLS, START
 from tests.unit.builders import DAY, NOW, Life, ms
@@ -275,7 +276,7 @@ def test_a_claim_that_is_clamped_to_nothing_is_gone_too():
 
 @given(st.data())
 def test_time_never_outruns_the_clock(data):
-    """B8: cumulative <= (last sync - first sync or opening) + heartbeat + leeway over any history."""
+    """B8: cumulative <= last sync - min(where the budget begins, earliest opening) + leeway over any history."""
     seconds = st.integers(0, 90_000).map(lambda milli: milli / 1000)
     life = Life(
         heartbeat_seconds=data.draw(st.sampled_from([0.001, 10.0])),
@@ -285,21 +286,84 @@ def test_time_never_outruns_the_clock(data):
         state_ttl_seconds=60.0,
         completion="defer",
     )
-    opened = None
-    for step in range(data.draw(st.integers(1, 12))):
+    earliest = 2 * life.now
+    for _ in range(data.draw(st.integers(1, 12))):
         life.now += ms(data.draw(seconds)) - data.draw(st.sampled_from([0, 0, 0, 40_000]))
         if data.draw(st.booleans()):
             life.beat(data.draw(seconds), name=data.draw(st.sampled_from([None, "h1", "h2"])))
         else:
-            more = {"opened": life.now - ms(data.draw(seconds)) if data.draw(st.booleans()) else None}
-            if not step:
-                opened = more["opened"]
-            life.view(data.draw(seconds), data.draw(st.sampled_from("vw")), acknowledged=data.draw(seconds), **more)
-        began = min(life.ledger.first_sync_at_ms, life.ledger.first_sync_at_ms if opened is None else opened)
-        allowance = life.policy.heartbeat_ms + life.policy.leeway_ms
-        assert 0 <= life.meter.cumulative_ms <= life.meter.last_sync_at_ms - began + allowance
-        assert 0 <= life.meter.budget_ms <= life.policy.catch_up_ms
-        assert len(life.meter.views) <= 16
+            opened = life.now - ms(data.draw(seconds)) if data.draw(st.booleans()) else None
+            earliest = min(earliest, life.now if opened is None else opened)
+            more = {"acknowledged": data.draw(seconds), "opened": opened}
+            life.view(data.draw(seconds), data.draw(st.sampled_from("vw")), **more)
+        began, policy = life.ledger.counts_from_at_ms, life.policy
+        longest = life.meter.last_sync_at_ms - min(began, earliest) + policy.leeway_ms
+        granted = life.meter.last_sync_at_ms - began + policy.leeway_ms + life.ledger.widened_ms
+        assert 0 <= life.meter.cumulative_ms <= granted - life.meter.budget_ms
+        assert granted <= longest
+        assert life.ledger.widened_ms <= policy.catch_up_ms
+
+
+# An older page that is heard second
+
+
+def test_an_older_page_that_is_heard_second_loses_nothing():
+    """B7: the budget opens with the earliest page: both tabs' honest time counts, whichever is heard first."""
+    life = Life()
+    opened = life.now
+    life.wait(130)
+    assert counted(life.view(30, "younger", opened=opened + ms(100))) == (30.0, 0.0)
+    assert counted(life.view(100, "older", opened=opened)) == (100.0, 0.0)
+    assert life.total == 130.0
+    assert life.ledger.widened_ms == ms(100)
+
+
+def test_all_older_pages_share_one_widening():
+    """B7: a page as old as another adds nothing, an older one the difference, all of them at most catch_up."""
+    life = Life()
+    life.beat(10.0)
+    heard = [(100, 105.0), (100, 0.0), (150, 50.0), (4000, 150.0), (9000, 0.0)]
+    for number, (earlier, accepted) in enumerate(heard):
+        opened = life.ledger.counts_from_at_ms - ms(earlier)
+        assert life.view(4000, f"v{number}", opened=opened).accepted_ms == ms(accepted), number
+    assert life.ledger.widened_ms == life.policy.catch_up_ms
+
+
+@pytest.mark.parametrize(("opened", "widens"), [(-60.0, False), (-59.999, True)])
+def test_a_page_from_an_earlier_life_widens_nothing(opened, widens):
+    """B7: a page that was opened a whole state_ttl before the birth may have been paid for by an earlier life."""
+    life = Life(state_ttl_seconds=60.0)
+    life.beat(0.0)
+    life.view(100, opened=life.now + ms(opened))
+    assert (life.ledger.widened_ms > 0) is widens
+
+
+def test_signals_that_claim_nothing_and_deltas_widen_nothing():
+    """B7: only a view that claims something widens the budget; the younger page's opening never does."""
+    life = Life()
+    life.view(0, "v", opened=life.now)
+    life.view(0, "w", opened=life.now - ms(100))
+    life.wait(5).beat(5)
+    life.view(5, "v", opened=life.now - ms(3))
+    assert life.ledger.widened_ms == 0
+
+
+def test_widening_needs_one_write_of_the_ledger():
+    """B7: once a page has widened the budget its further signals leave the ledger alone, and so stay cheap."""
+    life = Life()
+    life.beat(0.0)
+    opened = life.now - ms(100)
+    life.wait(10).view(50, opened=opened)
+    before = life.ledger
+    life.wait(10).view(60, opened=opened)
+    assert life.ledger is before
+
+
+def test_a_first_signal_is_bounded_by_max_delta_as_well():
+    """B6: a page that was opened days ago cannot claim days by its first signal."""
+    life = Life()
+    answer = life.view(3 * DAY, opened=life.now - ms(3 * DAY))
+    assert answer.accepted_ms == ms(MAX_DELTA_SECONDS) == ms(4 * 3600)
 
 
 # Context

@@ -10,6 +10,7 @@ from caliper_readtime import CorruptState, EmitterUnavailable, EventRejected, St
 from caliper_readtime._inspection import status_of
 from caliper_readtime._logs import logger
 from caliper_readtime.testing import RecordingEmitter
+from tests.backends import STORES
 from tests.scenes import ANNA, BEES, BEN, OWLS, START, Scene
 from tests.unit.builders import DAY, NOW, Life, ms
 
@@ -83,13 +84,12 @@ def test_it_looks_at_one_state_after_the_other():
     assert (found.unreported_states, found.unreported_seconds, seen) == (1000, 10_999.0, 1000)
 
 
-def test_one_state_that_cannot_be_read_hides_no_other(scene: Scene, monkeypatch, caplog):
-    """It is logged with its ids and left out."""
-    if not hasattr(scene.store, "_path"):
-        pytest.skip("only a file is damaged by hand here; Redis: tests/faults")
+def test_one_state_that_cannot_be_read_hides_no_other(tmp_path, caplog):
+    """It is logged with its ids and left out; here a file is damaged, and Redis in tests/faults."""
+    scene = Scene(lambda: STORES["sqlite"](tmp_path))
     scene.read(ANNA, OWLS, 30)
     scene.read(ANNA, BEES, 20)
-    scene.store.connection().sqlite.execute("UPDATE state SET ledger = 'torn' WHERE resource = 'owls'")
+    scene.store._file.connection().sqlite.execute("UPDATE state SET ledger = 'torn' WHERE resource = 'owls'")
     with caplog.at_level("ERROR", logger.name):
         status = scene.tracker.status()
     assert (status.unreported_states, status.unreported_seconds) == (1, 20.0)
@@ -97,6 +97,7 @@ def test_one_state_that_cannot_be_read_hides_no_other(scene: Scene, monkeypatch,
     assert "owls" in caplog.text
     with pytest.raises(CorruptState):
         scene.tracker.explain(ANNA, OWLS)
+    scene.store.close()
 
 
 def lost_answer(scene):

@@ -279,6 +279,7 @@ def test_pages_without_an_origin(make_site, trusted):
 # Abuse of a ticket that is good
 
 
+@pytest.mark.proof
 def test_ten_thousand_forged_views(site):
     """Replays and invented views bring no more than wall time, and a state of bounded size."""
     ticket = site.ticket()
@@ -293,10 +294,10 @@ def test_ten_thousand_forged_views(site):
     policy = site.tracker.policy
     assert wall - 1 <= site.seconds() <= wall + policy.heartbeat_seconds + policy.leeway_seconds
     assert site.emitter.seconds("anna", "owls") <= site.seconds()
-    state = site.store.load(("anna", "owls"), site.tracker._delivery.now())
+    state = site.store.load(("anna", "owls"), site.tracker._delivery.leases.now())
     size = len(dump_ledger(state.ledger)) + len(dump_views(state.meter.views)) + len(repr(state.meter))
     assert 1000 < size < MAX_STATE_BYTES
-    assert len(site.store.keys("anna", site.tracker._delivery.now())) == 1
+    assert len(site.store.keys("anna", site.tracker._delivery.leases.now())) == 1
 
 
 # Counting

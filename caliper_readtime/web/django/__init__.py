@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from caliper_readtime._tracker import ReadTimeTracker
+    from caliper_readtime.protocols import StateStore
     from caliper_readtime.web.page_counter import PageCounter
 
-__all__ = ["current_page_counter", "current_tracker"]
+__all__ = ["current_page_counter", "current_tracker", "store_of"]
 
 
 def current_page_counter() -> PageCounter:
@@ -19,6 +20,30 @@ def current_page_counter() -> PageCounter:
     config: Any = apps.get_app_config("caliper_readtime")
     host: PageCounter = config.host
     return host
+
+
+def store_of(url: str) -> StateStore:
+    """Return the store that ``django://`` names: the project's own database, ``django://reports`` another than default.
+
+    Raises:
+        ConfigurationError: there is no project with this application around, or no such database.
+    """
+    from urllib.parse import urlsplit  # noqa: PLC0415
+
+    from caliper_readtime.errors import ConfigurationError  # noqa: PLC0415
+
+    parts = urlsplit(url)
+    if parts.path.strip("/") or parts.query:
+        raise ConfigurationError("STORE_URL=django://alias names one of DATABASES, and nothing else")
+    try:
+        # The registry may not be ready, or there is no Django at all.
+        from caliper_readtime.web.django.store import DjangoStateStore  # noqa: PLC0415
+    except Exception as error:
+        raise ConfigurationError(
+            "STORE_URL=django:// works inside a Django project that has caliper_readtime.web.django in INSTALLED_APPS:"
+            f" use its manage.py readtime ({type(error).__name__})"
+        ) from error
+    return DjangoStateStore(parts.netloc or None)
 
 
 def current_tracker() -> ReadTimeTracker:

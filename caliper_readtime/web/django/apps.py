@@ -28,6 +28,7 @@ class ReadTimeConfig(AppConfig):
 
     name = "caliper_readtime.web.django"
     label = "caliper_readtime"
+    default_auto_field: str = "django.db.models.BigAutoField"
     verbose_name: str = "Reading time"
     _host: PageCounter | None = None
     _lock = Lock()

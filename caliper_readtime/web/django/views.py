@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import DisallowedHost
 from django.db.transaction import non_atomic_requests
@@ -18,6 +19,8 @@ from caliper_readtime.web.django import current_page_counter
 from caliper_readtime.web.signals import MAX_BODY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from caliper_readtime.web.page_counter import PageResponse
 
 
@@ -43,9 +46,16 @@ class _Headers:
         return value
 
 
+def _in_no_transaction(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Let ATOMIC_REQUESTS of no database open a transaction: most signals use none, and a report must not be in one."""
+    for alias in settings.DATABASES:
+        view = non_atomic_requests(using=alias)(view)
+    return view
+
+
 @login_not_required  # nor does a session: a leave that follows a logout counts all the same
 @csrf_exempt  # no cookie carries authority here, the ticket does
-@non_atomic_requests  # no heartbeat opens a transaction of a database that it does not use
+@_in_no_transaction
 @require_POST
 def signals(request: HttpRequest) -> HttpResponse:
     """Take a signal."""
@@ -74,7 +84,7 @@ def script_file(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @login_not_required
-@non_atomic_requests
+@_in_no_transaction
 @require_safe
 def health(request: HttpRequest) -> HttpResponse:
     """Answer a probe."""

@@ -4,6 +4,7 @@
 -- KEYS[2] due     zset      member -> when a state with a claim, a deferral or a parked event wants attention, ms
 -- KEYS[3] idle    zset      member -> last sync of a state that holds nothing but unreported time, ms
 -- KEYS[4] parked  set       members that hold parked events
+-- KEYS[5] reader  zset      resource of each of the reader's states -> when it expires, ms; inf where it does not
 --
 -- ARGV[1]  now, ms since the epoch; '' for this server's clock
 -- ARGV[2]  member of the index sets
@@ -22,6 +23,7 @@
 -- ARGV[14] most that one signal may add, ms; '' without a limit
 -- ARGV[15] completion ratio
 -- ARGV[16] completion dwell, ms; '' without one
+-- ARGV[17] resource
 --
 -- Reply: {accepted, clamped, duplicate, ledger, views, heartbeats, cumulative, last sync, budget, since, clamped in all,
 -- position or ''}, times in ms. Where the signal is not a steady one nothing is written, and the reply is
@@ -47,8 +49,8 @@ if not (meter and views and heartbeats and f[4] and f[5]) or string.sub(f[5], 1,
     or (ARGV[11] ~= '' and ARGV[11] ~= string.sub(f[5], 50, 73)) then
   return declined()
 end
-local claimed_to, due, duration, finalized =
-  string.match(f[5], '^claimedTo=(%d+) due=(%d*) duration=(%d*) finalized=(%d*)$', 75)
+local claimed_to, due, duration, finalized, counts_from, widened =
+  string.match(f[5], '^claimedTo=(%d+) due=(%d*) duration=(%d*) finalized=(%d*) countsFrom=(%d*) widened=(%d+)$', 75)
 local cumulative, last_sync, budget, since, clamped_in_all, old_position = string.match(meter,
   '^cumulative=(%d+) lastSync=(%d+) budget=(%d+) since=(%d+) clamped=(%d+) position=(%d*) nonce=%x+$')
 if not claimed_to or not cumulative or (ARGV[9] == '1' and duration == '') then
@@ -106,6 +108,11 @@ else
   end
   claimed = math.max(0, total - known)
   if claimed > 0 then
+    -- A page that was opened before the budget begins may widen it, which the ledger remembers.
+    if ARGV[7] ~= '' and counts_from ~= '' and counts_from - widened > tonumber(ARGV[7])
+        and tonumber(widened) < tonumber(ARGV[13]) then
+      return declined()
+    end
     if not from then
       others = views
       local _, count = string.gsub(views, '\n', '')
@@ -145,11 +152,15 @@ if finalized == '' then
 end
 
 if claimed > 0 or position ~= old_position or heartbeats ~= f[3] then
-  -- The index first: should its key be of another type, nothing has been written.
+  -- The indexes first: should a key be of another type, the state has not been written.
   if due ~= '' then
     redis.call('ZADD', KEYS[2], 'NX', due, ARGV[2])
   else
     redis.call('ZADD', KEYS[3], 'NX', last_sync, ARGV[2])
+  end
+  -- D6: what holds something to report never expires, nor does its reader's set.
+  if redis.call('ZADD', KEYS[5], 'NX', 'inf', ARGV[17]) == 1 then
+    redis.call('PERSIST', KEYS[5])
   end
   meter = 'cumulative=' .. cumulative .. ' lastSync=' .. last_sync .. ' budget=' .. budget .. ' since=' .. since
     .. ' clamped=' .. clamped_in_all .. ' position=' .. position .. ' nonce=' .. ARGV[3]

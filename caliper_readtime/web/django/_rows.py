@@ -1,0 +1,124 @@
+"""How a state stands in the table: rows of the ORM, and the two statements of a steady heartbeat."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from caliper_readtime._logs import log_unreadable
+from caliper_readtime._rules.state import Key, Meter, ReadTimeState
+from caliper_readtime.errors import CorruptState
+from caliper_readtime.stores._codec import (
+    check_meter,
+    dump_heartbeats,
+    dump_ledger,
+    dump_views,
+    load_heartbeats,
+    load_ledger,
+    load_views,
+    named,
+)
+from caliper_readtime.web.django.models import State
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from caliper_readtime.protocols import Transition
+    from caliper_readtime.web.django._database import Database
+
+R = TypeVar("R")
+
+_NUMBERS: Final = ("cumulative_ms", "last_sync_at_ms", "budget_ms", "since_at_ms", "clamped_ms", "position_ms")
+_METER: Final = (*_NUMBERS, "views", "heartbeats")
+#: What a write may change.
+WRITTEN: Final = ("nonce", *_METER, "ledger", "due_at_ms", "soft", "expires_at_ms", "parked")
+
+
+def name_of(key: Key) -> str:
+    """Return the primary key of a state's row."""
+    return "\n".join(key)
+
+
+def nonce() -> int:
+    """Return what no earlier write of any row has had; a counter would begin again after a deletion."""
+    return secrets.randbits(63)
+
+
+def row_of(key: Key, state: ReadTimeState) -> State:
+    """Return the row of a state, to be written."""
+    due = state.due
+    return State(
+        key=name_of(key),
+        reader=key.reader_sourced_id,
+        resource=key.resource_id,
+        nonce=nonce(),
+        **dict(zip(_METER, _meter(state), strict=True)),
+        ledger=dump_ledger(state.ledger),
+        due_at_ms=None if due is None else due.at_ms,
+        soft=due is not None and due.soft,
+        expires_at_ms=state.expires_at_ms,
+        parked=len(state.ledger.parked),
+    )
+
+
+def state_of(row: State) -> ReadTimeState:
+    """Return the state that a row holds.
+
+    Raises:
+        CorruptState: it holds something else.
+    """
+    return _state(Key(row.reader, row.resource), [getattr(row, name) for name in (*_METER, "ledger")])
+
+
+def readable(rows: Iterable[State], doing: str) -> Iterator[ReadTimeState]:
+    """Yield the states of rows; one that cannot be read is logged and left out."""
+    for row in rows:
+        try:
+            yield state_of(row)
+        except CorruptState as error:
+            log_unreadable(error, doing)
+
+
+def beat(
+    database: Database, key: Key, transition: Transition[R], now: int | None
+) -> tuple[R, ReadTimeState | None] | None:
+    """Apply a transition that changes no more than the meter of a state which is due; None for any other.
+
+    By two statements instead of a transaction of five: read, and write if nobody has written meanwhile. It moves no
+    index, and on PostgreSQL does not wait for the disk unless it is part of the host's transaction.
+    """
+    columns = ", ".join((*_METER, "ledger", "due_at_ms", "nonce"))
+    with database.cursor() as cursor:
+        clock = "" if database.clock is None or now is not None else f", {database.clock}"
+        cursor.execute(f"SELECT {columns}{clock} FROM {database.states} WHERE key = %s", [name_of(key)])  # noqa: S608
+        row: Any = cursor.fetchone()
+        # What has a due entry holds unreported time, so it neither expires nor gets a date to.
+        if row is None or row[9] is None:
+            return None
+        old = _state(key, row[:9])
+        moment = now if now is not None else row[11] if clock else database.now()
+        new, result = transition(old, moment)
+        if new is old:
+            return result, new
+        if new is None or new.ledger is not old.ledger:
+            return None
+        assignments = ", ".join(f"{name} = %s" for name in ("nonce", *_METER))
+        cursor.execute(
+            f"UPDATE {database.states} SET {assignments} {database.lazily()} WHERE key = %s AND nonce = %s",  # noqa: S608
+            [nonce(), *_meter(new), name_of(key), row[10]],
+        )
+        return (result, new) if cursor.rowcount == 1 else None
+
+
+def _meter(state: ReadTimeState) -> tuple[Any, ...]:
+    meter = state.meter
+    return (*meter[:6], dump_views(meter.views), dump_heartbeats(meter.heartbeats))
+
+
+def _state(key: Key, row: Sequence[Any]) -> ReadTimeState:
+    try:
+        check_meter(row)
+        meter = Meter(row[0], row[1], row[2], row[3], row[4], row[5], load_views(row[6]), load_heartbeats(row[7]))
+        return ReadTimeState(key[0], key[1], meter, load_ledger(row[8]))
+    except CorruptState as error:
+        raise named(error, key) from None
