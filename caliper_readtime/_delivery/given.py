@@ -23,15 +23,15 @@ def send_given(delivery: Delivery, owner: str, keys: Sequence[Key]) -> SweepRepo
         StoreError: the store could not be reached; everything stays due.
     """
     batch = EnvelopeBatch(delivery, owner, PARTIAL)
-    in_flight, waiting = 0, list(keys)
-    while waiting and not batch.over():
-        answers = batch.take(waiting[: delivery.most_events], Caller.SWEEP, retries=False)
-        if not answers:  # no lease would last: the sweeper's
+    in_flight = 0
+    rest = list(keys)
+    while rest and not batch.over():
+        answers = batch.take(rest[: delivery.most_events], Caller.SWEEP, retries=False)
+        if not answers:
             break
-        del waiting[: len(answers)]
-        there = [answer for answer in answers if answer is not None]
-        in_flight += sum(acquired.result is AcquireResult.IN_FLIGHT for acquired, _, _ in there)
-        batch.deliver([leased for _, _, leased in there if leased is not None])
+        del rest[: len(answers)]
+        in_flight += sum(answer is not None and answer[0].result is AcquireResult.IN_FLIGHT for answer in answers)
+        batch.deliver([answer[2] for answer in answers if answer is not None and answer[2] is not None])
     batch.judge()
     reports = tuple(batch.reports)
     return SweepReport(
@@ -41,7 +41,7 @@ def send_given(delivery: Delivery, owner: str, keys: Sequence[Key]) -> SweepRepo
         in_flight=in_flight,
         parked=batch.count(Outcome.PARKED),
         seconds_sent=batch.seconds_sent,
-        more=in_flight > 0 or bool(waiting) or batch.stopped_by is not None,
+        more=bool(rest) or in_flight > 0 or batch.stopped_by is not None,
         stopped_by=batch.stopped_by or "drained",
         reports=reports,
     )
