@@ -11,6 +11,9 @@ from caliper_readtime import _checks
 from caliper_readtime._units import to_ms
 from caliper_readtime.errors import ConfigurationError, InvalidInput
 
+#: D5: a lease or a wait that lies further ahead than these was left by a clock that jumped.
+LONGEST_LEASE_SECONDS: Final = 3600
+LONGEST_WAIT_SECONDS: Final = 86_400
 #: B6: what one signal adds at most. No script is away from its server for longer and still reading one article, and
 #: a first signal whose page was opened days ago cannot claim days.
 MAX_DELTA_SECONDS: Final = 4 * 3600.0
@@ -61,11 +64,11 @@ class ReadTimePolicy:
         completion_dwell_seconds: accepted time from which it counts as read, or None.
         completion: ``"send"`` finalizes from the heartbeat, ``"defer"`` leaves it to the sweeper.
         duration_tolerance_seconds: by how much a later duration may differ from the first without a warning.
-        lock_seconds: lease of a claim; the emitter's deadline must be shorter.
+        lock_seconds: lease of a claim, at most an hour; the emitter's deadline must be shorter.
         state_ttl_seconds: how long a state without unreported time is kept after its last use.
         partial_min_seconds: a ``partial`` below this waits for the next trigger.
         retry_backoff_seconds: first wait after a failed emission; doubles, with jitter.
-        max_retry_backoff_seconds: longest such wait.
+        max_retry_backoff_seconds: longest such wait, at most a day.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -105,10 +108,17 @@ class ReadTimePolicy:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
             raise ConfigurationError("ReadTimePolicy.completion_ratio: must be above 0 and at most 1")
 
+    @lock_seconds.validator
+    def _lease(self, _: attrs.Attribute[float], value: float) -> None:
+        if value > LONGEST_LEASE_SECONDS:
+            raise ConfigurationError("ReadTimePolicy.lock_seconds: must be at most an hour")
+
     @max_retry_backoff_seconds.validator
     def _backoffs(self, _: attrs.Attribute[float], value: float) -> None:
         if value < self.retry_backoff_seconds:
             raise ConfigurationError("ReadTimePolicy.max_retry_backoff_seconds: must be at least retry_backoff_seconds")
+        if value > LONGEST_WAIT_SECONDS:
+            raise ConfigurationError("ReadTimePolicy.max_retry_backoff_seconds: must be at most a day")
 
     def __attrs_post_init__(self) -> None:
         for name in (attribute.name for attribute in attrs.fields(ReadTimePolicy)):

@@ -13,7 +13,7 @@ from caliper_readtime.errors import EmitError, EmitterUnavailable, EventRejected
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from caliper_readtime._rules.state import Key, Parked, ReadTimeState
+    from caliper_readtime._rules.state import Key, ReadTimeState
 
 
 class Outcome(StrEnum):
@@ -212,13 +212,13 @@ def retry_at(state: ReadTimeState | None) -> datetime | None:
     return None if state is None else state.due_at
 
 
-def waiting(key: Key, parked: Parked, state: ReadTimeState | None) -> Report:
+def waiting(key: Key, event_id: str, reason: str, status: int | None, state: ReadTimeState | None) -> Report:
     """Return the report of a parked event that must wait until somebody has mended it."""
     error = EventRejected(
-        f"an event of reader {key.reader_sourced_id}, article {key.resource_id} is parked ({parked.reason}):"
+        f"an event of reader {key.reader_sourced_id}, article {key.resource_id} is parked ({reason}):"
         " correct the Reader or Article, or unpark it",
-        event_ids=(parked.event_id,),
-        status=parked.status,
+        event_ids=(event_id,),
+        status=status,
     )
     return Report(Outcome.PARKED, *key, event_ids=error.event_ids, state=state, error=error, retry_at=retry_at(state))
 

@@ -12,6 +12,7 @@ import attrs
 
 from caliper_readtime import _building, _checks, _settings
 from caliper_readtime._delivery.flush import Flush
+from caliper_readtime._delivery.given import send_given
 from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import Delivery
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
@@ -22,6 +23,7 @@ from caliper_readtime._policy import Completion, ReadTimePolicy
 from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
 from caliper_readtime._rules import Caller, Defer, Signal, Unpark
 from caliper_readtime._rules.identity import identified, reduced
+from caliper_readtime._rules.state import Key
 from caliper_readtime._units import to_epoch_ms, to_ms
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.stores._clock import StoreClock
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from caliper_readtime._rules.event import TimeSpentEvents
-    from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime._rules.state import ReadTimeState
     from caliper_readtime.protocols import Emitter, StateStore
 
 
@@ -47,6 +49,8 @@ class ReadTimeTracker:
         policy: the rules.
         clock: returns the aware time that decides; None for the store's own clock, which all hosts share.
         on_report: called with a ``Report`` after each commit or failure, by whichever verb; it can never break one.
+        batch_events: most events of one envelope: 100, or the emitter's ``max_batch`` where that is less.
+        batch_bytes: most bytes of events in one envelope: a million.
 
     Raises:
         ConfigurationError: the parts do not fit together.
@@ -61,14 +65,25 @@ class ReadTimeTracker:
         clock: Callable[[], datetime] | None = None,
         *,
         on_report: Callable[[Report], object] | None = None,
+        batch_events: int | None = None,
+        batch_bytes: int | None = None,
     ) -> None:
-        self._delivery = Delivery(store, emitter, events, policy, clock, on_report=on_report)
+        self._delivery = Delivery(
+            store,
+            emitter,
+            events,
+            policy,
+            clock,
+            on_report=on_report,
+            batch_events=batch_events,
+            batch_bytes=batch_bytes,
+        )
         self._store = store
         self._policy = policy
         self._clock = StoreClock(store) if clock is None else clock
         self._oneroster_url = None if events is None else events.oneroster_url
         self._sends = emitter is not None and policy.completion is Completion.SEND
-        self._reporting = Reporting(self._delivery, sends=self._sends)
+        self._reporting = Reporting(self._delivery)
         self._facts = {} if events is None else {"sensor": events.sensor, "oneroster_url": events.oneroster_url}
         self._compared = False
         self._created: tuple[StateStore | Emitter, ...] = ()
@@ -202,6 +217,39 @@ class ReadTimeTracker:
             MissingField: nothing is stored yet and an id was passed: pass a Reader and an Article once.
             StoreError: the store could not take it; the next total heals it.
         """
+        return self.observe_page(
+            reader,
+            article,
+            view,
+            opened_at=opened_at,
+            position_seconds=position_seconds,
+            duration_seconds=duration_seconds,
+        )
+
+    def observe_page(
+        self,
+        reader: Reader | str,
+        article: Article | str,
+        view: PageView,
+        *,
+        opened_at: datetime | None = None,
+        position_seconds: float | None = None,
+        duration_seconds: float | None = None,
+        until: datetime | None = None,
+        defer: bool = False,
+    ) -> Accumulation:
+        """Do what ``observe`` does, for a page under a ticket that ends; see there.
+
+        Args:
+            reader: as for ``observe``.
+            article: as for ``observe``.
+            view: as for ``observe``.
+            opened_at: as for ``observe``.
+            position_seconds: as for ``observe``.
+            duration_seconds: as for ``observe``.
+            until: wall time after this is not paid, by the server's word: the view is judged as if it came then.
+            defer: an article that counts as read now is left to the sweeper, whatever the policy says.
+        """
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
         nonce = os.urandom(16).hex()
@@ -220,18 +268,20 @@ class ReadTimeTracker:
                 None if opened_at is None else to_epoch_ms(opened_at, "opened_at"),
                 None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
                 None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
-                not self._sends,
+                defer or not self._sends,
             ),
+            None if until is None else to_epoch_ms(until, "until"),
         )
 
-    def _signal(self, key: Key, signal: Signal) -> Accumulation:
+    def _signal(self, key: Key, signal: Signal, until_ms: int | None = None) -> Accumulation:
         if not self._compared:
             self._compare()
-        counted, state = self._store.update(key, signal, self._delivery.now())
+        now = self._delivery.leases.now() if until_ms is None else min(until_ms, self._delivery.leases.moment())
+        counted, state = self._store.update(key, signal, now)
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
-        report = self._reporting.completed(key, state) if counted.completed else None
+        report = self._reporting.completed(key, state, defers=signal.defers) if counted.completed else None
         if report is not None and report.state is not None:
             state = report.state
         return Accumulation(counted.accepted_ms / 1000, counted.clamped_ms / 1000, counted.duplicate, state, report)
@@ -283,7 +333,7 @@ class ReadTimeTracker:
         self._compare()
         if not defer:
             return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
-        waits, state = self._delivery.update(key, Defer(finalize, known_reader, known_article))
+        waits, state = self._delivery.leases.update(key, Defer(finalize, known_reader, known_article))
         return self._reporting.deferred(key, state) if waits else Report(Outcome.NOTHING_TO_SEND, *key, state=state)
 
     def flush_reader(
@@ -316,12 +366,13 @@ class ReadTimeTracker:
             raise InvalidInput("resource_ids", "must be several ids, not one")
         wanted = {reduced(resource_id, "resource_ids", self._oneroster_url) for resource_id in resource_ids or ()}
         self._compare()
-        self._delivery.require()
-        keys = self._store.keys(sourced_id, self._delivery.now())
-        if resource_ids is not None:
-            keys = tuple(key for key in keys if key.resource_id in wanted)
         known_reader = attrs.evolve(reader, sourced_id=sourced_id) if isinstance(reader, Reader) else None
-        flush = Flush(self._delivery, uuid4().hex, keys, reader=known_reader, wait_seconds=wait)
+
+        def list_keys() -> Sequence[Key]:
+            keys = self._store.keys(sourced_id, self._delivery.leases.now())
+            return keys if resource_ids is None else [key for key in keys if key.resource_id in wanted]
+
+        flush = Flush(self._delivery, uuid4().hex, list_keys, reader=known_reader, wait_seconds=wait)
         return flush.run(confirm=confirm)
 
     def sweep(
@@ -366,6 +417,22 @@ class ReadTimeTracker:
         owner = uuid4().hex
         return Sweep(self._delivery, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
 
+    def send_deferred(self, keys: Iterable[tuple[str, str]]) -> SweepReport:
+        """Report what these states have put off, at once and in as few envelopes as possible.
+
+        What cannot be sent now (another owner is at it, a back-off runs) stays due, and is the sweeper's.
+
+        Args:
+            keys: (reader sourced id, resource id) of each, as reports name them.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter.
+            StoreError: the store could not be reached; everything stays due.
+        """
+        self._compare()
+        self._delivery.require()
+        return send_given(self._delivery, uuid4().hex, [Key(*key) for key in keys])
+
     # A look inside
 
     @property
@@ -381,7 +448,7 @@ class ReadTimeTracker:
     @property
     def events(self) -> TimeSpentEvents | None:
         """What builds events."""
-        return self._delivery.events
+        return self._delivery.leases.events
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
@@ -390,13 +457,13 @@ class ReadTimeTracker:
 
     def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
         """Return every state of a reader; one that cannot be read is logged and left out."""
-        keys = self._store.keys(self._reader_key(reader), self._delivery.now())
+        keys = self._store.keys(self._reader_key(reader), self._delivery.leases.now())
         return tuple(state for state in map(self._readable, keys) if state is not None)
 
     def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
         """Return refused events, at most ``limit``."""
         _checks.count(limit, "limit")
-        now = self._delivery.moment()
+        now = self._delivery.leases.moment()
         return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
 
     def status(self) -> Status:
@@ -408,8 +475,8 @@ class ReadTimeTracker:
         Raises:
             StoreError: the store could not be reached.
         """
-        waiting = self._store.unreported(self._delivery.now())
-        return status_of(waiting, now=self._delivery.moment(), last_sweep=self._store.last_sweep())
+        waiting = self._store.unreported(self._delivery.leases.now())
+        return status_of(waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep())
 
     def explain(self, reader: Reader | str, article: Article | str) -> Explanation:
         """Say in plain sentences why this reader gets the minutes on this article that he or she gets.
@@ -428,14 +495,14 @@ class ReadTimeTracker:
         """
         key, _, _ = identified(self._oneroster_url, reader, article)
         state = self._seen(key)
-        known = self._store.keys(key.reader_sourced_id, self._delivery.now())
+        known = self._store.keys(key.reader_sourced_id, self._delivery.leases.now())
         return explained(
             key,
             state,
             tuple(sorted(each.resource_id for each in known)),
-            now=self._delivery.moment() if state is None else state.seen_at_ms,
+            now=self._delivery.leases.moment() if state is None else state.seen_at_ms,
             policy=self._policy,
-            events=self._delivery.events,
+            events=self._delivery.leases.events,
             last_sweep=self._store.last_sweep(),
         )
 
@@ -450,7 +517,7 @@ class ReadTimeTracker:
         key, known_reader, known_article = identified(self._oneroster_url, reader, article)
         self._compare()
         self._delivery.require()
-        self._delivery.update(key, Unpark())
+        self._delivery.leases.update(key, Unpark())
         return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
 
     def forget(self, reader: Reader | str) -> int:
@@ -461,15 +528,15 @@ class ReadTimeTracker:
         sourced_id = self._reader_key(reader)
         self._compare()
         forgotten = self._store.delete(sourced_id)
-        while self._store.keys(sourced_id, self._delivery.now()):
+        while self._store.keys(sourced_id, self._delivery.leases.now()):
             forgotten += self._store.delete(sourced_id)
         return forgotten
 
     # Shared
 
     def _seen(self, key: Key) -> ReadTimeState | None:
-        state = self._store.load(key, self._delivery.now())
-        return None if state is None else attrs.evolve(state, seen_at_ms=self._delivery.moment())
+        state = self._store.load(key, self._delivery.leases.now())
+        return None if state is None else attrs.evolve(state, seen_at_ms=self._delivery.leases.moment())
 
     def _readable(self, key: Key) -> ReadTimeState | None:
         try:

@@ -138,6 +138,25 @@ class EmitterUnavailable(EmitError):
 class EndpointRefused(EmitterUnavailable):
     """The endpoint or the credentials are wrong (401 after renewal, 403, 404, 405, 407, 415, 3xx), not the event."""
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        event_ids: Iterable[str] = (),
+        status: int | None = None,
+        retry_after_seconds: float | None = None,
+        ambiguous: bool = False,
+        tried: bool = True,
+    ) -> None:
+        super().__init__(
+            message,
+            event_ids=event_ids,
+            status=status,
+            retry_after_seconds=retry_after_seconds,
+            ambiguous=ambiguous,
+            tried=tried,
+        )
+
 
 class EventRejected(EmitError):
     """The endpoint will never accept this event as it is (400, 413, 422).

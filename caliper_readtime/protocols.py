@@ -19,6 +19,8 @@ class Transition(Protocol[R_co]):
 
     It has no side effect, so a store may call it again with a newer state when somebody else wrote in between.
     It may raise (``MissingField``); then the store writes nothing and lets the very error pass.
+
+    One whose ``durable`` is False (a heartbeat) may reach the disk more lazily; without the attribute it is durable.
     """
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState | None, R_co]:
@@ -142,7 +144,10 @@ class DescribesItself(Protocol):
         Every mapping has ``kind``, which says by which rules it is judged; what is not known is left out.
 
         * ``"memory"``: nothing else.
-        * ``"sqlite"``: ``exists`` and ``writable`` (bool), ``journal_mode``, ``free_bytes`` of its disk.
+        * ``"sqlite"``: ``exists`` and ``writable`` (bool), ``journal_mode``, ``free_bytes`` of its disk,
+          ``readable_by_others`` (its files that are open to more than their own user).
+        * ``"database"``, of a host's project: ``durable``, ``writable`` and ``locks`` (bool): a commit waits for the
+          disk, it can be written, writers wait for each other.
         * ``"redis"``: the server's ``INFO`` as redis-py parses it, with its own names (``redis_version``,
           ``maxmemory``, ``maxmemory_policy``, ``used_memory``, ``aof_enabled``, ``aof_last_write_status``,
           ``rdb_last_bgsave_status``, ``rdb_last_save_time``, ``role``, ``connected_slaves``, ``server_time_usec``,

@@ -1,13 +1,16 @@
-"""``EnvelopeBatch``: delivers many claims in few envelopes, and finds the one event that an endpoint will not take."""
+"""``EnvelopeBatch``: puts many states' events in few envelopes, and finds those that an endpoint will not take."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import attrs
 
 from caliper_readtime._logs import log_unreadable
 from caliper_readtime._results import Outcome, Report
-from caliper_readtime._rules import MAX_REJECTIONS, AcquireResult, Caller
-from caliper_readtime._rules.state import SECOND, Key
+from caliper_readtime._rules import MAX_REJECTIONS, AcquireResult
+from caliper_readtime._rules.outcome import MAX_FAILURES
+from caliper_readtime._rules.state import SECOND, Key, evolved
 from caliper_readtime.errors import (
     CorruptState,
     EmitError,
@@ -16,28 +19,24 @@ from caliper_readtime.errors import (
     EventRejected,
     StoreError,
 )
-from caliper_readtime.protocols import LimitsBatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from caliper_readtime._delivery.send import ClaimAnswer, Delivery, LeasedEvent
-    from caliper_readtime._model import Reader
+    from caliper_readtime._delivery.lease import ClaimAnswer, LeasedEvent
+    from caliper_readtime._delivery.send import Delivery
+    from caliper_readtime._rules import Caller
     from caliper_readtime._rules.state import ReadTimeState
 
-#: Events in one envelope, unless the emitter states fewer.
-MAX_EVENTS: Final = 100
-#: Bytes of events in one envelope.
-MAX_BYTES: Final = 1_000_000
-#: Single refusals in a row, without an acceptance, after which the endpoint is to blame and not the events.
+#: Events in a row that fail alone, without an acceptance, after which the endpoint is to blame and not they.
 MAX_SUSPECTS: Final = 8
+_SERVER_ERROR: Final = 500
 
 
 class EnvelopeBatch:
     """One sweep's or flush's deliveries.
 
     Attributes:
-        batch: most events of one envelope.
         reports: one for each event that was handled.
         stopped_by: why it ended early: "budget", "stopped", "unavailable" or "refused"; None while it goes on.
         error: the error that ended it.
@@ -55,202 +54,258 @@ class EnvelopeBatch:
         self.stopped_by: str | None = None
         self.error: EmitError | None = None
         self._delivery = delivery
+        self._leases = delivery.leases
         self._owner = owner
         self._verb = verb
-        self._until = None if budget_seconds is None else delivery.monotonic() + budget_seconds
+        self._until = None if budget_seconds is None else self._leases.monotonic() + budget_seconds
         self._go_on = go_on
-        self._suspects: list[tuple[LeasedEvent, EventRejected]] = []
+        self._suspects: list[tuple[LeasedEvent, EmitError]] = []  # failed alone, and not judged yet
+        self._unbuilt: set[str] = set()  # readers, since an event was built
         self._accepted = False  # anything, in this round
         self._accepts = False  # in the envelope at hand, or since the first suspect
-        emitter = delivery.emitter
-        self.batch: int = min(MAX_EVENTS, emitter.max_batch) if isinstance(emitter, LimitsBatch) else MAX_EVENTS
+        self._suspect_size = 1
 
     def over(self) -> bool:
         """Return whether the round has to end; notes it where the time budget is used up, or the caller says so."""
-        if self.stopped_by is None and self._until is not None and self._delivery.monotonic() >= self._until:
+        if self.stopped_by is None and self._until is not None and self._leases.monotonic() >= self._until:
             self.stopped_by = "budget"
         if self.stopped_by is None and self._go_on is not None and not self._go_on(tuple(self.reports)):
             self.stopped_by = "stopped"
         return self.stopped_by is not None
 
-    def take(
-        self,
-        keys: Sequence[Key],
-        caller: Caller,
-        *,
-        reader: Reader | None = None,
-        idle_ms: int = 0,
-        retries: bool = True,
-    ) -> list[ClaimAnswer | None]:
+    def take(self, keys: Sequence[Key], caller: Caller, **asked: Any) -> list[ClaimAnswer | None]:
         """Ask for claims; None for a state that cannot be read, which must not sink the others.
+
+        Returns:
+            Fewer answers than keys where the leases do not last for more (C8).
 
         Raises:
             StoreError: a state could not be reached. What was claimed already is left to its lease.
         """
         answers: list[ClaimAnswer | None] = []
-        for key, answer in zip(
-            keys,
-            self._delivery.take_many(keys, self._owner, caller, reader=reader, idle_ms=idle_ms, retries=retries),
-            strict=True,
-        ):
+        for key, answer in zip(keys, self._leases.take(keys, self._owner, caller, **asked), strict=False):
             if isinstance(answer, CorruptState):
                 log_unreadable(answer, self._verb)
                 answers.append(None)
             elif isinstance(answer, StoreError):
                 raise answer
             else:
-                if answer[0].result is AcquireResult.UNBUILDABLE:
-                    self.reports.append(self._delivery.unbuilt(key, answer[0], answer[1], self._verb))
+                acquired, state, _ = answer
+                if acquired.result is AcquireResult.UNBUILDABLE:
+                    self.reports.append(self._delivery.unbuilt(key, acquired, state, self._verb))
+                    self._cannot_build(key, self.reports[-1])
+                elif acquired.result is AcquireResult.CLAIMED:
+                    self._unbuilt.clear()
                 answers.append(answer)
         return answers
 
-    def _note(self, leased: LeasedEvent, settle: Callable[[], Report]) -> None:
-        """Settle a parcel and note its report; a state that has become unreadable must not sink the others."""
-        try:
-            self.reports.append(settle())
-        except CorruptState as error:
-            self._unreadable(leased, error)
+    def _cannot_build(self, key: Key, report: Report) -> None:
+        """End the round where no reader's event can be built: then the builder is to blame, as an endpoint can be."""
+        self._unbuilt.add(key.reader_sourced_id)
+        if len(self._unbuilt) >= MAX_SUSPECTS and report.error is not None:
+            self._stop("refused", report.error)
+
+    # Sending
+
+    def deliver(self, leased_events: Sequence[LeasedEvent]) -> None:
+        """Send events in as few envelopes as possible; what has failed before goes last (W7, W9)."""
+        fresh = [leased for leased in leased_events if not (leased.retry or leased.suspect)]
+        suspects = [leased for leased in leased_events if leased.suspect and not leased.retry]
+        rested = False  # C11: leases are renewed before each step; the first envelope's have just begun.
+        while fresh or suspects:
+            part, size = (fresh, self._delivery.size) if fresh else (suspects, self._suspect_size)
+            envelope = self._cut(part, size)
+            if self.over():
+                self._give_back([*envelope, *fresh, *suspects])
+                break
+            if not self._suspects:
+                self._accepts = False
+            alright = self._halve(self._renewed(envelope) if rested else envelope)
+            rested = True
+            if part is suspects:
+                self._suspect_size = 2 * size if alright else 1
+        for leased in [leased for leased in leased_events if leased.retry]:
+            if self.over():
+                self._give_back([leased])
+            else:
+                for renewed in self._renewed([leased]) if rested else [leased]:
+                    self._retry(renewed)
+                rested = True
+
+    def _cut(self, leased_events: list[LeasedEvent], most: int) -> list[LeasedEvent]:
+        """Take as many events as fit in one envelope."""
+        size, count = 0, 0
+        for leased in leased_events[:most]:
+            size += len(leased.claim.event)
+            if count and size > self._delivery.most_bytes:
+                break
+            count += 1
+        envelope = leased_events[:count]
+        del leased_events[:count]
+        return envelope
+
+    def _halve(self, envelope: list[LeasedEvent]) -> bool:
+        """Send an envelope, in parts if it has to be; return whether all went at once."""
+        waiting: list[list[LeasedEvent]] = [envelope]
+        while waiting:
+            part = waiting.pop()
+            if part is not envelope:
+                if self.over():
+                    self._give_back([leased for rest in (part, *waiting) for leased in rest])
+                    return False
+                part = self._renewed(part)
+            if not part:
+                continue
+            failed, error = self._sent(part)
+            if error is None:
+                continue
+            rest = [leased for others in waiting for leased in others]
+            if not _may_be_the_event(error):
+                # Nothing is known of the event, but that a single one may have been too much for the endpoint.
+                self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
+                if len(failed) == 1 and failed[0].suspect and getattr(error, "ambiguous", False):
+                    self._suspects.append((failed[0], error))
+                else:
+                    self._settle(failed, error)
+                self._give_back(rest)
+                return False
+            if len(failed) > 1:
+                waiting += self._split(failed, error)
+            elif self._suspect(failed[0], error):
+                self._blame_endpoint(error, rest)
+                return False
+        return error is None and len(part) == len(envelope)
+
+    def _split(self, part: list[LeasedEvent], error: EmitError) -> list[list[LeasedEvent]]:
+        """Return the parts to try next, the last one first."""
+        if isinstance(error, EventRejected):
+            middle = len(part) // 2
+            return [part[middle:], part[:middle]]
+        if getattr(error, "ambiguous", False):
+            part = [attrs.evolve(leased, claim=evolved(leased.claim, ambiguous=True)) for leased in part]
+        if self._accepts:
+            middle = len(part) // 2
+            return [part[middle:], part[:middle]]
+        # W8: does it take anything at all? Two events will show, of two readers where there are two.
+        first = part[0]
+        second = next((one for one in part if one.key.reader_sourced_id != first.key.reader_sourced_id), part[1])
+        rest = [leased for leased in part if leased is not first and leased is not second]
+        return [rest, [second], [first]]
+
+    def _retry(self, leased: LeasedEvent) -> None:
+        """Send one parked event again; what comes of it says nothing about the endpoint (W7)."""
+        failed, error = self._sent([leased], judging=False)
+        if error is not None:
+            if not _may_be_the_event(error):
+                self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
+            self._settle(failed, error)
+
+    def _sent(self, part: list[LeasedEvent], *, judging: bool = True) -> tuple[list[LeasedEvent], EmitError | None]:
+        """Send one envelope; return what is still to be settled, and why."""
+        reports, failed, error = self._delivery.send(part, self._verb)
+        lost: StoreError | None = None
+        unsettled = {leased.claim.event_id for leased in failed}
+        for leased, report in zip([one for one in part if one.claim.event_id not in unsettled], reports, strict=True):
+            if isinstance(report, CorruptState):
+                self._unreadable(leased, report)
+            elif isinstance(report, StoreError):
+                lost = lost or report
+            else:
+                self.reports.append(report)
+        if lost is not None:  # its claim is sent again, under the same id
+            raise lost
+        if error is None and judging:
+            self._accepted = self._accepts = True
+            # The endpoint takes others, so what it did not take is to blame itself.
+            self._judge_suspects()
+        return list(failed), error
+
+    # Judging
+
+    def _suspect(self, leased: LeasedEvent, error: EmitError) -> bool:
+        """Note an event that failed alone; return whether the endpoint is to blame."""
+        rejected = isinstance(error, EventRejected)
+        if rejected and leased.claim.rejections + 1 >= MAX_REJECTIONS:
+            # W6: an event refused for the third time is parked whatever the others did.
+            self._settle([leased], error)
+            return False
+        self._suspects.append((leased, error))
+        if self._accepts:
+            self._judge_suspects()
+        alike = [one for one, why in self._suspects if isinstance(why, EventRejected) is rejected]
+        several = len({one.key.reader_sourced_id for one in alike}) > 1
+        if rejected:
+            return several and len(alike) >= MAX_SUSPECTS
+        return len(alike) >= MAX_SUSPECTS or (several and not self._accepted)
+
+    def judge(self) -> None:
+        """Decide about the events that failed alone, at the end of a round.
+
+        W4: systemic if the rejected events belong to at least two readers and none was accepted.
+        """
+        rejected = [(leased, error) for leased, error in self._suspects if isinstance(error, EventRejected)]
+        if not self._accepted and len({leased.key.reader_sourced_id for leased, _ in rejected}) > 1:
+            self._blame_endpoint(rejected[0][1], [])
+        else:
+            self._judge_suspects()
+
+    def _judge_suspects(self) -> None:
+        suspects, self._suspects = self._suspects, []
+        for leased, error in suspects:
+            # W9: at its third failure, beside others that were accepted, the event is to blame.
+            park = self._accepted and leased.claim.attempts + 1 >= MAX_FAILURES
+            for renewed in self._renewed([leased]):
+                self._settle([renewed], error, park=park)
+
+    def _blame_endpoint(self, error: EmitError, untried: Sequence[LeasedEvent]) -> None:
+        """W4: systemic, so nothing is parked and EndpointRefused ends the round."""
+        suspects, self._suspects = self._suspects, []
+        if isinstance(error, EventRejected):
+            refused = EndpointRefused(
+                f"the endpoint refuses events of several readers and accepts none: {error}",
+                event_ids=[leased.claim.event_id for leased, _ in suspects],
+                status=error.status,
+            )
+            refused.__cause__ = error
+            error = refused
+        self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
+        for leased, why in suspects:
+            rejected = isinstance(why, EventRejected)
+            self._settle([leased], error if rejected else why, refused=rejected)
+        self._settle(untried, error)
+
+    # Settling
+
+    def _settle(self, leased_events: Sequence[LeasedEvent], error: EmitError, **how: bool) -> None:
+        """Settle events and note their reports; a state that has become unreadable must not sink the others."""
+        for leased in leased_events:
+            try:
+                self.reports.append(self._delivery.settle(leased, error, self._verb, **how))
+            except CorruptState as unreadable:
+                self._unreadable(leased, unreadable)
 
     def _unreadable(self, leased: LeasedEvent, error: CorruptState) -> None:
         log_unreadable(error, self._verb)
         failure = EmitterUnavailable(str(error), event_ids=(leased.claim.event_id,))
         self.reports.append(Report(Outcome.FAILED, *leased.key, event_ids=(leased.claim.event_id,), error=failure))
 
-    def _committed(self, leased_events: Sequence[LeasedEvent]) -> None:
-        lost: StoreError | None = None
-        for leased, answer in zip(leased_events, self._delivery.commit_many(leased_events, self._verb), strict=True):
-            if isinstance(answer, CorruptState):
-                self._unreadable(leased, answer)
-            elif isinstance(answer, StoreError):
-                lost = lost or answer
-            else:
-                self.reports.append(answer)
-        if lost is not None:  # its claim is sent again, under the same id
-            raise lost
-
-    def _refused(self, leased: LeasedEvent, error: EventRejected) -> None:
-        self._note(leased, lambda: self._delivery.park(leased, error, self._verb))
-
-    def _released(self, leased: LeasedEvent, error: EmitError, *, tried: bool = True, refused: bool = False) -> None:
-        self._note(leased, lambda: self._delivery.release(leased, error, self._verb, tried=tried, refused=refused))
-
-    def deliver(self, leased_events: Sequence[LeasedEvent]) -> None:
-        """Send parcels in as few envelopes as possible, halving a refused one until the culprit stands alone."""
-        envelopes = list(_envelopes(leased_events, self.batch))
-        for position, envelope in enumerate(envelopes):
-            if self.over():
-                self._give_back([leased for rest in envelopes[position:] for leased in rest])
-                return
-            if not self._suspects:
-                self._accepts = False
-            # C11: leases are renewed before each step; the first envelope's have just begun.
-            self._halve(self._renewed(envelope) if position else envelope)
-
-    def _halve(self, envelope: list[LeasedEvent]) -> None:
-        waiting = [envelope]
-        while waiting:
-            part = waiting.pop()
-            if part is not envelope:
-                if self.over():
-                    self._give_back([leased for rest in (part, *waiting) for leased in rest])
-                    return
-                part = self._renewed(part)
-            if not part:
-                continue
-            error = self._delivery.emit(part, self._verb)
-            if error is None:
-                self._commit(part)
-            elif not isinstance(error, EventRejected):
-                self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
-                for leased in part:
-                    self._released(leased, error)
-                self._give_back([leased for rest in waiting for leased in rest])
-                return
-            elif len(part) > 1:
-                middle = len(part) // 2
-                waiting += [part[middle:], part[:middle]]
-            elif self._suspect(part[0], error):
-                self._blame_endpoint([leased for rest in waiting for leased in rest])
-                return
-
-    def alone(self, leased: LeasedEvent) -> None:
-        """Send one parked event again; what comes of it says nothing about the endpoint."""
-        error = self._delivery.emit([leased], self._verb)
-        if error is None:
-            self._committed([leased])
-        elif isinstance(error, EventRejected):
-            self._refused(leased, error)
-        else:
-            self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
-            self._released(leased, error)
-
-    def _commit(self, leased_events: Sequence[LeasedEvent]) -> None:
-        self._accepted = self._accepts = True
-        self._committed(leased_events)
-        # The endpoint takes others, so what it refused is to blame itself.
-        self._park_suspects()
-
-    def _suspect(self, leased: LeasedEvent, error: EventRejected) -> bool:
-        """Note a single refused event; return whether the endpoint is to blame."""
-        if leased.claim.rejections + 1 >= MAX_REJECTIONS:
-            # W6: an event refused for the third time is parked whatever the others did.
-            self._refused(leased, error)
-            return False
-        self._suspects.append((leased, error))
-        if self._accepts:
-            self._park_suspects()
-        return len(self._suspects) >= MAX_SUSPECTS and self._several_readers()
-
-    def _several_readers(self) -> bool:
-        return len({leased.key.reader_sourced_id for leased, _ in self._suspects}) > 1
-
-    def judge(self) -> None:
-        """Decide about refused events at the end of a round.
-
-        W4: systemic if the rejected events belong to at least two readers and none was accepted.
-        """
-        if self._suspects and not self._accepted and self._several_readers():
-            self._blame_endpoint([])
-        else:
-            self._park_suspects()
-
-    def _park_suspects(self) -> None:
-        suspects, self._suspects = self._suspects, []
-        for leased, error in suspects:
-            for renewed in self._renewed([leased]):
-                self._refused(renewed, error)
-
-    def _blame_endpoint(self, untried: Sequence[LeasedEvent]) -> None:
-        """W4: systemic, so nothing is parked and EndpointRefused ends the round."""
-        suspects, self._suspects = self._suspects, []
-        first = suspects[0][1]
-        error = EndpointRefused(
-            f"the endpoint refuses events of several readers and accepts none: {first}",
-            event_ids=[leased.claim.event_id for leased, _ in suspects],
-            status=first.status,
-        )
-        error.__cause__ = first
-        self._stop("refused", error)
-        for leased, _ in suspects:
-            self._released(leased, error, refused=True)
-        for leased in untried:
-            self._released(leased, error)
-
     def _stop(self, reason: str, error: EmitError) -> None:
         if self.stopped_by is None:
             self.stopped_by, self.error = reason, error
 
     def _give_back(self, leased_events: Sequence[LeasedEvent]) -> None:
-        error = self.error or EmitterUnavailable("this round ended before their turn came")
-        for leased in leased_events:
-            self._released(leased, error, tried=False)
+        """L6: their turn did not come, so nothing counts."""
+        error = self.error
+        if error is None or isinstance(error, EventRejected):
+            error = EmitterUnavailable("this round ended before their turn came", ambiguous=False, tried=False)
+        self._settle(leased_events, error, tried=False)
 
     def _renewed(self, leased_events: Sequence[LeasedEvent]) -> list[LeasedEvent]:
-        """Return the parcels that are still this round's, with new leases."""
+        """Return the claims that are still this round's, with new leases."""
         kept = []
         for leased in leased_events:
             try:
-                renewed = self._delivery.renew(leased)
+                renewed = self._leases.renew(leased)
             except CorruptState as error:
                 log_unreadable(error, self._verb)
             else:
@@ -267,19 +322,15 @@ class EnvelopeBatch:
         return sum(report.outcome is outcome for report in self.reports)
 
 
+def _may_be_the_event(error: EmitError) -> bool:
+    """Return whether others may be accepted where this failed (W3, W8): it was answered, and not put off."""
+    if isinstance(error, EventRejected):
+        return True
+    status = error.status if isinstance(error.status, int) else 0
+    put_off = isinstance(error, EmitterUnavailable) and (not error.tried or error.retry_after_seconds is not None)
+    return not put_off and (status in (403, 404) or status >= _SERVER_ERROR)
+
+
 def nothing_whole(state: ReadTimeState | None) -> bool:
     """Return whether nothing of a whole second is unreported and nothing is in flight."""
     return state is None or (not state.in_flight and state.unreported_ms < SECOND)
-
-
-def _envelopes(leased_events: Sequence[LeasedEvent], most: int) -> Iterator[list[LeasedEvent]]:
-    envelope: list[LeasedEvent] = []
-    size = 0
-    for leased in leased_events:
-        if envelope and (len(envelope) >= most or size + len(leased.claim.event) > MAX_BYTES):
-            yield envelope
-            envelope, size = [], 0
-        envelope.append(leased)
-        size += len(leased.claim.event)
-    if envelope:
-        yield envelope

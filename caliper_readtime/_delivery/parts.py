@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._units import to_ms
@@ -14,6 +14,25 @@ if TYPE_CHECKING:
     from caliper_readtime.protocols import Emitter, StateStore
 
 
+#: Events, and bytes of events, in one envelope, unless told otherwise.
+BATCH_EVENTS: Final = 100
+BATCH_BYTES: Final = 1_000_000
+
+
+class Fits(NamedTuple):
+    """What the parts allow.
+
+    Attributes:
+        deadline_seconds: of the emitter; 0 where it states none.
+        most_events: in one envelope.
+        most_bytes: of events in one envelope.
+    """
+
+    deadline_seconds: float
+    most_events: int
+    most_bytes: int
+
+
 def check_parts(
     store: StateStore,
     emitter: Emitter | None,
@@ -21,8 +40,10 @@ def check_parts(
     policy: ReadTimePolicy,
     clock: object,
     on_report: object,
-) -> float:
-    """Return the emitter's deadline in seconds, 0 where it states none, if everything fits.
+    batch_events: int | None,
+    batch_bytes: int | None,
+) -> Fits:
+    """Return what the parts allow, if they fit together.
 
     Raises:
         ConfigurationError: it does not.
@@ -40,15 +61,22 @@ def check_parts(
     if emitter is not None and events is None:
         raise ConfigurationError("an emitter needs TimeSpentEvents to build its events: pass events=TimeSpentEvents(…)")
     deadline = _deadline_of(emitter)
-    if isinstance(emitter, LimitsBatch) and (not isinstance(emitter.max_batch, int) or emitter.max_batch < 1):
-        raise ConfigurationError("the emitter's max_batch must be a whole number of at least 1")
+    most_events = _count(BATCH_EVENTS if batch_events is None else batch_events, "batch_events")
+    if isinstance(emitter, LimitsBatch):
+        most_events = min(most_events, _count(emitter.max_batch, "the emitter's max_batch"))
     # C9: an emitter that states a deadline not below the lease is refused.
     if deadline >= policy.lock_seconds:
         raise ConfigurationError(
             f"the emitter's deadline ({deadline:g} s) must be below the policy's lock_seconds"
             f" ({policy.lock_seconds:g} s), or two owners may send at once"
         )
-    return deadline
+    return Fits(deadline, most_events, _count(BATCH_BYTES if batch_bytes is None else batch_bytes, "batch_bytes"))
+
+
+def _count(value: int, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be a whole number of at least 1")
+    return value
 
 
 def _can(part: object, verb: str) -> bool:

@@ -16,6 +16,7 @@ from caliper_readtime._rules.state import MAX_PARKED
 from caliper_readtime.errors import EmitterUnavailable, EventRejected, StoreError
 
 if TYPE_CHECKING:
+    from caliper_readtime._delivery.lease import LeasedEvent
     from caliper_readtime._delivery.send import Delivery
     from caliper_readtime._model import Article, Reader
     from caliper_readtime._rules import Acquired
@@ -26,16 +27,15 @@ FINALIZE_ROUNDS: Final = 3
 
 
 class Reporting:
-    """Reports one state at a time. ``sends``: a completed article is finalized from its heartbeat."""
+    """Reports one state at a time."""
 
-    def __init__(self, delivery: Delivery, *, sends: bool) -> None:
+    def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self._sends = sends
         self._sweep_warning_at = float("-inf")
 
-    def completed(self, key: Key, state: ReadTimeState) -> Report:
-        """Finalize an article that counts as read. Whatever comes of it, the heartbeat has been accepted."""
-        if not self._sends:
+    def completed(self, key: Key, state: ReadTimeState, *, defers: bool) -> Report:
+        """Finalize an article that counts as read, or leave it to the sweeper; the heartbeat has been accepted."""
+        if defers:
             outcome = Outcome.NOTHING_TO_SEND if state.finalized_at is not None else Outcome.DEFERRED
             return Report(outcome, *key, state=state, retry_at=retry_at(state))
         try:
@@ -66,36 +66,54 @@ class Reporting:
     ) -> Report:
         """Return what came of it, also where it failed."""
         delivery, verb = self._delivery, FINALIZE if finalize else PARTIAL
+        delivery.require()
         owner = uuid4().hex
         rounds = 1 + FINALIZE_ROUNDS if finalize else 1
         sent: Report | None = None
+        tried: frozenset[str] = frozenset()
+        retries = True
         # An older claim and every parked event may come before new time.
         for _ in range(rounds + 1 + MAX_PARKED):
-            taken, state, leased = delivery.take(
-                key,
+            (answer,) = delivery.leases.take(
+                [key],
                 owner,
                 caller,
                 reader=reader,
                 article=article,
                 finalize=finalize,
                 min_ms=0 if finalize else delivery.policy.partial_min_ms,
+                tried=tried,
+                retries=retries,
             )
+            if isinstance(answer, StoreError):
+                raise answer
+            acquired, state, leased = answer
             if leased is None:
-                report = self._unsent(key, taken, state, verb, raises=finalize and sent is None)
+                report = self._unsent(key, acquired, state, verb, raises=finalize and sent is None)
             else:
-                error = delivery.emit([leased], verb)
-                if isinstance(error, EventRejected):
-                    report = delivery.park(leased, error, verb)
-                elif error is not None:
-                    report = delivery.release(leased, error, verb)
-                else:
-                    report = delivery.commit(leased, verb)
-                    rounds -= not leased.again
+                report = self._sent(leased, verb)
+                rounds -= report.error is None and not leased.again
             sent = report if sent is None else merge(sent, report)
-            if leased is None or report.error is not None or not rounds:
+            # V4: what was tried before and failed again does not keep newer time waiting.
+            older = acquired.retry or acquired.again
+            stepped_over = older and report.state is not None and report.state.ledger.claim is None
+            if not rounds or (not stepped_over if report.error is not None else leased is None):
                 break
+            if report.error is not None:
+                tried = tried.union(report.event_ids)
+                # An endpoint that does not answer is given no more old events to be late with.
+                retries = isinstance(report.error, EventRejected)
         assert sent is not None  # noqa: S101 - the loop runs at least once
         return sent
+
+    def _sent(self, leased: LeasedEvent, verb: str) -> Report:
+        reports, _, error = self._delivery.send([leased], verb)
+        if error is not None:
+            return self._delivery.settle(leased, error, verb)
+        (report,) = reports
+        if isinstance(report, StoreError):
+            raise report
+        return report
 
     def _unsent(self, key: Key, taken: Acquired, state: ReadTimeState | None, verb: str, *, raises: bool) -> Report:
         """Return why there was no claim to send. ``raises``: parked events that must wait are an error."""
@@ -108,7 +126,7 @@ class Reporting:
             case AcquireResult.UNBUILDABLE:
                 return self._delivery.unbuilt(key, taken, state, verb)
             case _ if raises and taken.parked is not None:
-                return waiting(key, taken.parked, state)
+                return waiting(key, taken.parked.event_id, taken.parked.reason, taken.parked.status, state)
             case _:
                 return Report(Outcome.NOTHING_TO_SEND, *key, state=state)
 
@@ -117,8 +135,8 @@ class Reporting:
         now = time.monotonic()
         if now - self._sweep_warning_at >= SWEEP_SECONDS:
             self._sweep_warning_at = now
-            last = self._delivery.store.last_sweep()
-            if last is None or self._delivery.moment() - last > SWEEP_SECONDS * 1000:
+            last = self._delivery.leases.store.last_sweep()
+            if last is None or self._delivery.leases.moment() - last > SWEEP_SECONDS * 1000:
                 log(
                     logging.WARNING,
                     "time was left to the sweeper, but no sweep has run for ten minutes: run tracker.sweep() regularly",

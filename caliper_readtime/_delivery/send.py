@@ -1,30 +1,18 @@
-"""``Delivery``: the steps of every report: claim, emit, then commit, release or park."""
+"""``Delivery``: the only place that emits, and then commits, releases or parks."""
 
 from __future__ import annotations
 
 import json
 import logging
-import random
-import time
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import attrs
-
+from caliper_readtime._delivery.lease import LeasedEvent, Leases
 from caliper_readtime._delivery.parts import check_parts
+from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime._logs import log
 from caliper_readtime._results import Outcome, Report, retry_at, waiting
-from caliper_readtime._rules import (
-    AcquireClaim,
-    Acquired,
-    AcquireResult,
-    Caller,
-    Commit,
-    CommitResult,
-    Park,
-    ParkResult,
-    Release,
-    Renew,
-)
+from caliper_readtime._rules import Commit, CommitResult, Park, ParkResult, Release
+from caliper_readtime._rules.steps import listed
 from caliper_readtime._units import to_caliper_time, to_epoch_ms, to_ms, to_seconds
 from caliper_readtime.errors import (
     ConfigurationError,
@@ -35,19 +23,17 @@ from caliper_readtime.errors import (
     InvalidInput,
     StoreError,
 )
-from caliper_readtime.protocols import NeedsSensor, UpdatesMany, reading_back
+from caliper_readtime.protocols import NeedsSensor, reading_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
 
-    from caliper_readtime._model import Article, Reader
     from caliper_readtime._policy import ReadTimePolicy
+    from caliper_readtime._rules import Acquired
     from caliper_readtime._rules.event import TimeSpentEvents
-    from caliper_readtime._rules.state import Claim, Key, ReadTimeState
-    from caliper_readtime.protocols import Emitter, StateStore, Transition
-
-R = TypeVar("R")
+    from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime.protocols import Emitter, StateStore
 
 #: What log lines call the verbs.
 PARTIAL: Final = "article partial finalize"
@@ -56,46 +42,33 @@ FLUSH: Final = "article flush"
 SWEEP: Final = "article sweep"
 
 _SENDING: Final = {PARTIAL: "sending delta", FINALIZE: "sending timespent"}
-# Jitter must differ between hosts and forked workers, whatever seed a host gives the global generator.
-_RANDOM: Final = random.SystemRandom()
 
 
-@attrs.frozen
-class LeasedEvent:
-    """A claim in hand.
+class Sent(NamedTuple):
+    """What came of one emission.
 
     Attributes:
-        key: whose it is.
-        generation: of the state that it was claimed from.
-        claim: range and finished event.
-        again: the endpoint may already hold it.
-        retry: it was parked before.
-        since: the monotonic clock before the claim was asked for: the lease is not older than that.
+        reports: of the events that the endpoint holds; an error stands for one whose state has failed.
+        failed: the other events, which are still to be settled.
+        error: why they failed.
     """
 
-    key: Key
-    generation: str
-    claim: Claim
-    again: bool
-    retry: bool
-    since: float
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        """What a log line says of it."""
-        return {
-            "delta": to_seconds(self.claim.end_ms - self.claim.start_ms),
-            **self.key._asdict(),
-            "event_id": self.claim.event_id,
-        }
-
-
-#: What was taken, the state, and the claim in hand if there is one to send.
-ClaimAnswer = tuple["Acquired", "ReadTimeState | None", LeasedEvent | None]
+    reports: list[Report | StoreError]
+    failed: Sequence[LeasedEvent] = ()
+    error: EmitError | None = None
 
 
 class Delivery:
-    """Claims, sends and settles. Thread-safe: it keeps nothing between calls."""
+    """Sends what is leased, and settles it. Thread-safe.
+
+    Attributes:
+        leases: where claims come from.
+        emitter: delivers events; None where nothing is sent.
+        policy: the rules.
+        most_events: most events of one envelope.
+        most_bytes: most bytes of events in one envelope.
+        size: how many events the next envelope may hold: fewer after one that was too much for the endpoint.
+    """
 
     def __init__(
         self,
@@ -106,258 +79,219 @@ class Delivery:
         clock: Callable[[], datetime] | None = None,
         *,
         on_report: Callable[[Report], object] | None = None,
+        batch_events: int | None = None,
+        batch_bytes: int | None = None,
     ) -> None:
-        self.store = store
+        fits = check_parts(store, emitter, events, policy, clock, on_report, batch_events, batch_bytes)
         self.emitter = emitter
-        self.events = events
+        self.leases = Leases(store, events, policy, clock, fits.deadline_seconds)
+        self.most_events = self.size = fits.most_events
+        self.most_bytes = fits.most_bytes
         self.policy = policy
-        self.monotonic: Callable[[], float] = time.monotonic
-        self._clock = clock
         self._on_report = on_report
-        self._deadline = check_parts(store, emitter, events, policy, clock, on_report)
         if isinstance(emitter, NeedsSensor) and events is not None:
             emitter.bind_sensor(events.sensor)
 
-    def now(self) -> int | None:
-        """Return the time that the host's clock gives; None leaves it to the store."""
-        return None if self._clock is None else to_epoch_ms(self._clock(), "clock")
-
-    def moment(self) -> int:
-        """Return the time that decides, for a look at something that is already in hand."""
-        now = self.now()
-        return self.store.now() if now is None else now
-
-    def update(self, key: Key, transition: Transition[R]) -> tuple[R, ReadTimeState | None]:
-        """Apply a transition by the clock that decides."""
-        return self.store.update(key, transition, self.now())
-
-    def require(self) -> TimeSpentEvents:
-        """Return the event builder.
+    def require(self) -> None:
+        """Make sure that there is something to send with.
 
         Raises:
             ConfigurationError: the tracker has no emitter.
         """
-        if self.emitter is None or self.events is None:
+        if self.emitter is None:
             raise ConfigurationError(
                 "this tracker has no emitter, so it cannot send: pass emitter= and events=, or defer=True"
             )
-        return self.events
 
-    def update_many(
-        self, changes: Sequence[tuple[Key, Transition[R]]]
-    ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
-        """Apply a transition to each of several keys; what ``update`` would raise stands for its answer."""
-        now = self.now()
-        if len(changes) > 1 and isinstance(self.store, UpdatesMany):
-            return self.store.update_many(changes, now)
-        answers: list[tuple[R, ReadTimeState | None] | StoreError] = []
-        for key, transition in changes:
-            try:
-                answers.append(self.store.update(key, transition, now))
-            except StoreError as error:
-                answers.append(error)
-        return answers
+    # Emitting
 
-    def take(
-        self,
-        key: Key,
-        owner: str,
-        caller: Caller,
-        *,
-        reader: Reader | None = None,
-        article: Article | None = None,
-        finalize: bool = False,
-        min_ms: int = 0,
-    ) -> ClaimAnswer:
-        """Ask for a claim; the parcel is None where there is none to send."""
-        since = self.monotonic()
-        verb = self._taking(owner, caller, reader=reader, article=article, finalize=finalize, min_ms=min_ms)
-        return self._taken(key, since, *self.update(key, verb))
+    def send(self, leased_events: Sequence[LeasedEvent], verb: str) -> Sent:
+        """Emit events in one call, but for those that the endpoint is known to hold; commit what it has accepted."""
+        held, asked = self._held([leased for leased in leased_events if leased.claim.ambiguous or leased.retry])
+        left = [leased for leased in leased_events if leased.claim.event_id not in held]
+        error = self._emitted(left, verb, asked=asked) if left else None
+        if error is None:
+            self._grow(len(left))
+            return Sent(self._committed(leased_events, verb))
+        self._shrink(len(left), error)
+        accepted = [leased for leased in leased_events if leased.claim.event_id in held]
+        return Sent(self._committed(accepted, verb), left, error)
 
-    def take_many(
-        self,
-        keys: Sequence[Key],
-        owner: str,
-        caller: Caller,
-        *,
-        reader: Reader | None = None,
-        idle_ms: int = 0,
-        retries: bool = True,
-    ) -> list[ClaimAnswer | StoreError]:
-        """Ask for a claim on each of several states; an error stands for the answer of a state that has failed."""
-        since = self.monotonic()
-        changes = [(key, self._taking(owner, caller, reader=reader, idle_ms=idle_ms, retries=retries)) for key in keys]
-        return [
-            answer if isinstance(answer, StoreError) else self._taken(key, since, *answer)
-            for key, answer in zip(keys, self.update_many(changes), strict=True)
-        ]
-
-    def _taking(self, owner: str, caller: Caller, **more: Any) -> AcquireClaim:
-        return AcquireClaim(owner, self.policy, self.require(), caller, _RANDOM.random(), **more)
-
-    @staticmethod
-    def _taken(key: Key, since: float, taken: Acquired, state: ReadTimeState | None) -> ClaimAnswer:
-        if taken.result is not AcquireResult.CLAIMED or taken.claim is None or state is None:
-            return taken, state, None
-        return taken, state, LeasedEvent(key, state.ledger.generation, taken.claim, taken.again, taken.retry, since)
-
-    def emit(self, leased_events: Sequence[LeasedEvent], verb: str) -> EmitError | None:
-        """Send the parcels' events in one call; return the error, or None where all were accepted."""
-        emitter = self.emitter
-        if emitter is None:
-            return EmitterUnavailable("there is no emitter")
-        held = self._held([leased for leased in leased_events if leased.again])
-        open_parcels = [leased for leased in leased_events if leased.claim.event_id not in (held or ())]
-        if not open_parcels:
-            return None
-        event_ids = [leased.claim.event_id for leased in open_parcels]
+    def _emitted(self, leased_events: Sequence[LeasedEvent], verb: str, *, asked: bool) -> EmitError | None:
+        assert self.emitter is not None  # noqa: S101 - every road here has asked for it
+        event_ids = [leased.claim.event_id for leased in leased_events]
         # C10: no emission starts unless it can end within the lease, measured from before the claim.
-        left = min(leased.since for leased in open_parcels) + self.policy.lock_seconds - self.monotonic()
-        if left <= self._deadline:
-            return _Late(f"only {left:.1f} s of the lease were left, too few to send in", event_ids=event_ids)
-        for leased in open_parcels:
+        if self.leases.left(leased_events) <= 0:
+            late = "too little of the lease was left to send in"
+            return EmitterUnavailable(late, event_ids=event_ids, ambiguous=False, tried=False)
+        for leased in leased_events:
             log(logging.INFO, f"{verb}: {_SENDING.get(verb, 'sending')}", **leased.fields, lock="acquired")
-            if held is None and leased.claim.doubtful(leased.claim.until_at_ms - self.policy.lock_ms):
+            if not asked and leased.again and leased.claim.doubtful(leased.claim.until_at_ms - self.policy.lock_ms):
                 _log_doubtful(leased, verb)
         try:
-            emitter.emit([json.loads(leased.claim.event) for leased in open_parcels])
+            self.emitter.emit([json.loads(leased.claim.event) for leased in leased_events])
         except (EmitterUnavailable, EventRejected) as error:
+            pass_interruption(error)
             return error
         except Exception as error:  # noqa: BLE001 - L4: any other Exception of an emitter is taken for unavailable
+            pass_interruption(error)
             wrapped = EmitterUnavailable(f"the emitter failed with {type(error).__name__}", event_ids=event_ids)
             wrapped.__cause__ = error
             return wrapped
         return None
 
-    def _held(self, again: Sequence[LeasedEvent]) -> frozenset[str] | None:
-        """Return which ids the endpoint is known to hold (R1); None where it was not asked."""
+    def _shrink(self, count: int, error: EmitError) -> None:
+        """W8: an envelope that may have been too much for the endpoint makes the next ones smaller."""
+        if isinstance(error, EmitterUnavailable) and error.ambiguous and count > 1:
+            self.size = min(self.size, count // 2)
+
+    def _grow(self, count: int) -> None:
+        if count >= self.size:
+            self.size = min(self.most_events, self.size + (self.size + 1) // 2)
+
+    def _held(self, leased_events: Sequence[LeasedEvent]) -> tuple[frozenset[str], bool]:
+        """Return which ids the endpoint is known to hold (R1), and whether it was asked."""
         emitter = reading_back(self.emitter)
-        if not again or emitter is None:
-            return None
+        if not leased_events or emitter is None:
+            return frozenset(), False
         try:
-            held = frozenset(emitter.held([leased.claim.event_id for leased in again]))
+            held = frozenset(emitter.held([leased.claim.event_id for leased in leased_events]))
         except Exception as error:  # noqa: BLE001 - not knowing is no reason not to send the same event again
-            log(logging.WARNING, "read-back failed, sending again", error=type(error).__name__, events=len(again))
-            return None
-        for leased in again:
+            pass_interruption(error)
+            log(
+                logging.WARNING,
+                "read-back failed, sending again",
+                error=type(error).__name__,
+                events=len(leased_events),
+            )
+            return frozenset(), False
+        for leased in leased_events:
             if leased.claim.event_id in held:
                 log(logging.INFO, "read-back: the endpoint holds it already", **leased.fields)
-        return held
+        return held, True
 
-    def commit(self, leased: LeasedEvent, verb: str) -> Report:
-        """Record that the endpoint accepted the parcel."""
-        (answer,) = self.commit_many([leased], verb)
-        if isinstance(answer, StoreError):
-            raise answer
-        return answer
+    # Settling
 
-    def commit_many(self, leased_events: Sequence[LeasedEvent], verb: str) -> list[Report | StoreError]:
-        """Record that the endpoint accepted the parcels; an error stands for the report of a state that has failed."""
+    def _committed(self, leased_events: Sequence[LeasedEvent], verb: str) -> list[Report | StoreError]:
         for leased in leased_events:
             log(logging.INFO, f"{verb}: sent", **leased.fields)
         changes = [
-            (
-                leased.key,
-                Commit(leased.generation, leased.claim.event_id, leased.claim.start_ms, leased.claim.end_ms),
-            )
+            (leased.key, Commit(leased.generation, leased.claim.event_id, leased.claim.start_ms, leased.claim.end_ms))
             for leased in leased_events
         ]
         return [
-            answer if isinstance(answer, StoreError) else self._committed(leased, verb, *answer)
-            for leased, answer in zip(leased_events, self.update_many(changes), strict=True)
+            answer if isinstance(answer, StoreError) else self._told(leased, verb, *answer)
+            for leased, answer in zip(leased_events, self.leases.update_many(changes), strict=True)
         ]
 
-    def _committed(self, leased: LeasedEvent, verb: str, accepted: CommitResult, state: ReadTimeState | None) -> Report:
-        claim = leased.claim
-        if accepted is CommitResult.LOST:
+    def _told(self, leased: LeasedEvent, verb: str, found: CommitResult, state: ReadTimeState | None) -> Report:
+        if found is CommitResult.LOST:
             log(
                 logging.ERROR,
                 f"{verb}: the store lost the claim of an event that was sent; its last writes are gone,"
                 " look for a fail-over or an eviction",
                 **leased.fields,
             )
-        new = accepted in (CommitResult.SENT, CommitResult.LOST)
+        new = found in (CommitResult.SENT, CommitResult.LOST)
         if new:
             log(logging.DEBUG, f"{verb}: state persisted", **leased.fields)
         return self.notify(
             Report(
                 Outcome.SENT if new else Outcome.NOTHING_TO_SEND,
                 *leased.key,
-                delta_seconds=to_seconds(claim.end_ms - claim.start_ms) if new else 0.0,
-                event_ids=(claim.event_id,),
+                delta_seconds=to_seconds(leased.claim.end_ms - leased.claim.start_ms) if new else 0.0,
+                event_ids=(leased.claim.event_id,),
                 state=state,
             )
         )
 
-    def release(
-        self, leased: LeasedEvent, error: EmitError, verb: str, *, tried: bool = True, refused: bool = False
+    def settle(
+        self,
+        leased: LeasedEvent,
+        error: EmitError,
+        verb: str,
+        *,
+        tried: bool = True,
+        refused: bool = False,
+        park: bool = False,
     ) -> Report:
-        """Leave the event to a later try.
+        """Set aside an event that the endpoint will not take, and leave any other to a later try.
 
         Args:
             leased: what was not delivered.
             error: why.
             verb: for the log.
-            tried: an emission was tried, so that the back-off grows.
-            refused: the endpoint refused the event itself.
+            tried: it was in the emission that failed.
+            refused: the endpoint refused the event itself, though perhaps not for good.
+            park: it is set aside whatever the error is.
         """
-        counted = tried and not isinstance(error, _Late)
-        retry_after = error.retry_after_seconds if isinstance(error, EmitterUnavailable) else None
-        try:
-            retry_after_ms = to_ms(retry_after or 0, "retry_after_seconds")
-        except InvalidInput:  # an emitter of somebody's own may say anything
-            retry_after_ms = 0
-        _, state = self.update(
+        if park or isinstance(error, EventRejected):
+            # P13: an earlier try may have delivered it.
+            if leased.claim.ambiguous and self._held([leased])[0]:
+                (answer,) = self._committed([leased], verb)
+                if isinstance(answer, StoreError):
+                    raise answer
+                return answer
+            return self._parked(leased, error, verb)
+        return self._released(leased, error, verb, tried=tried, refused=refused)
+
+    def _released(self, leased: LeasedEvent, error: EmitError, verb: str, *, tried: bool, refused: bool) -> Report:
+        # L6: what was not tried counts no attempt; H10: and comes back when the endpoint wants to hear of us again.
+        unavailable = error if isinstance(error, EmitterUnavailable) else None
+        counted = tried and (unavailable is None or unavailable.tried)
+        _, state = self.leases.update(
             leased.key,
             Release(
                 leased.claim.owner or "",
                 leased.claim.event_id,
                 self.policy,
-                _RANDOM.random(),
+                self.leases.jitter(),
                 _reason(error),
                 counted=counted,
                 refused=refused,
                 at_maximum=isinstance(error, EndpointRefused),
-                retry_after_ms=retry_after_ms,
+                ambiguous=counted and unavailable is not None and unavailable.ambiguous,
+                wait_ms=0 if counted or unavailable is None else _wait_ms(unavailable),
+                status=_status(error),
             ),
         )
         report = _failed(leased, error, state, Outcome.FAILED)
         if not tried:
             return report
-        self._log_failed(report, leased, verb, "will be sent again, same id")
+        aside = state is not None and listed(state.ledger, leased.claim.event_id) is not None
+        then = "set aside for later time, will be sent again, same id" if aside else "will be sent again, same id"
+        self._log_failed(report, leased, verb, then)
         return self.notify(report)
 
-    def renew(self, leased: LeasedEvent) -> LeasedEvent | None:
-        """Return the parcel with a new lease, or None where somebody else has taken it over."""
-        since = self.monotonic()
-        claim, _ = self.update(leased.key, Renew(leased.claim.owner or "", leased.claim.event_id, self.policy.lock_ms))
-        return None if claim is None else attrs.evolve(leased, claim=claim, since=since)
-
-    def park(self, leased: LeasedEvent, error: EventRejected, verb: str) -> Report:
-        """Set the parcel aside: the endpoint will never accept it as it is."""
-        refused, state = self.update(
+    def _parked(self, leased: LeasedEvent, error: EmitError, verb: str) -> Report:
+        found, state = self.leases.update(
             leased.key,
             Park(
                 leased.claim.owner or "",
                 leased.claim.event_id,
                 self.policy,
-                _RANDOM.random(),
+                self.leases.jitter(),
                 _status(error),
                 _reason(error),
             ),
         )
-        parked = refused is ParkResult.PARKED
+        parked = found is ParkResult.PARKED
         report = _failed(leased, error, state, Outcome.PARKED if parked else Outcome.FAILED)
         self._log_failed(report, leased, verb, "parked: correct its context or unpark it" if parked else "not parked")
         return self.notify(report)
 
-    def unbuilt(self, key: Key, taken: Acquired, state: ReadTimeState | None, verb: str) -> Report:
-        """Tell of an event that could not be built, and so was parked before anything was sent."""
-        assert taken.claim is not None  # noqa: S101 - this answer names what it is about
-        assert taken.parked is not None  # noqa: S101
-        report = waiting(key, taken.parked, state)
-        leased = LeasedEvent(key, "", taken.claim, again=False, retry=False, since=0.0)
-        self._log_failed(report, leased, verb, "parked: correct its context or unpark it")
+    # Telling
+
+    def unbuilt(self, key: Key, acquired: Acquired, state: ReadTimeState | None, verb: str) -> Report:
+        """Tell of an event that could not be built, and so was set aside before anything was sent."""
+        assert acquired.claim is not None  # noqa: S101 - this answer names what it is about
+        report = waiting(key, acquired.claim.event_id, acquired.reason, None, state)
+        self._log_failed(
+            report,
+            LeasedEvent(key, "", acquired.claim, again=False, retry=False, since=0.0),
+            verb,
+            "parked: correct the reader or article, or the event builder",
+        )
         return self.notify(report)
 
     def _log_failed(self, report: Report, leased: LeasedEvent, verb: str, then: str) -> None:
@@ -378,6 +312,7 @@ class Delivery:
             try:
                 self._on_report(report)
             except Exception as error:  # noqa: BLE001 - a host's metrics must not cost a reader's time
+                pass_interruption(error)
                 log(
                     logging.ERROR,
                     "on_report raised; the report stands",
@@ -396,10 +331,6 @@ def _log_doubtful(leased: LeasedEvent, verb: str) -> None:
         **leased.fields,
         claimed_at=to_caliper_time(leased.claim.first_claimed_at_ms),
     )
-
-
-class _Late(EmitterUnavailable):
-    """Nothing was sent, because it could not have ended within the lease; no attempt is counted."""
 
 
 def _failed(leased: LeasedEvent, error: EmitError, state: ReadTimeState | None, outcome: Outcome) -> Report:
@@ -422,3 +353,10 @@ def _status(error: EmitError) -> int | None:
     """Return the HTTP status that a state may keep: an emitter of somebody's own may say anything."""
     status: Any = error.status
     return int(status) if isinstance(status, int) and 100 <= status < 1000 else None  # noqa: PLR2004 - three digits
+
+
+def _wait_ms(error: EmitterUnavailable) -> int:
+    try:
+        return to_ms(error.retry_after_seconds or 0, "retry_after_seconds")
+    except InvalidInput:  # an emitter of somebody's own may say anything
+        return 0

@@ -15,7 +15,8 @@ from caliper_readtime.errors import StoreUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from caliper_readtime._delivery.send import Delivery, LeasedEvent
+    from caliper_readtime._delivery.lease import LeasedEvent
+    from caliper_readtime._delivery.send import Delivery
     from caliper_readtime._results import Report
     from caliper_readtime._rules.state import Key
 
@@ -38,14 +39,16 @@ class Sweep:
         budget_seconds: float | None,
         go_on: Callable[[Sequence[Report]], bool] | None = None,
     ) -> None:
-        self._delivery = delivery
+        self._leases = delivery.leases
+        self._most = delivery.most_events
         self._idle_ms = idle_ms
         self._limit = limit
         self._round = EnvelopeBatch(delivery, owner, SWEEP, budget_seconds, go_on)
         self._taken = 0
         self._in_flight = 0
         self._seen: set[Key] = set()  # looked at, and left as they are
-        self._retries: list[Key] = []  # parked events wait until everybody else has been served
+        self._last: list[Key] = []  # what has failed before waits until everybody else has been served
+        self._kept = max(1, limit // 10)  # W7: of the limit, for those
 
     def run(self) -> SweepReport:
         """Sweep, and report."""
@@ -53,7 +56,7 @@ class Sweep:
             leased_events = self._claimed()
             if leased_events:
                 self._round.deliver(leased_events)
-            elif not self._retried():
+            elif not self._sent_last():
                 break
         self._round.judge()
         self._record()
@@ -66,7 +69,7 @@ class Sweep:
             in_flight=self._in_flight,
             parked=self._round.count(Outcome.PARKED),
             seconds_sent=self._round.seconds_sent,
-            more=bool(self._retries) or any(key not in self._seen for key in self._due(len(self._seen) + 1)),
+            more=bool(self._last) or any(key not in self._seen for key in self._due(len(self._seen) + 1)),
             stopped_by=stopped_by,
             reports=reports,
         )
@@ -74,7 +77,7 @@ class Sweep:
     def _record(self) -> None:
         """Note that a sweep has run. Should that fail, what it has reported is reported all the same."""
         try:
-            self._delivery.store.swept(self._delivery.now())
+            self._leases.store.swept(self._leases.now())
         except StoreUnavailable as error:
             log(logging.WARNING, "sweep: the store could not record that a sweep has run", error=str(error))
 
@@ -82,39 +85,40 @@ class Sweep:
         return self._taken >= self._limit or self._round.over()
 
     def _due(self, limit: int) -> tuple[Key, ...]:
-        return self._delivery.store.due(limit, self._delivery.now(), self._idle_ms)
+        return self._leases.store.due(limit, self._leases.now(), self._idle_ms)
 
     def _claimed(self) -> list[LeasedEvent]:
         """Claim the next batch of due states; empty where none is left."""
-        most = min(self._round.batch, self._limit - self._taken)
+        most = min(self._most, self._limit - self._taken - min(len(self._last), self._kept))
         leased_events: list[LeasedEvent] = []
-        while not leased_events:
+        while most > 0 and not leased_events:
             keys = [key for key in self._due(most + len(self._seen)) if key not in self._seen][:most]
             if not keys:
                 break
             answers = self._round.take(keys, Caller.SWEEP, idle_ms=self._idle_ms, retries=False)
-            for key, answer in zip(keys, answers, strict=True):
-                took, leased = (None, None) if answer is None else (answer[0].result, answer[2])
+            for key, answer in zip(keys, answers, strict=False):
+                acquired, leased = (None, None) if answer is None else (answer[0].result, answer[2])
                 if leased is not None and not leased.retry:
                     leased_events.append(leased)
                     continue
                 self._seen.add(key)
-                self._in_flight += took is AcquireResult.IN_FLIGHT
-                if took is AcquireResult.RETRY_FIRST or leased is not None:
-                    self._retries.append(key)
+                self._in_flight += acquired is AcquireResult.IN_FLIGHT
+                if acquired is AcquireResult.RETRY_LAST or leased is not None:
+                    self._last.append(key)
         self._taken += len(leased_events)
         return leased_events
 
-    def _retried(self) -> bool:
-        """Send parked events again, alone; return whether that may have made room for more."""
-        keys, self._retries = self._retries, []
-        for key in keys:
-            if self._stopped():
-                self._retries.append(key)
-                continue
-            (answer,) = self._round.take([key], Caller.SWEEP, idle_ms=self._idle_ms)
-            if answer is not None and answer[2] is not None:
-                self._taken += 1
-                self._round.alone(answer[2])
-                self._seen.discard(key)
-        return bool(keys)
+    def _sent_last(self) -> bool:
+        """Send what has failed before; return whether that may have made room for more."""
+        keys, self._last = self._last, []
+        found = bool(keys)
+        while keys and not self._stopped():
+            part = keys[: min(self._most, self._limit - self._taken)]
+            answers = self._round.take(part, Caller.SWEEP, idle_ms=self._idle_ms)
+            del keys[: len(answers)]
+            leased_events = [answer[2] for answer in answers if answer is not None and answer[2] is not None]
+            self._taken += len(leased_events)
+            self._seen.difference_update(leased.key for leased in leased_events)
+            self._round.deliver(leased_events)
+        self._last += keys
+        return found

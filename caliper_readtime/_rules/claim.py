@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime._rules.event import MAX_EVENT_MS
 from caliper_readtime._rules.identity import event_id, generated_id
+from caliper_readtime._rules.outcome import MAX_FAILURES
 from caliper_readtime._rules.state import MAX_PARKED, SECOND, Claim, Ledger, Parked, Phase, ReadTimeState, evolved
-from caliper_readtime._rules.steps import Verb, is_parked, parked_entry, refreshed, remembered, rule, set_aside, settled
+from caliper_readtime._rules.steps import Verb, listed, refreshed, remembered, rule, set_aside, settled, spread
 
 if TYPE_CHECKING:
     from caliper_readtime._model import Article, Reader
@@ -34,7 +36,7 @@ class AcquireResult(StrEnum):
     NOTHING = "nothing"
     IN_FLIGHT = "in_flight"
     WAITING = "waiting"  # a back-off runs, events are parked, or the reader is not idle
-    RETRY_FIRST = "retry_first"  # a parked event goes before new time
+    RETRY_LAST = "retry_last"  # a sweep sends what has failed before once everybody else is served
     DEFERRED = "deferred"
     UNBUILDABLE = "unbuildable"
 
@@ -49,6 +51,7 @@ class Acquired:
         again: the claim was made before, so the endpoint may already hold its event.
         parked: the event that could not be built, or the oldest one that waits for its retry.
         retry: the claim sends a parked event again.
+        reason: why the event could not be built.
     """
 
     result: AcquireResult
@@ -56,6 +59,7 @@ class Acquired:
     again: bool = False
     parked: Parked | None = None
     retry: bool = False
+    reason: str = ""
 
 
 @attrs.frozen
@@ -73,7 +77,8 @@ class AcquireClaim(Verb[Acquired]):
         finalize: the caller wants the state finalized.
         min_ms: new time below this is deferred.
         idle_ms: a sweep leaves a reader alone who was active within this time.
-        retries: a sweep takes parked events too.
+        retries: a sweep takes what has failed before too: parked events, and those near their third failure.
+        tried: events that this caller has tried already, and leaves alone.
     """
 
     name = "claim"
@@ -89,6 +94,7 @@ class AcquireClaim(Verb[Acquired]):
     min_ms: int = 0
     idle_ms: int = 0
     retries: bool = True
+    tried: frozenset[str] = frozenset()
 
 
 def acquire_nothing(_verb: AcquireClaim, _state: None, _now: int) -> tuple[None, Acquired]:
@@ -100,7 +106,7 @@ def acquire_held(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[Re
     """Take over a claim whose lease has run out, or get one's own back with its lease renewed."""
     state, ledger, claim = _asked(verb, state)
     # C1: another owner's live lease: IN_FLIGHT.
-    if claim.owner != verb.owner and claim.until_at_ms > now:
+    if claim.owner != verb.owner and claim.leased(now):
         return state, Acquired(AcquireResult.IN_FLIGHT, claim)
     if verb.caller is Caller.HEARTBEAT and ledger.parked:
         return state, Acquired(AcquireResult.WAITING, claim)
@@ -111,9 +117,11 @@ def acquire_released(verb: AcquireClaim, state: ReadTimeState, now: int) -> tupl
     """Take a claim that was released."""
     state, ledger, claim = _asked(verb, state)
     # V3: explicit calls ignore the back-off. S14: while it runs or an event is parked, heartbeats send nothing.
-    waits = claim.until_at_ms > now or (verb.caller is Caller.HEARTBEAT and ledger.parked)
-    if waits and verb.caller is not Caller.EXPLICIT:
+    waits = claim.backs_off(now) or (verb.caller is Caller.HEARTBEAT and ledger.parked)
+    if (waits and verb.caller is not Caller.EXPLICIT) or claim.event_id in verb.tried:
         return state, Acquired(AcquireResult.WAITING, claim)
+    if not verb.retries and claim.attempts >= MAX_FAILURES - 1:  # W9
+        return state, Acquired(AcquireResult.RETRY_LAST, claim)
     return _claimed_again(verb, state, ledger, claim, now)
 
 
@@ -124,15 +132,18 @@ def acquire_unclaimed(verb: AcquireClaim, state: ReadTimeState, now: int) -> tup
     # S14: while an event is parked, further heartbeats answer DEFERRED and send nothing.
     if ledger.parked and verb.caller is Caller.HEARTBEAT:
         return state, Acquired(AcquireResult.WAITING, parked=ledger.parked[0])
-    # P7: a claimable parked event goes through the claim slot before new time.
-    retry = next((parked for parked in ledger.parked if parked.claimable(ledger.context, now)), None)
-    if retry is not None:
-        if not verb.retries:
-            return state, Acquired(AcquireResult.RETRY_FIRST, parked=retry)
+    # P7: a claimable parked event goes through the claim slot before new time, but for a sweep.
+    explicit = verb.caller is Caller.EXPLICIT
+    ready = (parked for parked in ledger.parked if parked.claimable(ledger.context, now, explicit=explicit))
+    retry = next((parked for parked in ready if parked.event_id not in verb.tried), None)
+    if retry is not None and verb.retries:
         return _claimed(
-            verb, state, (retry.start_ms, retry.end_ms, retry.began_at_ms, retry.ended_at_ms), now, retry=True
+            verb, state, (retry.start_ms, retry.end_ms, retry.began_at_ms, retry.ended_at_ms), now, retry=retry
         )
-    return _acquire_new(verb, state, now)
+    state, acquired = _acquire_new(verb, state, now)
+    if retry is not None and acquired.result in (AcquireResult.NOTHING, AcquireResult.WAITING):
+        return state, Acquired(AcquireResult.RETRY_LAST, parked=retry)
+    return state, acquired
 
 
 def _acquire_new(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
@@ -148,7 +159,7 @@ def _acquire_new(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[Re
         return deferred(state, now), Acquired(AcquireResult.DEFERRED)
     start = ledger.pointer_ms
     return _claimed(
-        verb, state, (start, start + whole, state.meter.since_at_ms, state.meter.last_sync_at_ms), now, retry=False
+        verb, state, (start, start + whole, state.meter.since_at_ms, state.meter.last_sync_at_ms), now, retry=None
     )
 
 
@@ -157,7 +168,7 @@ def _sweep_waits(verb: AcquireClaim, state: ReadTimeState, now: int) -> ReadTime
     # P10: when the list is full only explicit calls claim new time.
     if len(state.ledger.parked) >= MAX_PARKED:
         return state
-    if state.ledger.deferred_at_ms is None and state.meter.last_sync_at_ms + verb.idle_ms > now:
+    if state.ledger.deferred_at_ms is None and now - verb.idle_ms < state.meter.last_sync_at_ms <= now:
         # A copy of the ledger: the store writes the due entry of an active reader again, at its newer time.
         return evolved(state, ledger=evolved(state.ledger))
     return None
@@ -175,7 +186,9 @@ def _claimed_again(
 ) -> tuple[ReadTimeState, Acquired]:
     """C2: hand on a claim whose lease has run out, or that was released, as it is under a new owner token."""
     own = claim.owner == verb.owner
-    new = evolved(claim, owner=verb.owner, until_at_ms=now + verb.policy.lock_ms)
+    # An owner that was cut off may have sent it.
+    ambiguous = claim.ambiguous or (claim.owner is not None and not own)
+    new = evolved(claim, owner=verb.owner, until_at_ms=now + verb.policy.lock_ms, ambiguous=ambiguous)
     if claim.rejections and claim.context != ledger.context and not own:
         # P11: a refused event that stayed in the slot is rebuilt if the context has changed.
         body = _built(verb.events, state, claim)
@@ -185,11 +198,11 @@ def _claimed_again(
             ledger, now, "claimed", event_id=claim.event_id, ms=claim.end_ms - claim.start_ms, detail="again"
         )
     state = evolved(state, ledger=evolved(ledger, claim=new))
-    return state, Acquired(AcquireResult.CLAIMED, new, again=True, retry=is_parked(ledger, claim.event_id))
+    return state, Acquired(AcquireResult.CLAIMED, new, again=True, retry=listed(ledger, claim.event_id) is not None)
 
 
 def _claimed(
-    verb: AcquireClaim, state: ReadTimeState, span: tuple[int, int, int, int], now: int, *, retry: bool
+    verb: AcquireClaim, state: ReadTimeState, span: tuple[int, int, int, int], now: int, *, retry: Parked | None
 ) -> tuple[ReadTimeState, Acquired]:
     """Return the state with a new claim over ``span`` (from, to, began, ended), holding the finished event."""
     ledger = state.ledger
@@ -205,21 +218,28 @@ def _claimed(
         verb.owner,
         now + verb.policy.lock_ms,
         now,
+        attempts=0 if retry is None else retry.attempts,
+        ambiguous=retry is not None and retry.ambiguous,
     )
     body = _built(verb.events, state, claim)
     if isinstance(body, Exception):
         # C5: an event that cannot be built is parked. Its text may hold an address, so only its kind is kept.
         reason = f"the event cannot be built: {type(body).__name__}"
-        parked = parked_entry(claim, now, verb.jitter, None, reason)
-        if not retry and len(ledger.parked) >= MAX_PARKED:
+        if retry is None and len(ledger.parked) >= MAX_PARKED:
             ledger = evolved(ledger, last_error=reason)
         else:
-            ledger = set_aside(ledger, claim, parked, now)
-        return settled(evolved(state, ledger=ledger), now), Acquired(AcquireResult.UNBUILDABLE, claim, parked=parked)
+            # Nobody has refused it: once the builder works again, so does the event.
+            retry_at_ms = now + spread(verb.policy.max_retry_backoff_ms, verb.jitter)
+            ledger = set_aside(ledger, claim, now, retry_at_ms, None, reason, refused=False)
+        parked = listed(ledger, claim.event_id)
+        answer = Acquired(AcquireResult.UNBUILDABLE, claim, parked=parked, retry=retry is not None, reason=reason)
+        return settled(evolved(state, ledger=ledger), now), answer
     claim = evolved(claim, event=body)
     ledger = remembered(ledger, now, "claimed", event_id=claim.event_id, ms=to_ms - start_ms)
-    ledger = evolved(ledger, claim=claim, deferred_at_ms=ledger.deferred_at_ms if retry else None)
-    return evolved(state, ledger=ledger), Acquired(AcquireResult.CLAIMED, claim, again=retry, retry=retry)
+    ledger = evolved(ledger, claim=claim, deferred_at_ms=None if retry is None else ledger.deferred_at_ms)
+    return evolved(state, ledger=ledger), Acquired(
+        AcquireResult.CLAIMED, claim, again=retry is not None, retry=retry is not None
+    )
 
 
 def _built(events: TimeSpentEvents, state: ReadTimeState, claim: Claim) -> str | Exception:
@@ -237,6 +257,7 @@ def _built(events: TimeSpentEvents, state: ReadTimeState, claim: Claim) -> str |
         )
         return json.dumps(event, separators=(",", ":"), allow_nan=False)
     except Exception as error:  # noqa: BLE001 - whatever a builder raises, it must not sink the others
+        pass_interruption(error)
         return error
 
 

@@ -74,7 +74,7 @@ class Signal(NamedTuple):
     @property
     def drawn(self) -> bool:
         """Whether nobody but this call knows the heartbeat id."""
-        return self.nonce.endswith(self.heartbeat_id)
+        return self.nonce[16:] == self.heartbeat_id
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
         """Apply the signal as ``SIGNAL_RULES`` say, without looking the phase up: this is the hot path."""
@@ -117,6 +117,7 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
         first_sync_at_ms=now,
         ttl_ms=policy.state_ttl_ms,
         context=Context(signal.reader, signal.article),
+        context_at_ms=signal.opened_at_ms,
         duration_ms=signal.duration_ms or None,
         counts_from_at_ms=max(0, now - max(policy.heartbeat_ms, open_for)),
     )
@@ -215,8 +216,10 @@ def _with_context(signal: Signal, ledger: Ledger) -> Ledger:
     reader, article = signal.reader or known.reader, signal.article or known.article
     # Identity first: comparing values costs a heartbeat more than everything else here.
     same = (reader is known.reader or reader == known.reader) and (article is known.article or article == known.article)
-    if not same:
-        ledger = evolved(ledger, context=Context(reader, article))
+    # S15: a page that is still open does not bring back what a page opened later has corrected.
+    if not same and not (signal.opened_at_ms is not None and signal.opened_at_ms < (ledger.context_at_ms or 0)):
+        at = signal.opened_at_ms or ledger.context_at_ms
+        ledger = evolved(ledger, context=Context(reader, article), context_at_ms=at)
     if signal.duration_ms and ledger.duration_ms is None:
         ledger = evolved(ledger, duration_ms=signal.duration_ms)
     return ledger

@@ -7,14 +7,25 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
-from caliper_readtime._rules.state import MAX_PARKED, Claim, Phase, ReadTimeState, evolved
-from caliper_readtime._rules.steps import Verb, is_parked, parked_entry, remembered, rule, set_aside, settled
+from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
+from caliper_readtime._rules.state import (
+    MAX_PARKED,
+    SECOND,
+    Claim,
+    Ledger,
+    Phase,
+    ReadTimeState,
+    evolved,
+)
+from caliper_readtime._rules.steps import Verb, listed, remembered, retried, rule, set_aside, settled, spread
 
 if TYPE_CHECKING:
     from caliper_readtime._policy import ReadTimePolicy
 
 #: An event that was refused this often is parked whatever the endpoint did to others.
 MAX_REJECTIONS: Final = 3
+#: An event whose emission failed this often makes way for newer time, and goes alone and last in a sweep.
+MAX_FAILURES: Final = 3
 
 
 class CommitResult(StrEnum):
@@ -50,7 +61,8 @@ def commit(verb: Commit, state: ReadTimeState, now: int) -> tuple[ReadTimeState,
         return state, CommitResult.GONE
     claim = ledger.claim
     claimed = claim is not None and claim.event_id == verb.event_id
-    if not claimed and not is_parked(ledger, verb.event_id):
+    known = claimed or listed(ledger, verb.event_id) is not None
+    if not known:
         # K5: neither claimed nor listed, `to` at or below the pointer: it was committed before.
         if verb.end_ms <= ledger.pointer_ms:
             return state, CommitResult.BEFORE
@@ -67,8 +79,7 @@ def commit(verb: Commit, state: ReadTimeState, now: int) -> tuple[ReadTimeState,
         parked=tuple(parked for parked in ledger.parked if parked.event_id != verb.event_id),
         last_error=None,
     )
-    listed = claimed or is_parked(state.ledger, verb.event_id)
-    return settled(evolved(state, ledger=ledger), now), CommitResult.SENT if listed else CommitResult.LOST
+    return settled(evolved(state, ledger=ledger), now), CommitResult.SENT if known else CommitResult.LOST
 
 
 @attrs.frozen
@@ -84,7 +95,9 @@ class Release(Verb[bool]):
         counted: an emission was tried.
         refused: the endpoint refused the event, though not for good.
         at_maximum: wait for the longest back-off at once.
-        retry_after_ms: how long the endpoint asked to be left alone.
+        ambiguous: the event may have arrived all the same.
+        wait_ms: where nothing was tried, how long to wait for it.
+        status: HTTP status, where there was one.
     """
 
     name = "release"
@@ -97,42 +110,92 @@ class Release(Verb[bool]):
     counted: bool = True
     refused: bool = False
     at_maximum: bool = False
-    retry_after_ms: int = 0
+    ambiguous: bool = False
+    wait_ms: int = 0
+    status: int | None = None
 
 
 def release(verb: Release, state: ReadTimeState, now: int) -> tuple[ReadTimeState, bool]:
     """Let go of a claim; answer whether the caller still held it."""
-    claim = state.ledger.claim
+    ledger, claim = state.ledger, state.ledger.claim
     # L1: release needs the current owner token.
     if claim is None or claim.owner != verb.owner or claim.event_id != verb.event_id:
         return state, False
-    if not verb.counted:
-        ledger = evolved(state.ledger, claim=evolved(claim, owner=None, until_at_ms=now))
-        return evolved(state, ledger=ledger), True
-    attempts = claim.attempts + 1
-    maximum = verb.policy.max_retry_backoff_ms
-    # Halved at random, never lengthened: an operator can count on the longest wait.
-    doubled = int(min(maximum, verb.policy.retry_backoff_ms * 2 ** min(attempts - 1, 32)) * (1 - verb.jitter / 2))
-    wait = maximum if verb.at_maximum else min(maximum, max(doubled, verb.retry_after_ms))
-    claim = evolved(
-        claim, owner=None, until_at_ms=now + wait, attempts=attempts, rejections=claim.rejections + verb.refused
-    )
-    ledger = evolved(state.ledger, claim=claim, last_error=verb.error)
-    ledger = remembered(
-        ledger, now, "failed", event_id=claim.event_id, ms=claim.end_ms - claim.start_ms, detail=verb.error
-    )
+    longest = verb.policy.max_retry_backoff_ms
+    if verb.counted:
+        claim = evolved(
+            claim,
+            attempts=claim.attempts + 1,
+            rejections=claim.rejections + verb.refused,
+            ambiguous=claim.ambiguous or verb.ambiguous,
+        )
+        doubled = min(longest, verb.policy.retry_backoff_ms * 2 ** min(claim.attempts - 1, 32))
+        # L2: shortened at random, never lengthened: an operator can count on the longest wait.
+        until = now + spread(longest if verb.at_maximum else doubled, verb.jitter)
+        ledger = remembered(
+            evolved(ledger, last_error=verb.error),
+            now,
+            "failed",
+            event_id=claim.event_id,
+            ms=claim.end_ms - claim.start_ms,
+            detail=verb.error,
+        )
+    else:
+        until = now + min(longest, verb.wait_ms)
+    if listed(ledger, claim.event_id) is not None:
+        ledger = _back_to_the_list(ledger, claim, until, counted=verb.counted)
+    elif (
+        verb.counted
+        and claim.attempts >= MAX_FAILURES
+        and state.unclaimed_ms >= SECOND
+        and len(ledger.parked) < MAX_PARKED
+    ):
+        # P12: newer time waits behind it.
+        reason = f"unavailable: {verb.error}"
+        ledger = set_aside(ledger, claim, now, until, verb.status, reason, refused=False)
+    else:
+        ledger = evolved(ledger, claim=evolved(claim, owner=None, until_at_ms=until))
     return evolved(state, ledger=ledger), True
+
+
+def _back_to_the_list(ledger: Ledger, claim: Claim, until: int, *, counted: bool) -> Ledger:
+    """P9: a retry that failed leaves the claim slot; what it was built from counts as tried (P5)."""
+    parked = tuple(
+        entry
+        if entry.event_id != claim.event_id
+        else attrs.evolve(entry, ambiguous=claim.ambiguous)
+        if not counted
+        else attrs.evolve(
+            entry,
+            context=claim.context,
+            retry_at_ms=until,
+            attempts=claim.attempts,
+            ambiguous=claim.ambiguous,
+            refused=entry.refused and entry.context == claim.context,
+            tried=retried(ledger, claim),
+        )
+        for entry in ledger.parked
+    )
+    return evolved(ledger, claim=None, parked=parked)
 
 
 @attrs.frozen
 class Renew(Verb["Claim | None"]):
-    """The caller needs more time: start its lease anew. Answers the claim, or None where it is no longer its own."""
+    """The caller needs more time: start its lease anew. Answers the claim, or None where it is no longer its own.
+
+    Attributes:
+        owner: token of the caller.
+        event_id: the event.
+        lock_ms: how long the new lease lasts.
+        ambiguous: an emission has just failed in a way that may have delivered it.
+    """
 
     name = "renew"
 
     owner: str
     event_id: str
     lock_ms: int
+    ambiguous: bool = False
 
 
 def renew(verb: Renew, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Claim | None]:
@@ -140,7 +203,7 @@ def renew(verb: Renew, state: ReadTimeState, now: int) -> tuple[ReadTimeState, C
     claim = state.ledger.claim
     if claim is None or claim.owner != verb.owner or claim.event_id != verb.event_id:
         return state, None
-    claim = evolved(claim, until_at_ms=now + verb.lock_ms)
+    claim = evolved(claim, until_at_ms=now + verb.lock_ms, ambiguous=claim.ambiguous or verb.ambiguous)
     return evolved(state, ledger=evolved(state.ledger, claim=claim)), claim
 
 
@@ -187,11 +250,12 @@ def park(verb: Park, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Par
     # P1: park needs the current owner token.
     if claim is None or claim.owner != verb.owner or claim.event_id != verb.event_id:
         return state, ParkResult.NOT_OWNER
-    if not is_parked(ledger, claim.event_id) and len(ledger.parked) >= MAX_PARKED:
+    if listed(ledger, claim.event_id) is None and len(ledger.parked) >= MAX_PARKED:
         # P11: when the list is full it stays in the claim slot, released at the maximum back-off.
         stuck = Release(verb.owner, verb.event_id, verb.policy, verb.jitter, verb.reason, refused=True, at_maximum=True)
         return release(stuck, state, now)[0], ParkResult.STUCK
-    ledger = set_aside(ledger, claim, parked_entry(claim, now, verb.jitter, verb.status, verb.reason), now)
+    retry_at_ms = now + int(LONGEST_WAIT_MS * (1 - verb.jitter / 20))
+    ledger = set_aside(ledger, claim, now, retry_at_ms, verb.status, verb.reason)
     return settled(evolved(state, ledger=ledger), now), ParkResult.PARKED
 
 
@@ -215,7 +279,7 @@ Commit.rules = {
 }
 Release.rules = {
     **{phase: rule(not_released, phase) for phase in Phase},
-    Phase.CLAIMED: rule(release, Phase.CLAIMED, Phase.RELEASED),
+    Phase.CLAIMED: rule(release, Phase.CLAIMED, Phase.RELEASED, Phase.UNREPORTED, Phase.PARKED),
 }
 Renew.rules = {
     **{phase: rule(not_renewed, phase) for phase in Phase},

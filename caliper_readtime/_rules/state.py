@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import attrs
 
 from caliper_readtime import _notebook
-from caliper_readtime._model import Article, HistoryEntry, ParkedEvent, Reader
+from caliper_readtime._model import HistoryEntry, ParkedEvent
+from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
+from caliper_readtime._rules.ranges import Claim as Claim  # noqa: PLC0414
+from caliper_readtime._rules.ranges import Context as Context  # noqa: PLC0414
+from caliper_readtime._rules.ranges import Parked as Parked  # noqa: PLC0414
 from caliper_readtime._units import to_datetime, to_epoch_ms, to_seconds
 
 if TYPE_CHECKING:
@@ -20,8 +24,6 @@ MAX_VIEWS: Final = 16
 MAX_PARKED: Final = 8
 #: Steps of its life that one state remembers.
 MAX_HISTORY: Final = 32
-#: An endpoint may forget the ids of events after a day; what is sent again later than that could count twice.
-DOUBTFUL_MS: Final = 86_400_000
 #: Events carry whole seconds, and so does everything that is due.
 SECOND: Final = 1000
 
@@ -42,6 +44,10 @@ class Due(NamedTuple):
     at_ms: int
     soft: bool
 
+    def come(self, now: int, idle_ms: int) -> bool:
+        """Return whether it is due at ``now``. D5: so is one further ahead than its kind can be: a clock had jumped."""
+        return not (now - idle_ms if self.soft else now) < self.at_ms <= now + LONGEST_WAIT_MS
+
 
 class Phase(StrEnum):
     """Where a state stands between hearing of time and having reported it."""
@@ -52,14 +58,6 @@ class Phase(StrEnum):
     CLAIMED = "claimed"
     RELEASED = "released"
     PARKED = "parked"
-
-
-@attrs.frozen
-class Context:
-    """What an event says besides its time. An event keeps the context that it was built from."""
-
-    reader: Reader
-    article: Article
 
 
 class Meter(NamedTuple):
@@ -87,61 +85,6 @@ class Meter(NamedTuple):
 
 
 @attrs.frozen(slots=False)  # for `evolved`
-class Claim:
-    """The milliseconds ``[start_ms, to_ms)`` that are being reported, with the finished event that says so.
-
-    Attributes:
-        event_id: derived from generation, key and range: the same range has the same id on any host.
-        began_at_ms: when the claimed time began.
-        ended_at_ms: last sync of the claimed time.
-        context: what the event was built from.
-        event: the finished event as JSON: a retry sends the same bytes.
-        owner: token of whoever may send it now; None once released.
-        until_at_ms: end of the owner's lease; once released, end of the back-off.
-        claimed_ms: when the range was first claimed.
-        attempts: failed emissions.
-        rejections: how often the endpoint refused the event itself.
-    """
-
-    event_id: str
-    start_ms: int
-    end_ms: int
-    began_at_ms: int
-    ended_at_ms: int
-    context: Context
-    event: str = attrs.field(repr=False)
-    owner: str | None
-    until_at_ms: int
-    first_claimed_at_ms: int
-    attempts: int = 0
-    rejections: int = 0
-
-    def doubtful(self, now: int) -> bool:
-        """Return whether it is so old that an endpoint which accepted it may have forgotten its id."""
-        return now - self.first_claimed_at_ms >= DOUBTFUL_MS
-
-
-@attrs.frozen
-class Parked:
-    """A refused event, set aside so that later time is not stuck behind it. ``retry_at_ms``: when to try again."""
-
-    event_id: str
-    start_ms: int
-    end_ms: int
-    began_at_ms: int
-    ended_at_ms: int
-    context: Context
-    parked_at_ms: int
-    retry_at_ms: int
-    status: int | None
-    reason: str
-
-    def claimable(self, context: Context, now: int) -> bool:
-        """Return whether the next report sends it: its context was corrected, or its retry time has come."""
-        return self.retry_at_ms <= now or self.context != context
-
-
-@attrs.frozen(slots=False)  # for `evolved`
 class Ledger:
     """What changes only around reports.
 
@@ -150,6 +93,7 @@ class Ledger:
         first_sync_at_ms: when the first signal arrived.
         ttl_ms: how long a state without unreported time is kept.
         context: newest reader and article.
+        context_at_ms: when the page was opened that brought it; None where the host did so itself.
         duration_ms: the first duration that was given.
         pointer_ms: everything below it is reported or parked.
         claim: what is being reported.
@@ -179,6 +123,7 @@ class Ledger:
     history: tuple[HistoryEntry, ...] = ()
     counts_from_at_ms: int | None = None
     widened_ms: int = 0
+    context_at_ms: int | None = None
     unknown: str = "{}"
 
     @property
@@ -276,7 +221,7 @@ class ReadTimeState:
         if ledger.claim is not None:
             return Due(ledger.claim.until_at_ms, soft=False)
         found = [
-            Due(parked.retry_at_ms if parked.context == ledger.context else parked.parked_at_ms, soft=False)
+            Due(parked.parked_at_ms if parked.corrected(ledger.context) else parked.retry_at_ms, soft=False)
             for parked in ledger.parked
         ]
         if self.unclaimed_ms >= SECOND and len(ledger.parked) < MAX_PARKED:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import attrs
 
 from caliper_readtime._model import HistoryEntry
+from caliper_readtime._rules.ranges import fingerprint
 from caliper_readtime._rules.state import (
     MAX_HISTORY,
     SECOND,
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from caliper_readtime._model import Article, Reader
-
-#: A refused event is tried again after a day.
-PARKED_RETRY_MS: Final = 86_400_000
 
 R = TypeVar("R")
 
@@ -88,17 +86,33 @@ def refreshed(state: ReadTimeState, reader: Reader | None, article: Article | No
     wanted = ledger.finalize_wanted or (finalize and ledger.finalized_at_ms is None)
     if context == ledger.context and wanted == ledger.finalize_wanted:
         return state
-    return evolved(state, ledger=evolved(ledger, context=context, finalize_wanted=wanted))
+    # S15: what a host says itself is newer than every page that was heard until now.
+    at = ledger.context_at_ms if context == ledger.context else state.meter.last_sync_at_ms
+    return evolved(state, ledger=evolved(ledger, context=context, context_at_ms=at, finalize_wanted=wanted))
 
 
-def is_parked(ledger: Ledger, event_id: str) -> bool:
-    """Return whether the event is in the parked list."""
-    return any(parked.event_id == event_id for parked in ledger.parked)
+def listed(ledger: Ledger, event_id: str) -> Parked | None:
+    """Return the event's entry in the parked list, if it has one."""
+    return next((parked for parked in ledger.parked if parked.event_id == event_id), None)
 
 
-def parked_entry(claim: Claim, now: int, jitter: float, status: int | None, reason: str) -> Parked:
-    """Return the entry for a refused event."""
-    return Parked(
+def retried(ledger: Ledger, claim: Claim) -> tuple[str, ...]:
+    """Return what a parked event that is claimed has been sent with before this, for P5."""
+    before = listed(ledger, claim.event_id)
+    if before is None or before.retry_at_ms <= claim.first_claimed_at_ms or before.context == claim.context:
+        return ()  # its time had come: each value counts anew
+    return (*before.tried, fingerprint(before.context))
+
+
+def set_aside(
+    ledger: Ledger, claim: Claim, now: int, retry_at_ms: int, status: int | None, reason: str, *, refused: bool = True
+) -> Ledger:
+    """P8: a new refusal replaces its entry. P2: the pointer steps over a new one's range."""
+    before = listed(ledger, claim.event_id)
+    # P6: it was unparked while it was on its way, so this refusal is of an earlier try.
+    if before is not None and claim.first_claimed_at_ms < before.retry_at_ms <= now:
+        retry_at_ms = now
+    parked = Parked(
         claim.event_id,
         claim.start_ms,
         claim.end_ms,
@@ -107,22 +121,24 @@ def parked_entry(claim: Claim, now: int, jitter: float, status: int | None, reas
         # P1: with the context it was built from.
         claim.context,
         now,
-        now + int(PARKED_RETRY_MS * (1 - jitter / 20)),
+        retry_at_ms,
         status,
         reason,
+        claim.attempts,
+        claim.ambiguous,
+        refused,
+        retried(ledger, claim),
     )
-
-
-def set_aside(ledger: Ledger, claim: Claim, parked: Parked, now: int) -> Ledger:
-    """P8: a new refusal replaces its entry. P2: the pointer steps over a new one's range."""
-    others = tuple(entry for entry in ledger.parked if entry.event_id != claim.event_id)
     ledger = evolved(
         ledger,
         claim=None,
-        parked=(*others, parked),
+        parked=(*(entry for entry in ledger.parked if entry is not before), parked),
         pointer_ms=max(ledger.pointer_ms, claim.end_ms),
-        last_error=parked.reason,
+        last_error=reason,
     )
-    return remembered(
-        ledger, now, "parked", event_id=claim.event_id, ms=claim.end_ms - claim.start_ms, detail=parked.reason
-    )
+    return remembered(ledger, now, "parked", event_id=claim.event_id, ms=claim.end_ms - claim.start_ms, detail=reason)
+
+
+def spread(longest_ms: int, jitter: float) -> int:
+    """Return a wait of at least half of ``longest_ms``, so that what failed together comes back apart (W10)."""
+    return int(longest_ms * (1 - jitter / 2))

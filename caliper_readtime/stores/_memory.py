@@ -93,11 +93,7 @@ class InMemoryStateStore(SurvivesFork):
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         with self.lock:
             moment = self.now() if now is None else now
-            come = (
-                (due.at_ms, key)
-                for key, due in self._due.items()
-                if due.at_ms <= (moment - idle_ms if due.soft else moment)
-            )
+            come = ((due.at_ms, key) for key, due in self._due.items() if due.come(moment, idle_ms))
             return tuple(key for _, key in nsmallest(limit, come, key=itemgetter(0)))
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:

@@ -253,11 +253,17 @@ def full_state(key: Key = KEY) -> ReadTimeState:
             NOW + 4 + place,
             422 if place % 2 else None,
             odd,
+            2,
+            ambiguous=True,
+            refused=False,
+            tried=("0123456789abcdef",),
         )
         for place, span in enumerate(ranges[:-1])
     )
     event = json.dumps({"id": "urn:uuid:claimed", "name": odd}, ensure_ascii=False)
-    claim = Claim("urn:uuid:claimed", *ranges[-1], NOW + 5, NOW + 6, other, event, odd, NOW + 7, NOW + 8, 9, 2)
+    claim = Claim(
+        "urn:uuid:claimed", *ranges[-1], NOW + 5, NOW + 6, other, event, odd, NOW + 7, NOW + 8, 9, 2, ambiguous=True
+    )
     history = tuple(
         HistoryEntry(to_datetime(NOW + place), "failed", f"urn:uuid:{place}" if place % 2 else None, place / 8, odd)
         for place in range(MAX_HISTORY)
@@ -286,6 +292,7 @@ def full_state(key: Key = KEY) -> ReadTimeState:
             parked=parked,
             finalize_wanted=True,
             finalized_at_ms=NOW + 19,
+            context_at_ms=NOW,
             deferred_at_ms=NOW + 20,
             last_error=odd,
             history=history,

@@ -111,7 +111,7 @@ def readtime_script(reader: Reader | str, article: Article | None = None, **opti
     """
     g.caliper_readtime_ticket = True
     urls = url_for(f"{NAME}.script_file", name="readtime.js"), url_for(f"{NAME}.signals")
-    return Markup(current_page_counter().script_tag(urls, reader, article, **options))  # noqa: S704 - escaped there
+    return Markup(current_page_counter().script_tag(urls, reader, article, request=request, **options))  # noqa: S704 - escaped there
 
 
 def _private(response: Response) -> Response:
@@ -129,7 +129,7 @@ def _blueprint() -> Blueprint:
     def signals() -> Response:
         # One byte more than is taken tells a longer body, which is not read; unless a hook of the host's has read it.
         body = request.stream.read(MAX_BODY + 1) or request.get_data()
-        return _response(current_page_counter().receive(request.headers, body))
+        return _response(current_page_counter().receive(request.headers, body, request))
 
     @blueprint.get("/<any('readtime.js', 'readtime.mjs'):name>")
     def script_file(name: str) -> Any:

@@ -14,18 +14,21 @@ from caliper_readtime._model import Article
 from caliper_readtime._settings import Leave, WebSettings
 from caliper_readtime.errors import ConfigurationError, InvalidInput, StoreError
 from caliper_readtime.web import script, signals
+from caliper_readtime.web._background import DRAIN_SECONDS, BackgroundSender
 from caliper_readtime.web.origins import foreign, is_trusted
 from caliper_readtime.web.readers import remembering
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
-from caliper_readtime.web.tickets import Tickets
+from caliper_readtime.web.tickets import Tickets, application_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from caliper_readtime._model import Reader
+    from caliper_readtime._results import Report, SweepReport
     from caliper_readtime._tracker import ReadTimeTracker
     from caliper_readtime.web.origins import Headers
-    from caliper_readtime.web.tickets import Signer
+    from caliper_readtime.web.tickets import Signer, Ticket
 
 #: When the script, and a probe, should come back after a 503.
 RETRY_AFTER_SECONDS: Final = 5
@@ -50,10 +53,12 @@ class PageResponse(NamedTuple):
 #: The script's options, by the names that templates use.
 _OPTIONS: Final = {"idle": "idle", "dwell": "dwell", "depth": "depth", "selector": "article"}
 _FIELDS: Final = tuple(attribute.name for attribute in attrs.fields(Article))
+#: By this the script knows our answers from those of whatever stands between it and us.
+_MARK: Final = {"rt": 1}
 _ACCEPTED: Final = PageResponse(204, b"", (("Cache-Control", "no-store"),))
 
 
-def _answer(status: int, said: dict[str, str]) -> PageResponse:
+def _answer(status: int, said: dict[str, Any]) -> PageResponse:
     headers = {"Content-Type": "application/json", "Cache-Control": "no-store"}
     if status == 503:  # noqa: PLR2004 - Service Unavailable
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -87,8 +92,11 @@ class PageCounter:
         self.tickets: Tickets = Tickets(
             signer,
             ticket_seconds=self.settings.ticket_seconds,
+            life_seconds=self.settings.ticket_life_seconds,
             grace_seconds=self.settings.ticket_grace_seconds,
         )
+        self._sender = BackgroundSender(self._send)
+        self._trusted = (*self.settings.trusted_origins, *(["null"] if self.settings.trust_null_origin else []))
         lookup = self.settings.reader
         self._reader = None if lookup is None else remembering(lookup)
         self._lock = Lock()
@@ -108,32 +116,33 @@ class PageCounter:
     def tracker(self, tracker: ReadTimeTracker) -> None:
         self._tracker = tracker
 
-    def receive(self, headers: Headers, body: bytes) -> PageResponse:
+    def receive(self, headers: Headers, body: bytes, request: Any = None) -> PageResponse:
         """Take a signal.
 
         Args:
             headers: the request's; its ``PageCounter`` is this host as the browser sees it.
             body: the request's; of a long one no more than ``signals.MAX_BODY + 1`` bytes need be read.
+            request: the framework's, for the setting ``SESSION``.
 
         Returns:
             204; 200 with a fresh ticket; 400, 403, 413 or 503 with the reason.
         """
         try:
-            fresh = self._take(headers, body)
+            fresh = self._take(headers, body, request)
         except Refused as refused:
             self.refusals.count(refused)
-            answer = _answer(refused.reason.status, {"error": refused.reason.value})
+            answer = _answer(refused.reason.status, {**_MARK, "error": refused.reason.value})
         else:
-            answer = _ACCEPTED if fresh is None else _answer(200, {"k": fresh})
+            answer = _ACCEPTED if fresh is None else _answer(200, {**_MARK, "k": fresh})
         origin = headers.get("Origin")
-        if origin is None or not is_trusted(origin, self.settings.trusted_origins):
+        if origin is None or not is_trusted(origin, self._trusted):
             return answer
         # The browser shows another origin's page no answer without this: its script would take each for a failure.
         shown = ("Access-Control-Allow-Origin", origin), ("Vary", "Origin")
         return answer._replace(headers=(*answer.headers, *shown))
 
-    def _take(self, headers: Headers, body: bytes) -> str | None:
-        if foreign(headers, self.settings.trusted_origins):
+    def _take(self, headers: Headers, body: bytes, request: Any) -> str | None:
+        if foreign(headers, self._trusted):
             raise Refused(Refusal.FOREIGN_ORIGIN)
         kind = (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
         if kind not in signals.CONTENT_TYPES:
@@ -143,17 +152,74 @@ class PageCounter:
         try:
             tracker = self.tracker
             now = tracker.now()
-            ticket = self.tickets.verify(signal.ticket, now)
-            defer = self.settings.leave is Leave.DEFER
-            signals.take(tracker, ticket, signal, self._reader, now=now, defer=defer)
+            ticket = self.tickets.verify(signal.ticket, now, **self._bound(tracker, request))
+            signals.take(
+                tracker,
+                ticket,
+                signal,
+                self._reader,
+                now=now,
+                defer=self.settings.leave is Leave.DEFER,
+                soon=self._put_off if self.settings.leave is Leave.BACKGROUND else None,
+            )
             # Nobody reads the answer to a leave.
-            return None if signal.leaving else self.tickets.renew(ticket, now)
+            return None if signal.leaving else self._renewed(ticket, now)
         except StoreError as error:
             refused = Refused(Refusal.STORE_UNAVAILABLE, str(error))
         except (ConfigurationError, InvalidInput) as error:
             # The ticket is ours and the signal is well formed, so the host is wrong: the script keeps the time.
             refused = Refused(Refusal.HOST_FAILED, str(error))
         raise refused
+
+    def _renewed(self, ticket: Ticket, now: datetime) -> str | None:
+        fresh = self.tickets.renew(ticket, now)
+        if fresh is None or self._reader is None:
+            return fresh
+        try:
+            signals.found(ticket.reader_sourced_id, self._reader)
+        except Refused as refused:  # the time is counted; the page's last ticket ends at its hour
+            log(logging.WARNING, "a page's ticket is not renewed", detail=refused.detail)
+            return None
+        return fresh
+
+    def _bound(self, tracker: ReadTimeTracker, request: Any) -> dict[str, Any]:
+        """Return what tickets are bound to, as keyword arguments."""
+        return {"application": application_of(tracker.events), "session": self._session(request)}
+
+    def _session(self, request: Any) -> str | None:
+        bind = self.settings.session
+        if bind is None:
+            return None
+        name, failed = None, None
+        try:
+            name = bind(request)
+        except Exception as error:  # noqa: BLE001 - not chained either: what a host's own errors quote is not known here
+            failed = type(error).__name__
+        if failed is not None or not isinstance(name, str | None):
+            raise ConfigurationError(
+                f"the setting SESSION {f'raised {failed}' if failed else 'must return text or None'}"
+            )
+        return name or ""
+
+    def _put_off(self, report: Report) -> None:
+        if self.tracker.emitter is not None:
+            self._sender.add((report.reader_sourced_id, report.resource_id))
+
+    def _send(self, keys: list[tuple[str, str]]) -> SweepReport:
+        return self.tracker.send_deferred(keys)  # the one of this moment: tests set another
+
+    def close(self, timeout: float = DRAIN_SECONDS) -> bool:
+        """Send what left pages have put off, and end the thread that does; it starts again when it is needed.
+
+        A worker that ends calls it by itself, where Python gets to end it (``atexit``).
+
+        Args:
+            timeout: how long to wait for that, seconds; the rest is the sweeper's.
+
+        Returns:
+            Whether it has ended.
+        """
+        return self._sender.stop(timeout)
 
     def health(self) -> PageResponse:
         """Answer a probe: 200 when the store answers, or 503."""
@@ -172,6 +238,7 @@ class PageCounter:
         *,
         nonce: str | None = None,
         duration_seconds: float | None = None,
+        request: Any = None,
         **named: Any,
     ) -> str:
         """Return the HTML that counts a page, with a ticket for its reader and article.
@@ -182,6 +249,7 @@ class PageCounter:
             article: what she reads; or name its fields: ``resource_id``, ``title``, ``url``, ``course``, ``subject``.
             nonce: of the page's content security policy, where it has one.
             duration_seconds: how long the article is, so that how far she is can complete it.
+            request: the framework's, for the setting ``SESSION``.
             named: the article's fields, and more of the script's options: ``idle``, ``dwell``, ``depth``, and its
                 ``article`` as ``selector``.
 
@@ -195,7 +263,9 @@ class PageCounter:
         what = Article(**{"resource_id": None, "title": None, "url": None, **named}) if article is None else article
         src, url = urls
         try:
-            ticket = self.tickets.issue(reader, what, self.tracker.now(), duration_seconds=duration_seconds)
+            tracker = self.tracker
+            bound = self._bound(tracker, request)
+            ticket = self.tickets.issue(reader, what, tracker.now(), duration_seconds=duration_seconds, **bound)
             heartbeat = self.tracker.policy.heartbeat_seconds
         except StoreError as error:  # only a tracker that could not be built yet; the page is shown all the same
             log(logging.ERROR, "a page is not counted: the store does not answer", error=error)

@@ -26,6 +26,7 @@ class Refusal(StrEnum):
     MALFORMED = "malformed"
     TICKET_FORGED = "ticket_forged"
     TICKET_EXPIRED = "ticket_expired"
+    TICKET_FOREIGN = "ticket_foreign"
     UNKNOWN_READER = "unknown_reader"
     STORE_UNAVAILABLE = "store_unavailable"
     HOST_FAILED = "host_failed"
@@ -46,6 +47,7 @@ _STATUS: Final = {
     Refusal.MALFORMED: 400,
     Refusal.TICKET_FORGED: 403,
     Refusal.TICKET_EXPIRED: 403,
+    Refusal.TICKET_FOREIGN: 403,
     Refusal.UNKNOWN_READER: 403,
     Refusal.STORE_UNAVAILABLE: 503,
     Refusal.HOST_FAILED: 503,

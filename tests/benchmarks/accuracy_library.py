@@ -105,7 +105,7 @@ class Library:
     def replaced(self):
         """Another process takes over; there is nothing but the store to take over."""
         self.tracker = ReadTimeTracker(self.store, self.emitter, BUILDER, self.policy, self._clock)
-        self.tracker._delivery.monotonic = lambda: self.world.now / SECOND
+        self.tracker._delivery.leases.monotonic = lambda: self.world.now / SECOND
 
     def deployed(self):
         """Every worker is another process."""

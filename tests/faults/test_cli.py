@@ -33,7 +33,7 @@ class Site:
         self.path = folder / "readtime.db"
         self.endpoint = endpoint
         self.environment = {
-            "CALIPER_READTIME_STORE_URL": f"sqlite://{self.path}",
+            "CALIPER_READTIME_STORE_URL": f"sqlite:///{self.path}",
             "CALIPER_READTIME_ENDPOINT": endpoint.url,
             "CALIPER_READTIME_ONEROSTER_URL": ROSTER,
             "CALIPER_READTIME_SENSOR": SENSOR,

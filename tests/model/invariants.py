@@ -21,6 +21,8 @@ from caliper_readtime._rules import (
     Unpark,
 )
 from caliper_readtime._rules import state as limits  # a scenario shrinks its constants
+from caliper_readtime._rules.outcome import MAX_FAILURES
+from caliper_readtime._rules.ranges import fingerprint
 from caliper_readtime._rules.state import SECOND
 from tests.model.world import EVENTS, READERS, START, read_event
 
@@ -71,10 +73,8 @@ def check_step(
             must(new is old, "release, renew and refuse by anybody but the owner change nothing")
         elif isinstance(verb, Park):
             _check_refused(verb, old, new, result, now)
-        elif isinstance(verb, Release) and verb.counted:
-            waits = new.ledger.claim.until_at_ms - now
-            must(waits >= verb.policy.retry_backoff_ms // 2, "a failed emission is followed by a back-off")
-            must(new.ledger.claim.attempts == claim.attempts + 1, "a failed emission is an attempt")
+        elif isinstance(verb, Release):
+            _check_released(verb, old, new, now)
     elif isinstance(verb, Unpark):
         parked = new.ledger.parked
         must(all(p.claimable(new.ledger.context, now) for p in parked), "after unpark every event may be sent at once")
@@ -132,7 +132,13 @@ def _check_ledger(verb: Any, old: ReadTimeState, new: ReadTimeState, now: int) -
 
 def _check_take(verb: AcquireClaim, old: ReadTimeState, new: ReadTimeState, result: Any, now: int) -> None:
     was, claim, own, context = old.ledger.claim, result.claim, False, new.ledger.context
-    ready = [parked for parked in old.ledger.parked if parked.context != context or parked.retry_at_ms <= now]
+    explicit = verb.caller is Caller.EXPLICIT
+    ready = [
+        parked
+        for parked in old.ledger.parked
+        if parked.event_id not in verb.tried
+        and (_corrected(parked, context) or parked.retry_at_ms <= now or (explicit and not parked.refused))
+    ]
     if result.result is not AcquireResult.CLAIMED:
         must(new.ledger.claim == was, "who gets no claim leaves the claim as it is")
         if was is None and result.result in (AcquireResult.NOTHING, AcquireResult.WAITING, AcquireResult.DEFERRED):
@@ -157,7 +163,7 @@ def _check_take(verb: AcquireClaim, old: ReadTimeState, new: ReadTimeState, resu
             must(was.rejections and not own, "the same id means the same bytes, a refusal apart")
         elif was.rejections and not own and context.reader is not READERS[2]:
             must(claim.context == context, "a refused event is rebuilt when the context has changed")
-    elif ready:
+    elif ready and verb.retries:
         must(claim.event_id == ready[0].event_id, "parked events go before new time, the oldest first")
     elif not any(parked.event_id == claim.event_id for parked in old.ledger.parked):
         room = len(old.ledger.parked) < limits.MAX_PARKED
@@ -166,6 +172,36 @@ def _check_take(verb: AcquireClaim, old: ReadTimeState, new: ReadTimeState, resu
     must(not waits or verb.caller is Caller.EXPLICIT, "nobody but an explicit call sends before the back-off is over")
     if verb.caller is Caller.HEARTBEAT:
         must(not old.ledger.parked, "no heartbeat sends while an event is parked")
+
+
+def _corrected(parked: Any, context: Any) -> bool:
+    """Return whether a context is one that a parked event was not sent with yet."""
+    return parked.context != context and fingerprint(context) not in parked.tried
+
+
+def _check_released(verb: Release, old: ReadTimeState, new: ReadTimeState, now: int) -> None:
+    claim, slot = old.ledger.claim, new.ledger.claim
+    before = next((parked for parked in old.ledger.parked if parked.event_id == claim.event_id), None)
+    after = next((parked for parked in new.ledger.parked if parked.event_id == claim.event_id), None)
+    must((slot is None) == (after is not None), "what was released is either in the slot or in the list")
+    must(before is None or after is not None, "a retry that failed goes back to the list")
+    left = slot or after
+    must(left.ambiguous == (claim.ambiguous or verb.ambiguous), "what may have arrived is remembered")
+    if not verb.counted:
+        must(before is not None or slot is not None, "what was not tried stays in the slot")
+        must(left.attempts == (claim.attempts if before is None else before.attempts), "… and is no attempt")
+        return
+    must(left.attempts == claim.attempts + 1, "a failed emission is an attempt")
+    waits = (slot.until_at_ms if after is None else after.retry_at_ms) - now
+    must(waits >= verb.policy.retry_backoff_ms // 2, "a failed emission is followed by a back-off")
+    must(waits <= verb.policy.max_retry_backoff_ms, "… of no more than the longest")
+    room = len(old.ledger.parked) < limits.MAX_PARKED
+    if before is None and left.attempts >= MAX_FAILURES and old.unclaimed_ms >= SECOND and room:
+        must(after is not None and not after.refused, "at its third failure an event makes way for newer time")
+    elif before is None:
+        must(after is None, "… and not before")
+    else:
+        must(not _corrected(after, claim.context), "a context that was tried is not tried again at once")
 
 
 def _check_commit(verb: Commit, old: ReadTimeState, new: ReadTimeState, result: CommitResult) -> None:
@@ -196,7 +232,11 @@ def _check_refused(verb: Park, old: ReadTimeState, new: ReadTimeState, result: P
         return
     must(len(mine) == 1, "a refused event is parked, once")
     must(mine[0].context.reader.email == read_event(claim.event)["email"], "… with the context it was built from")
-    must(now < mine[0].retry_at_ms <= now + 86_400_000, "… and tried again within a day")
+    before = next((parked for parked in old.ledger.parked if parked.event_id == claim.event_id), None)
+    unparked = before is not None and claim.first_claimed_at_ms < before.retry_at_ms <= now
+    must(not unparked or mine[0].retry_at_ms == now, "an unpark outlives the refusal of an earlier try")
+    must(unparked or now < mine[0].retry_at_ms <= now + 86_400_000, "… and tried again within a day")
+    must(not _corrected(mine[0], claim.context), "a context that was refused is not tried again at once")
     must(new.ledger.pointer_ms >= claim.end_ms, "the pointer steps over a parked range")
     must(claim.rejections < MAX_REJECTIONS or mine, "an event refused often is parked")
 
@@ -273,7 +313,7 @@ def _check_due(world: World, scenario: Scenario) -> None:
         must(due == (ledger.claim.until_at_ms, False), "nothing shortens or outlasts a lease or back-off")
         return
     for parked in ledger.parked:
-        at_ms = parked.parked_at_ms if parked.context != ledger.context else parked.retry_at_ms
+        at_ms = parked.parked_at_ms if _corrected(parked, ledger.context) else parked.retry_at_ms
         must(due.at_ms <= at_ms, "a parked event is due when it may be sent")
     if len(ledger.parked) >= scenario.max_parked:
         must(not due.soft, "behind a full list new time makes nothing due")

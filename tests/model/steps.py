@@ -31,7 +31,7 @@ SWEEPER = 2
 _CALLERS = {"sweep": Caller.SWEEP, "heartbeat": Caller.HEARTBEAT}
 #: What each stage after an emission does next.
 _RELEASES = {
-    "release": {},
+    "release": {"ambiguous": True},
     "blame": {"refused": True, "at_maximum": True},
     "give back": {"counted": False},
 }
@@ -170,12 +170,13 @@ class Steps:
             min_ms=self.scenario.minimum_ms if worker.kind == "partial" else 0,
             idle_ms=0 if explicit else self.scenario.idle_ms,
             retries=worker.kind != "sweep" or worker.stage == "retry",
+            tried=worker.tried,
         )
         before = world
         world, taken = self.apply(world, verb)
         if replayed:
             return _placed(world, place, worker)
-        if taken.result is AcquireResult.RETRY_FIRST:
+        if taken.result is AcquireResult.RETRY_LAST:
             return _placed(world, place, worker._replace(stage="retry"))
         if taken.result is not AcquireResult.CLAIMED:
             return _placed(world, place, None)
@@ -215,19 +216,19 @@ class Steps:
             world, _ = self.apply(world, verb)
             rounds = worker.rounds - (not worker.again)
             follows = worker.kind != "sweep" and rounds > 0
-            after = Worker(worker.kind, worker.owner, "take", rounds) if follows else None
+            after = Worker(worker.kind, worker.owner, "take", rounds, tried=worker.tried) if follows else None
         elif stage in ("renew", "suspect"):
             world, renewed = self.apply(world, Renew(worker.owner, claim.event_id, policy.lock_ms))
             stage = "emit" if stage == "renew" else "refuse"
             after = None if renewed is None else worker._replace(stage=stage, claim=renewed)
         elif stage == "refuse":
             world, _ = self.apply(world, Park(worker.owner, claim.event_id, policy, 0.0, 422, "refused"))
-            after = None
+            after = _goes_on(world, worker)
         else:
             world, _ = self.apply(
                 world, Release(worker.owner, claim.event_id, policy, 0.0, "unavailable", **_RELEASES[stage])
             )
-            after = None
+            after = _goes_on(world, worker)
         return _placed(world, place, worker if replayed else after)
 
     def _answers(self, world: World, place: int, worker: Worker, name: str) -> Iterator[Step]:
@@ -291,6 +292,15 @@ def _sent(
         )
     others = (other for other in world.sent if other.event_id != claim.event_id)
     return world._replace(sent=tuple(sorted((*others, sent))))
+
+
+def _goes_on(world: World, worker: Worker) -> Worker | None:
+    """V4: an explicit call whose older event failed goes on, if that left the claim slot."""
+    slot = None if world.state is None else world.state.ledger.claim
+    if worker.kind == "sweep" or not worker.again or world.state is None or slot is not None:
+        return None
+    tried = worker.tried | {worker.claim.event_id}
+    return Worker(worker.kind, worker.owner, "take", worker.rounds, tried=tried)
 
 
 def _spent(world: World, name: str) -> World:

@@ -151,6 +151,7 @@ class Worker(NamedTuple):
         claim: in hand.
         again: the claim is older than this report.
         retry: the claim is of a parked event.
+        tried: events that failed in this report.
     """
 
     kind: str
@@ -161,6 +162,7 @@ class Worker(NamedTuple):
     claim: Claim | None = None
     again: bool = False
     retry: bool = False
+    tried: frozenset[str] = frozenset()
 
 
 class Sent(NamedTuple):
@@ -268,6 +270,7 @@ def _worker_key(worker: Worker | None, owner: str | None, scenario: Scenario) ->
         worker.generation,
         worker.again,
         worker.retry,
+        tuple(sorted(worker.tried)),
         () if claim is None else (claim.event_id, claim.rejections, claim.event),
     )
 
@@ -297,6 +300,7 @@ def _state_key(state: ReadTimeState | None, now: int, floor: int, scenario: Scen
             claim.attempts,
             claim.rejections,
             claim.event,
+            claim.ambiguous,
         ),
         tuple(
             (
@@ -304,6 +308,12 @@ def _state_key(state: ReadTimeState | None, now: int, floor: int, scenario: Scen
                 parked.context.reader.email,
                 max(parked.retry_at_ms - now, floor),
                 max(parked.parked_at_ms - now, floor),
+                parked.attempts,
+                parked.ambiguous,
+                parked.refused,
+                parked.tried,
+                # Whether a retry that is on its way was claimed for its time or for its context.
+                claim is None or claim.event_id != parked.event_id or parked.retry_at_ms <= claim.first_claimed_at_ms,
             )
             for parked in ledger.parked
         ),

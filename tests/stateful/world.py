@@ -61,7 +61,7 @@ class World:
     def tracker(self):
         """A fresh worker."""
         tracker = ReadTimeTracker(self.store, self.emitter, events(), self.policy, self.clock, on_report=self._heard)
-        tracker._delivery.monotonic = lambda: self.monotonic
+        tracker._delivery.leases.monotonic = lambda: self.monotonic
         return tracker
 
     def _heard(self, report):

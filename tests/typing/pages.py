@@ -87,6 +87,7 @@ def any_framework(tracker: ReadTimeTracker, headers: Headers, seen: list[Refusal
     article = Article("nice_x1", "Leaves", "https://app.example.org/1")
     tag = host.script_tag(("/readtime.js", "/signals"), "u1", article, nonce="n", duration_seconds=60, idle=30)
     assert_type(tag, str)
+    assert_type(host.close(1.0), bool)
     return host.receive(headers, b"{}")
 
 

@@ -60,7 +60,7 @@ def test_no_emission_starts_that_cannot_end_within_the_lease(scene: Scene, verb)
     emitter = Deadline(25.0)
     scene.read()
     tracker = scene.another(emitter, store=Slow())
-    tracker._delivery.monotonic = lambda: now[0]
+    tracker._delivery.leases.monotonic = lambda: now[0]
     if verb == "sweep":
         swept = tracker.sweep(idle_seconds=0)
         assert (swept.stopped_by, swept.failed, swept.more) == ("unavailable", 1, True)

@@ -86,7 +86,8 @@ def test_the_trackers_signatures():
     """The verbs and what they take, in this order."""
     optional = "position_seconds=None, duration_seconds=None"
     expected = {
-        "__init__": "store, emitter=None, events=None, policy, clock=None, *, on_report=None",
+        "__init__": "store, emitter=None, events=None, policy, clock=None, *, on_report=None, "
+        "batch_events=None, batch_bytes=None",
         "accumulate": f"reader, article, delta_seconds, *, {optional}, heartbeat_id=None",
         "observe": f"reader, article, view, *, opened_at=None, {optional}",
         "partial": "reader, article, *, defer=False",

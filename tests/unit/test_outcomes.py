@@ -206,18 +206,19 @@ def test_jitter_only_shortens_the_back_off(jitter):
 
 
 def test_a_refusing_endpoint_waits_for_the_maximum_at_once():
-    """L3: EndpointRefused: the maximum at once."""
+    """L3, W10: EndpointRefused: the maximum at once, less the jitter that keeps a group from coming back together."""
     life = Life()
-    life.release(life.claimed(), jitter=0.9, at_maximum=True)
-    assert life.state.due == (life.now + ms(3600), False)
+    life.release(life.claimed(), jitter=0.5, at_maximum=True)
+    assert life.state.due == (life.now + ms(2700), False)
 
 
-@pytest.mark.parametrize(("asked", "waited"), [(1, 5), (60, 60), (10**6, 3600)])
-def test_retry_after_lengthens_the_back_off(asked, waited):
-    """L2: what the endpoint asked for is honoured, within the maximum."""
+@pytest.mark.parametrize(("asked", "waited"), [(0, 0), (60, 60), (10**6, 3600)])
+def test_what_was_not_tried_waits_for_as_long_as_the_endpoint_asked(asked, waited):
+    """L6, H10: an open circuit breaker counts no attempt, and says when to come back, within the longest back-off."""
     life = Life()
-    life.release(life.claimed(), retry_after_ms=ms(asked))
+    life.release(life.claimed(), counted=False, wait_ms=ms(asked))
     assert life.state.due.at_ms == life.now + ms(waited)
+    assert life.state.attempts == 0
 
 
 def test_an_emission_that_was_never_started_is_no_attempt():

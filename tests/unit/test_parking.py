@@ -128,14 +128,15 @@ def test_unparking_needs_no_claim_and_disturbs_none():
 
 
 def test_unparking_holds_through_a_lost_retry():
-    """P6: an unparked event stays claimable until it is refused again or accepted."""
+    """P6, P9: an unparked event whose retry was lost goes again once its back-off has ended."""
     life = Life()
     life.rejected()
     life.unpark()
     claim = life.take().claim
     life.wait(300).take("b")
     assert life.release(claim, "b")
-    assert life.take("c").claim.event_id == claim.event_id
+    assert (life.ledger.claim, life.state.due.at_ms) == (None, life.now + ms(5))
+    assert life.wait(5).take("c").claim.event_id == claim.event_id
 
 
 def test_the_list_holds_eight():
@@ -163,9 +164,9 @@ def test_what_is_refused_beyond_the_list_stays_in_the_claim_slot():
     life = Life()
     life.fill()
     claim = life.claimed(20)
-    assert life.park(claim, jitter=0.9) is ParkResult.STUCK
+    assert life.park(claim, jitter=0.5) is ParkResult.STUCK
     assert (life.state.phase, len(life.state.parked)) == (Phase.RELEASED, 8)
-    assert life.state.due == (life.now + ms(3600), False)
+    assert life.state.due == (life.now + ms(2700), False)
     assert (life.ledger.claim.rejections, life.state.last_error) == (1, "bad")
     same = life.take("b").claim
     assert (same.event_id, same.event) == (claim.event_id, claim.event)  # nothing was corrected
@@ -220,12 +221,15 @@ def test_while_an_event_is_parked_heartbeats_send_nothing(when):
 
 
 def test_a_sweep_may_leave_retries_for_later():
-    """W7: retries of parked events are sent alone, last: a first pass is told to wait."""
+    """W7, P7: retries of parked events go last: a first pass takes new time, then is told to wait."""
     life = Life()
     life.rejected()
     life.read(20).unpark()
+    new = life.take(caller=SWEEP, retries=False)
+    assert (new.retry, span(new.claim)) == (False, (30.0, 50.0))
+    life.commit(new.claim)
     taken = life.take(caller=SWEEP, retries=False)
-    assert (taken.result, taken.claim) == (AcquireResult.RETRY_FIRST, None)
+    assert (taken.result, taken.claim) == (AcquireResult.RETRY_LAST, None)
     assert life.take(caller=SWEEP).retry
 
 
@@ -247,4 +251,4 @@ def test_a_parked_event_that_still_cannot_be_built_is_parked_anew():
     assert life.take(builder=Broken()).result is AcquireResult.UNBUILDABLE
     (parked,) = life.state.parked
     assert (parked.event_id, parked.seconds, parked.status) == (claim.event_id, 30.0, None)
-    assert life.state.due == (life.now + ms(DAY), False)
+    assert life.state.due == (life.now + ms(3600), False)  # once the builder works again, so does the event

@@ -182,17 +182,19 @@ def test_an_endpoint_that_refuses_waits_for_the_maximum_at_once(scene: Scene):
     scene.emitter.fail(EndpointRefused("who are you", status=403))
     with pytest.raises(EndpointRefused):
         scene.tracker.partial(ANNA, OWLS)
-    assert scene.state().due_at == scene.clock() + timedelta(seconds=3600)
+    assert timedelta(seconds=1800) <= scene.state().due_at - scene.clock() <= timedelta(seconds=3600)
     assert scene.state().unreported_seconds == 30.0
 
 
-def test_retry_after_lengthens_the_back_off(scene: Scene):
-    """L2: an endpoint that asks to be left alone for a minute is left alone for a minute."""
+@pytest.mark.parametrize(("tried", "attempts", "shortest", "longest"), [(True, 1, 2.5, 5), (False, 0, 60, 60)])
+def test_retry_after_binds_the_endpoint_and_not_the_event(scene: Scene, tried, attempts, shortest, longest):
+    """H10, L6: what was tried has its own back-off; what an open breaker did not try waits as long as was asked."""
     scene.read()
-    scene.emitter.fail(EmitterUnavailable("busy", retry_after_seconds=60))
+    scene.emitter.fail(EmitterUnavailable("busy", retry_after_seconds=60, tried=tried))
     with pytest.raises(EmitterUnavailable):
         scene.tracker.partial(ANNA, OWLS)
-    assert scene.state().due_at == scene.clock() + timedelta(seconds=60)
+    assert shortest <= (scene.state().due_at - scene.clock()).total_seconds() <= longest
+    assert scene.state().attempts == attempts
 
 
 def test_explicit_calls_ignore_the_back_off(scene: Scene):

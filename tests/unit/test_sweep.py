@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from datetime import timedelta
 
 import pytest
 
@@ -182,7 +181,7 @@ def test_no_envelope_starts_after_the_budget(scene: Scene):
 
     clock = [0.0]
     scene.use(Slow(nothing, max_batch=1))
-    scene.tracker._delivery.monotonic = lambda: clock[0]
+    scene.tracker._delivery.leases.monotonic = lambda: clock[0]
     for reader in readers(3):
         scene.tracker.accumulate(reader, OWLS, 10)
     swept = scene.tracker.sweep(idle_seconds=0, budget_seconds=50)
@@ -203,7 +202,7 @@ def ticking(scene, seconds, kind=RecordingEmitter, **more):
 
     emitter = Slow(**more)
     scene.use(emitter)
-    scene.tracker._delivery.monotonic = lambda: now[0]
+    scene.tracker._delivery.leases.monotonic = lambda: now[0]
     return emitter
 
 
@@ -254,7 +253,8 @@ def test_it_stops_when_the_endpoint_refuses_us(scene: Scene):
     scene.emitter.fail(EndpointRefused("who are you", status=401))
     swept = scene.tracker.sweep(idle_seconds=0)
     assert (swept.events_sent, swept.failed, swept.parked, swept.stopped_by) == (0, 3, 0, "refused")
-    assert {report.retry_at for report in swept.reports} == {scene.clock() + timedelta(seconds=3600)}
+    waits = {(report.retry_at - scene.clock()).total_seconds() for report in swept.reports}
+    assert (len(waits), min(waits) >= 1800, max(waits) <= 3600) == (3, True, True)  # W10: they come back apart
 
 
 def test_an_emitters_bug_counts_as_unavailable(scene: Scene):
@@ -339,7 +339,7 @@ def test_leases_are_renewed_before_each_envelope(scene: Scene):
 
     emitter = Slow()
     scene.use(emitter)
-    scene.tracker._delivery.monotonic = lambda: clock[0]
+    scene.tracker._delivery.leases.monotonic = lambda: clock[0]
     for number in range(100):
         scene.tracker.accumulate(ANNA, article(f"a{number}", title="\N{OWL}" * 1000), 10)
     assert scene.tracker.flush_reader(ANNA).settled

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 
 from caliper_readtime import EmitterUnavailable, EndpointRefused, EventRejected, Outcome, Reader
@@ -69,7 +67,7 @@ def test_two_bad_readers_and_none_accepted_is_systemic(scene: Scene):
     swept = scene.tracker.sweep(idle_seconds=0)
     assert (swept.parked, swept.failed, swept.stopped_by) == (0, 2, "refused")
     assert all(isinstance(report.error, EndpointRefused) for report in swept.reports)
-    assert {report.retry_at for report in swept.reports} == {scene.clock() + timedelta(seconds=3600)}
+    assert all(1800 <= (report.retry_at - scene.clock()).total_seconds() <= 3600 for report in swept.reports)
     assert scene.tracker.parked() == ()
     assert scene.state(ANNA).unreported_seconds == 30.0
 
@@ -190,7 +188,7 @@ def test_an_accepted_retry_does_not_count_either(scene: Scene):
 
 
 def test_new_time_behind_a_retry_is_swept_too(scene: Scene):
-    """P7: a claimable parked event goes through the claim slot before new time, which then follows."""
+    """P7, W7: a sweep sends new time first, and the claimable parked event last."""
     emitter = picky(scene, nothing)
     scene.read(ANNA)
     park(scene, ANNA)
@@ -198,7 +196,7 @@ def test_new_time_behind_a_retry_is_swept_too(scene: Scene):
     scene.clock.advance(86_400)
     swept = scene.tracker.sweep()
     assert (swept.events_sent, swept.states_settled, swept.seconds_sent) == (2, 1, 42.0)
-    assert [event["generated"]["items"][0]["value"] for event in emitter.events] == [30, 12]
+    assert [event["generated"]["items"][0]["value"] for event in emitter.events] == [12, 30]
 
 
 def test_a_limit_leaves_retries_for_later(scene: Scene):
@@ -224,7 +222,7 @@ def test_a_retry_that_finds_the_endpoint_gone_stops_the_sweep(scene: Scene):
     scene.use(FlakyEmitter())
     scene.emitter.fail(EmitterUnavailable("gone"))
     swept = scene.tracker.sweep()
-    assert (swept.events_sent, swept.failed, swept.stopped_by, swept.more) == (0, 1, "unavailable", True)
+    assert (swept.events_sent, swept.failed, swept.stopped_by, swept.more) == (0, 2, "unavailable", True)
     assert len(scene.tracker.parked()) == 2
     scene.clock.advance(5)
     assert scene.tracker.sweep().events_sent == 2

@@ -35,6 +35,7 @@ IMPURE = {
 }
 PURE_NAMES = {
     "_checks",
+    "_interruptions",
     "_model",
     "_notebook",
     "_policy",

@@ -205,7 +205,7 @@ def test_no_answer_shows_an_address():
         with pytest.raises(kind) as caught:
             scene.tracker.finalize(reader, OWLS)
         answers += [caught.value, str(caught.value)]
-        scene.tracker._delivery.update(("anna", "owls"), _Unparked())
+        scene.tracker._delivery.leases.update(("anna", "owls"), _Unparked())
     answers += [scene.told, scene.tracker.parked(), scene.tracker.states("anna"), scene.tracker.sweep()]
     assert "secret" not in repr(answers)
 

@@ -14,6 +14,7 @@ from werkzeug.test import Client
 from caliper_readtime import InMemoryStateStore, Reader, ReadTimePolicy, ReadTimeTracker
 from caliper_readtime.testing import FlakyEmitter, ManualClock
 from caliper_readtime.web import flask as flask_adapter
+from caliper_readtime.web.tickets import application_of
 from tests.scenes import START, article, events
 
 ROOT = Path(__file__).parents[2]
@@ -38,16 +39,27 @@ class Site:
         self.host = host
         self.client = Client(application)
         self.clock = ManualClock(START)
-        self.emitter = FlakyEmitter()
+        self._emitter = FlakyEmitter()
         self.store = InMemoryStateStore() if store is None else store
         self.tracker = ReadTimeTracker(
-            self.store, self.emitter if emits else None, events(), policy or ReadTimePolicy(), self.clock
+            self.store, self._emitter if emits else None, events(), policy or ReadTimePolicy(), self.clock
         )
         host.tracker = self.tracker
 
+    @property
+    def emitter(self):
+        """Takes what is sent; whoever asks sees what the background has still to send, too."""
+        assert self.host.close(60)
+        return self._emitter
+
     def ticket(self, reader="anna", what=OWLS, **more):
         """A ticket of a page that is rendered now."""
+        more.setdefault("application", application_of(self.tracker.events))
         return self.host.tickets.issue(reader, what, self.clock(), **more)
+
+    def opened(self, text):
+        """What a ticket says."""
+        return self.host.tickets.verify(text, self.clock(), application=application_of(self.tracker.events))
 
     def post(self, body, *, content_type="text/plain;charset=UTF-8", **headers):
         """Send bytes; header names with underscores."""

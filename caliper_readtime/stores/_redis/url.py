@@ -15,6 +15,8 @@ from redis.retry import Retry
 from redis.sentinel import Sentinel
 
 from caliper_readtime.errors import ConfigurationError
+from caliper_readtime.stores._redis.cluster import ClusterLink
+from caliper_readtime.stores._redis.connection import Link, SingleLink
 from caliper_readtime.stores._redis.driver_errors import DRIVER_ERRORS, unavailable
 
 if TYPE_CHECKING:
@@ -36,6 +38,22 @@ _SENTINEL_PORT: Final = 26379
 #: What the URL of several nodes may say in its query: files for TLS, and a login that sentinels ask for.
 _TLS: Final = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"})
 _OF_SENTINELS: Final = frozenset({"sentinel_username", "sentinel_password"})
+
+
+def link(client: Any, namespace: str) -> Link:
+    """Return the way to what a client is connected to.
+
+    Raises:
+        ConfigurationError: it is no client.
+    """
+    if isinstance(client, RedisCluster):
+        return ClusterLink(client, namespace)
+    if callable(getattr(client, "execute_command", None)) and hasattr(client, "connection_pool"):
+        return SingleLink(client, namespace)
+    kind = type(client).__name__
+    if isinstance(client, str | bytes):
+        raise ConfigurationError(f"RedisStateStore needs a client, not a {kind}: use RedisStateStore.from_url(…)")
+    raise ConfigurationError(f"RedisStateStore needs a redis.Redis or redis.RedisCluster, not {kind}")
 
 
 def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) -> Redis | RedisCluster:

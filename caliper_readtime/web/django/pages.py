@@ -39,4 +39,4 @@ def readtime_script(
         nonce = getattr(request, "csp_nonce", getattr(request, "_csp_nonce", None))
         options.setdefault("nonce", None if nonce is None else str(nonce))
     urls = reverse("caliper_readtime:script", args=["readtime.js"]), reverse("caliper_readtime:signals")
-    return mark_safe(current_page_counter().script_tag(urls, reader, article, **options))  # noqa: S308 - escaped there
+    return mark_safe(current_page_counter().script_tag(urls, reader, article, request=request, **options))  # noqa: S308 - escaped there

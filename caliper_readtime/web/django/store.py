@@ -52,7 +52,12 @@ class DjangoStateStore:
         self._facts: Any = Fact._default_manager.using(using)  # noqa: SLF001
 
     def __repr__(self) -> str:
-        return f"DjangoStateStore({self._database.alias!r})"
+        return f"DjangoStateStore({self.using!r})"
+
+    @property
+    def using(self) -> str:
+        """The alias of the database."""
+        return self._database.alias
 
     # States
 

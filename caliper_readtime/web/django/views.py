@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse
@@ -17,6 +18,8 @@ from caliper_readtime.web.django import current_page_counter
 from caliper_readtime.web.signals import MAX_BODY
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from caliper_readtime.web.page_counter import PageResponse
 
 
@@ -35,14 +38,21 @@ class _Headers:
         return value
 
 
+def _in_no_transaction(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Let ATOMIC_REQUESTS of no database open a transaction: most signals use none, and a report must not be in one."""
+    for alias in settings.DATABASES:
+        view = non_atomic_requests(using=alias)(view)
+    return view
+
+
 @login_not_required  # nor does a session: a leave that follows a logout counts all the same
 @csrf_exempt  # no cookie carries authority here, the ticket does
-@non_atomic_requests  # no heartbeat opens a transaction of a database that it does not use
+@_in_no_transaction
 @require_POST
 def signals(request: HttpRequest) -> HttpResponse:
     """Take a signal."""
     # One byte more than is taken tells a longer body, which is not read.
-    return _response(current_page_counter().receive(_Headers(request), request.read(MAX_BODY + 1)))
+    return _response(current_page_counter().receive(_Headers(request), request.read(MAX_BODY + 1), request))
 
 
 @login_not_required
@@ -56,7 +66,7 @@ def script_file(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @login_not_required
-@non_atomic_requests
+@_in_no_transaction
 @require_GET
 def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django passes it
     """Answer a probe."""
