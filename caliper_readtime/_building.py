@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 _DJANGO: Final = "caliper_readtime.web.django"
 #: What a tracker may be given as objects, besides settings.
 _PARTS: Final = ("events", "policy", "clock")
+#: Settings of the way to a server, for the endpoint and for its tokens.
+_WAY: Final = ("proxies", "ca_bundle", "trust_env")
 
 
 @attrs.frozen
@@ -157,12 +159,19 @@ def store(url: str, **redis_options: Any) -> StateStore:
     if url == "memory://":
         return InMemoryStateStore()
     if scheme == "sqlite":
-        return SqliteStateStore(_file(url, "store_url"))
+        return _sqlite(url)
     if scheme == "django":
         made: StateStore = getattr(import_module(_DJANGO), "store_of")(url)  # noqa: B009 - it is not known here
         return made
     # The URL may hold a password, so only its scheme is quoted.
     raise ConfigurationError(f"{PREFIX}STORE_URL: unknown scheme {scheme!r}; known: {REQUIRED['store_url']}")
+
+
+def _sqlite(url: str) -> StateStore:
+    try:
+        return SqliteStateStore.from_url(url)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{variable('store_url')}: {error}") from None
 
 
 def _emitter(settings: Settings, policy: ReadTimePolicy) -> Emitter:
@@ -181,7 +190,7 @@ def _emitter(settings: Settings, policy: ReadTimePolicy) -> Emitter:
         )
     return HttpCaliperEmitter(
         url,
-        auth=_auth(settings.oauth2, {name: value for name, value in options.items() if name != "read_back"}),
+        auth=_auth(settings.oauth2, {name: value for name, value in options.items() if name in _WAY}),
         timeout=None if timeout is None else (min(CONNECT_SECONDS, timeout), timeout),
         deadline_seconds=min(max(DEADLINE_SECONDS, timeout or 0), longest),
         **options,

@@ -27,6 +27,8 @@ PREFIX: Final = "CALIPER_READTIME_"
 TICKET_SECONDS: Final = 12 * 3600.0
 #: For how long after that a late replay is taken: as long as the script keeps its records.
 GRACE_SECONDS: Final = 7 * 86400.0
+#: How long after the opening a page's last ticket runs out: a day covers every reading, and ends what was stolen.
+LIFE_SECONDS: Final = 24 * 3600.0
 
 # What tests and ``caliper_readtime.testing`` are told by an environment, which may be an application's, too.
 _OF_TESTS: Final = ("redis_server", "require_browser", "require_redis", "require_postgresql")
@@ -81,7 +83,8 @@ class PartSettings:
     """Where states live, where events go, and in whose name: what every tracker needs."""
 
     store_url: str | None = _needed(
-        "memory://, sqlite:///path, redis://, rediss://, unix://, redis+cluster://, redis+sentinel://, django://alias"
+        "memory://, sqlite:///relative, sqlite:////absolute, redis://, rediss://, unix://, redis+cluster://,"
+        " redis+sentinel://, django://alias"
     )
     endpoint: str | None = _needed("the full URL of the Caliper endpoint, or jsonl:///path")
     oneroster_url: str | None = _needed("the OneRoster service's base URL")
@@ -112,6 +115,7 @@ class HttpSettings:
     proxies: Proxies = attrs.field(default=None, repr=False)
     ca_bundle: Path | None = None
     trust_env: bool | None = None
+    duplicate_answers: Callable[[int, str], bool] | None = attrs.field(default=None, validator=_function)
 
 
 @attrs.frozen(kw_only=True)
@@ -144,7 +148,9 @@ class WebSettings:
         leave: when a page is left, send what is unreported in the ``background`` or at once (``send``), or ``defer``
             it to the sweeper.
         ticket_seconds: how long a page's ticket is good for.
+        ticket_life_seconds: how long after its opening a page's last ticket runs out, however long it is read.
         ticket_grace_seconds: for how long after that a late replay is taken.
+        session: returns what a request's session is called, which then a ticket is bound to; None for no binding.
         trusted_origins: other origins whose pages may send signals.
         trust_null_origin: whether pages without an origin, such as sandboxed frames, may send signals.
         on_refusal: called with the ``Refusal`` of each signal that is not taken, for metrics.
@@ -155,7 +161,9 @@ class WebSettings:
     reader: Callable[[str], Reader | None] | None = attrs.field(default=None, validator=_function)
     leave: Leave = attrs.field(default=Leave.BACKGROUND, converter=_leave)
     ticket_seconds: float = TICKET_SECONDS
+    ticket_life_seconds: float = LIFE_SECONDS
     ticket_grace_seconds: float = GRACE_SECONDS
+    session: Callable[[Any], str | None] | None = attrs.field(default=None, validator=_function)
     trusted_origins: tuple[str, ...] = ()
     trust_null_origin: bool = False
     on_refusal: Callable[[Any], object] | None = attrs.field(default=None, validator=_function)

@@ -5,33 +5,49 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import attrs
 
 from caliper_readtime import _building, _checks, _settings
+from caliper_readtime._accounts import SETTLE_SECONDS
 from caliper_readtime._delivery.flush import Flush
+from caliper_readtime._delivery.given import send_given
+from caliper_readtime._delivery.reconcile import Reconciling
 from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import Delivery
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
 from caliper_readtime._inspection import explained, status_of
-from caliper_readtime._logs import log_counted, log_unreadable, logger
+from caliper_readtime._logs import log_counted, log_outlived, log_unreadable, logger
 from caliper_readtime._model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime._policy import Completion, ReadTimePolicy
-from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
+from caliper_readtime._results import (
+    Accumulation,
+    Explanation,
+    FlushReport,
+    Outcome,
+    Reconciliation,
+    Report,
+    Status,
+    SweepReport,
+)
 from caliper_readtime._rules import Caller, Defer, Signal, Unpark
 from caliper_readtime._rules.identity import identified, reduced
+from caliper_readtime._rules.state import Key
+from caliper_readtime._rules.wall import beside, stretches_of
 from caliper_readtime._units import to_epoch_ms, to_ms
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.stores._clock import StoreClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from caliper_readtime._rules.event import TimeSpentEvents
-    from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime._rules.wall import Stretch
     from caliper_readtime.protocols import Emitter, StateStore
 
 
@@ -81,7 +97,7 @@ class ReadTimeTracker:
         self._clock = StoreClock(store) if clock is None else clock
         self._oneroster_url = None if events is None else events.oneroster_url
         self._sends = emitter is not None and policy.completion is Completion.SEND
-        self._reporting = Reporting(self._delivery, sends=self._sends)
+        self._reporting = Reporting(self._delivery)
         self._facts = {} if events is None else {"sensor": events.sensor, "oneroster_url": events.oneroster_url}
         self._compared = False
         self._created: tuple[StateStore | Emitter, ...] = ()
@@ -215,6 +231,39 @@ class ReadTimeTracker:
             MissingField: nothing is stored yet and an id was passed: pass a Reader and an Article once.
             StoreError: the store could not take it; the next total heals it.
         """
+        return self.observe_page(
+            reader,
+            article,
+            view,
+            opened_at=opened_at,
+            position_seconds=position_seconds,
+            duration_seconds=duration_seconds,
+        )
+
+    def observe_page(
+        self,
+        reader: Reader | str,
+        article: Article | str,
+        view: PageView,
+        *,
+        opened_at: datetime | None = None,
+        position_seconds: float | None = None,
+        duration_seconds: float | None = None,
+        until: datetime | None = None,
+        defer: bool = False,
+    ) -> Accumulation:
+        """Do what ``observe`` does, for a page under a ticket that ends; see there.
+
+        Args:
+            reader: as for ``observe``.
+            article: as for ``observe``.
+            view: as for ``observe``.
+            opened_at: as for ``observe``.
+            position_seconds: as for ``observe``.
+            duration_seconds: as for ``observe``.
+            until: wall time after this is not paid, by the server's word: the view is judged as if it came then.
+            defer: an article that counts as read now is left to the sweeper, whatever the policy says.
+        """
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
         nonce = os.urandom(16).hex()
@@ -233,18 +282,23 @@ class ReadTimeTracker:
                 None if opened_at is None else to_epoch_ms(opened_at, "opened_at"),
                 None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
                 None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
-                not self._sends,
+                defer or not self._sends,
             ),
+            None if until is None else to_epoch_ms(until, "until"),
         )
 
-    def _signal(self, key: Key, signal: Signal) -> Accumulation:
+    def _signal(self, key: Key, signal: Signal, until_ms: int | None = None) -> Accumulation:
         if not self._compared:
             self._compare()
-        counted, state = self._store.update(key, signal, self._delivery.leases.now())
+        now = self._delivery.leases.now() if until_ms is None else min(until_ms, self._delivery.leases.moment())
+        counted, state = self._store.update(key, signal, now)
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
-        report = self._reporting.completed(key, state) if counted.completed else None
+        # X6: at a birth alone are these the same.
+        if signal.acknowledged_ms and state.meter.last_sync_at_ms == state.ledger.first_sync_at_ms:
+            log_outlived(key, signal, state)
+        report = self._reporting.completed(key, state, defers=signal.defers) if counted.completed else None
         if report is not None and report.state is not None:
             state = report.state
         return Accumulation(counted.accepted_ms / 1000, counted.clamped_ms / 1000, counted.duplicate, state, report)
@@ -381,6 +435,55 @@ class ReadTimeTracker:
         owner = uuid4().hex
         return Sweep(self._delivery, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
 
+    def send_deferred(self, keys: Iterable[tuple[str, str]]) -> SweepReport:
+        """Report what these states have put off, at once and in as few envelopes as possible.
+
+        What cannot be sent now (another owner is at it, a back-off runs) stays due, and is the sweeper's.
+
+        Args:
+            keys: (reader sourced id, resource id) of each, as reports name them.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter.
+            StoreError: the store could not be reached; everything stays due.
+        """
+        self._compare()
+        self._delivery.require()
+        return send_given(self._delivery, uuid4().hex, [Key(*key) for key in keys])
+
+    def reconcile(
+        self,
+        reader: Reader | str,
+        *,
+        since: datetime | None = None,
+        repair: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> Reconciliation:
+        """Compare what the endpoint holds of a reader with what it has accepted, event by event.
+
+        Args:
+            reader: whose time.
+            since: leave out events whose time ended before; aware.
+            repair: send missing events again, under the same id and byte for byte; each only once it has been missing
+                for ``settle_seconds``, was never shown before, and is not shown when asked for by its id.
+            settle_seconds: how long the endpoint may take to show what it has accepted.
+
+        Returns:
+            For each article which events match, are missing, deleted, doubled, altered or foreign. What is doubled can
+            only be reported: the endpoint's operator has to delete it.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter, or one that cannot list events.
+            EmitError: the endpoint could not be asked, or not be sent to; what was repaired before stays repaired.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached.
+        """
+        sourced_id = self._reader_key(reader)
+        settle_ms = to_ms(settle_seconds, "settle_seconds")
+        since_ms = None if since is None else to_epoch_ms(since, "since")
+        self._compare()
+        return Reconciling(self._delivery, sourced_id, since_ms=since_ms, settle_ms=settle_ms).run(repair=repair)
+
     # A look inside
 
     @property
@@ -452,6 +555,7 @@ class ReadTimeTracker:
             policy=self._policy,
             events=self._delivery.leases.events,
             last_sweep=self._store.last_sweep(),
+            beside_ms=0 if state is None else beside(self._stretches(known)),
         )
 
     def unpark(self, reader: Reader | str, article: Article | str) -> Report:
@@ -481,6 +585,12 @@ class ReadTimeTracker:
         return forgotten
 
     # Shared
+
+    def _stretches(self, keys: Iterable[Key]) -> Iterator[Stretch]:
+        """Yield what is remembered of a reader's reading; an account that cannot be read says nothing."""
+        for state in map(self._readable, keys):
+            with suppress(ValueError, IndexError):
+                yield from () if state is None else tuple(stretches_of(state, self._policy))
 
     def _seen(self, key: Key) -> ReadTimeState | None:
         state = self._store.load(key, self._delivery.leases.now())

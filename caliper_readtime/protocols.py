@@ -19,6 +19,8 @@ class Transition(Protocol[R_co]):
 
     It has no side effect, so a store may call it again with a newer state when somebody else wrote in between.
     It may raise (``MissingField``); then the store writes nothing and lets the very error pass.
+
+    One whose ``durable`` is False (a heartbeat) may reach the disk more lazily; without the attribute it is durable.
     """
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState | None, R_co]:
@@ -73,7 +75,8 @@ class StateStore(Protocol):
         """Return at most ``limit`` keys whose due entry has come; of one shard oldest first, and fair over shards.
 
         An entry that is ``soft`` (an active reader's unreported time) must be ``idle_ms`` old as well; the others
-        (leases, back-offs, deferrals, retries) have come at their own time: from that very millisecond on.
+        (leases, back-offs, deferrals, retries) have come at their own time: from that very millisecond on. Of either
+        kind one that lies more than a day ahead has come as well: a clock that jumped has left it (``Due.come``).
         """
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
@@ -145,7 +148,10 @@ class DescribesItself(Protocol):
         Every mapping has ``kind``, which says by which rules it is judged; what is not known is left out.
 
         * ``"memory"``: nothing else.
-        * ``"sqlite"``: ``exists`` and ``writable`` (bool), ``journal_mode``, ``free_bytes`` of its disk.
+        * ``"sqlite"``: ``exists`` and ``writable`` (bool), ``journal_mode``, ``free_bytes`` of its disk,
+          ``readable_by_others`` (its files that are open to more than their own user).
+        * ``"database"``, of a host's project: ``durable``, ``writable`` and ``locks`` (bool): a commit waits for the
+          disk, it can be written, writers wait for each other.
         * ``"redis"``: the server's ``INFO`` as redis-py parses it, with its own names (``redis_version``,
           ``maxmemory``, ``maxmemory_policy``, ``used_memory``, ``aof_enabled``, ``aof_last_write_status``,
           ``rdb_last_bgsave_status``, ``rdb_last_save_time``, ``role``, ``connected_slaves``, ``server_time_usec``,
@@ -217,6 +223,21 @@ class ReadsBack(Protocol):
 def reading_back(emitter: object) -> ReadsBack | None:
     """Return the emitter if it is to be asked before an event is sent again."""
     return emitter if isinstance(emitter, ReadsBack) and getattr(emitter, "read_back", True) else None
+
+
+@runtime_checkable
+class ListsEvents(Protocol):
+    """An emitter whose endpoint can list what it holds of a reader; ``tracker.reconcile`` needs one."""
+
+    def listed(self, actor_id: str, /) -> Sequence[Mapping[str, Any]]:
+        """Return every event that the endpoint holds of an actor, each delivery once, whoever has sent it.
+
+        The list is whole or the call fails: an event that is left out would be taken for lost.
+
+        Raises:
+            EmitterUnavailable: the endpoint could not be asked, or not for all of it.
+            EndpointRefused: the endpoint or the credentials are wrong, or it cannot list.
+        """
 
 
 @runtime_checkable

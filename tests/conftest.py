@@ -29,7 +29,9 @@ TESTS = Path(__file__).parent
 PROOFS = (
     "browser/test_*.py",
     "concurrency/test_*.py",
+    "contract/test_django_stores.py",
     "faults/test_cli.py",
+    "faults/test_django_store.py",
     "faults/test_doctor_redis.py",
     "faults/test_outages.py",
     "faults/test_redis*.py",

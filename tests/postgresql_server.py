@@ -1,4 +1,4 @@
-"""A PostgreSQL of the tests' own: started in a temporary folder, killed and started again at will."""
+"""A PostgreSQL of the tests' own: started in a temporary folder, killed and started again at will; and PgBouncer."""
 
 from __future__ import annotations
 
@@ -10,8 +10,13 @@ import socket
 import subprocess
 import tempfile
 import threading
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NO_SERVER = "NO POSTGRESQL TO TEST WITH: apt-get install postgresql"
 REQUIRED = "CALIPER_READTIME_REQUIRE_POSTGRESQL"
@@ -30,6 +35,66 @@ def required() -> bool:
     return bool(os.environ.get(REQUIRED) or os.environ.get("CI"))
 
 
+def _user() -> dict[str, str]:
+    """As whom: none of these programs runs as root."""
+    return {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    return port
+
+
+class Program:
+    """A program that tells on standard error when it is ready."""
+
+    def __init__(self, *command: object, ready: bytes, folder: Path) -> None:
+        self._process = subprocess.Popen(
+            [*map(str, command)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            env=_environment(),
+            **_user(),
+        )
+        heard = []
+        for line in self._process.stderr:
+            heard.append(line.decode())
+            if ready in line:
+                break
+        else:
+            raise RuntimeError("".join(heard))
+        # It goes on logging: nobody may have to wait for a full pipe.
+        self._reader = threading.Thread(target=self._process.stderr.read, daemon=True)
+        self._reader.start()
+
+    def end(self, how: signal.Signals = signal.SIGQUIT) -> None:
+        """End it by a signal."""
+        self._process.send_signal(how)
+        self._process.wait()
+        self._reader.join()
+        self._process.stderr.close()
+
+
+@contextmanager
+def pooled(server: PostgresqlServer) -> Iterator[dict[str, object]]:
+    """Put PgBouncer in transaction mode, with two connections for all, in front of a server; give a DATABASES entry."""
+    file, port = server.folder / "pgbouncer.ini", _free_port()
+    file.write_text(
+        f"[databases]\nreadtime = host=127.0.0.1 port={server.port} user=readtime dbname=readtime\n"
+        f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\nauth_type = any\n"
+        "pool_mode = transaction\ndefault_pool_size = 2\n",
+        encoding="utf-8",
+    )
+    program = Program(shutil.which("pgbouncer"), file, ready=b"process up", folder=server.folder)
+    try:
+        yield server.database | {"PORT": str(port)}
+    finally:
+        program.end(signal.SIGINT)
+
+
 class PostgresqlServer:
     """A server with a database ``readtime`` and a superuser of that name, who needs no password.
 
@@ -41,15 +106,11 @@ class PostgresqlServer:
         bin_ = programs()
         assert bin_ is not None, NO_SERVER
         self.folder = Path(tempfile.mkdtemp(prefix="readtime-postgresql-"))
-        # It refuses to run as root.
-        self._user = {"user": "postgres", "group": "postgres"} if os.getuid() == 0 else {}
-        if self._user:
+        if _user():
             os.chown(self.folder, *pwd.getpwnam("postgres")[2:4])
         self._data = self.folder / "data"
         self._program = bin_ / "postgres"
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port: int = free.getsockname()[1]
+        self.port = _free_port()
         self._options = {
             "port": str(self.port),
             "listen_addresses": "127.0.0.1",
@@ -57,7 +118,7 @@ class PostgresqlServer:
             "max_connections": "60",
             "shared_buffers": "16MB",
         } | options
-        self._process: subprocess.Popen[bytes] | None = None
+        self._running: Program | None = None
         self._run(bin_ / "initdb", "-D", self._data, "-U", "readtime", "-A", "trust", "--no-sync", "-E", "UTF8")
         self.start()
         self._run(bin_ / "createdb", "-h", self.folder, "-p", str(self.port), "-U", "readtime", "readtime")
@@ -69,7 +130,7 @@ class PostgresqlServer:
             stdout=subprocess.DEVNULL,
             cwd=self.folder,
             env=_environment(),
-            **self._user,
+            **_user(),
         )
 
     @property
@@ -87,41 +148,18 @@ class PostgresqlServer:
     def start(self) -> None:
         """Start it, and return when it answers."""
         settings = [word for name, value in self._options.items() for word in ("-c", f"{name}={value}")]
-        self._process = subprocess.Popen(
-            [str(self._program), "-D", str(self._data), *settings],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            cwd=self.folder,
-            env=_environment(),
-            **self._user,
-        )
-        assert self._process.stderr is not None
-        heard = []
-        for line in self._process.stderr:
-            heard.append(line.decode())
-            if b"ready to accept connections" in line:
-                break
-        else:
-            raise RuntimeError("".join(heard))
-        # It goes on logging: nobody may have to wait for a full pipe.
-        self._reader = threading.Thread(target=self._process.stderr.read, daemon=True)
-        self._reader.start()
+        command = (self._program, "-D", self._data, *settings)
+        self._running = Program(*command, ready=b"ready to accept connections", folder=self.folder)
 
     def kill(self) -> None:
         """End it as a crash does; what was not on its way to the disk is gone."""
-        self._end(signal.SIGQUIT)
-
-    def _end(self, how: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            process.send_signal(how)
-            process.wait()
-            self._reader.join()
-            process.stderr.close()
+        if self._running is not None:
+            self._running.end()
+        self._running = None
 
     def close(self) -> None:
         """End it, and remove its files."""
-        self._end(signal.SIGQUIT)
+        self.kill()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

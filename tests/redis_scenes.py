@@ -79,7 +79,7 @@ class Watched(RedisStateStore):
 
     def _write(self, *args):
         written = super()._write(*args)
-        self.sometimes["lost-race"] += not written
+        self.sometimes["lost-race"] += written.count(False)
         return written
 
 

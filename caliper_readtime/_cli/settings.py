@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from caliper_readtime import _settings
 from caliper_readtime._cli.exits import USAGE, CommandError
 from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime.errors import ConfigurationError
+from caliper_readtime.stores._sqlite.encoding import path_of
 
 if TYPE_CHECKING:
     import argparse
@@ -76,7 +77,7 @@ def _check_no_secret(name: str, value: str) -> None:
 def _check_file(url: str) -> None:
     """Refuse a file that is not there: a mistyped path would be made, and would look like a store with nothing due."""
     if url.startswith("sqlite:///"):
-        path = Path(unquote(urlsplit(url).path))
+        path = Path(path_of(url))
         if not path.exists():
             raise ConfigurationError(
                 f"{_settings.PREFIX}STORE_URL: there is no file {path}: correct the path,"

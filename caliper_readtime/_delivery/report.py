@@ -27,16 +27,15 @@ FINALIZE_ROUNDS: Final = 3
 
 
 class Reporting:
-    """Reports one state at a time. ``sends``: a completed article is finalized from its heartbeat."""
+    """Reports one state at a time."""
 
-    def __init__(self, delivery: Delivery, *, sends: bool) -> None:
+    def __init__(self, delivery: Delivery) -> None:
         self._delivery = delivery
-        self._sends = sends
         self._sweep_warning_at = float("-inf")
 
-    def completed(self, key: Key, state: ReadTimeState) -> Report:
-        """Finalize an article that counts as read. Whatever comes of it, the heartbeat has been accepted."""
-        if not self._sends:
+    def completed(self, key: Key, state: ReadTimeState, *, defers: bool) -> Report:
+        """Finalize an article that counts as read, or leave it to the sweeper; the heartbeat has been accepted."""
+        if defers:
             outcome = Outcome.NOTHING_TO_SEND if state.finalized_at is not None else Outcome.DEFERRED
             return Report(outcome, *key, state=state, retry_at=retry_at(state))
         try:

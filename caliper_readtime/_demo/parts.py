@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from caliper_readtime import _building
 from caliper_readtime._model import App, Article, Course, Reader, Subject
 from caliper_readtime._rules.event import TimeSpentEvents
+from caliper_readtime.stores._sqlite.store import SqliteStateStore
 from caliper_readtime.testing._redis_server import RedisServer
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def _opened(name: str, stack: ExitStack) -> StateStore:
         return _building.store("memory://")
     if name == "sqlite":
         directory = stack.enter_context(tempfile.TemporaryDirectory(prefix="readtime-"))
-        return _building.store((Path(directory) / "demo.db").as_uri().replace("file:", "sqlite:", 1))
+        return SqliteStateStore(Path(directory) / "demo.db")
     if name == "redis":
         name = stack.enter_context(RedisServer()).url
     if name.startswith(_REDIS):

@@ -58,6 +58,18 @@ def _file(name: str, facts: Facts) -> Iterator[Finding]:
         yield ok("sqlite.file", f"{name}: is there, and can be written")
 
 
+def _rights(name: str, facts: Facts) -> Iterator[Finding]:
+    others = facts.get("readable_by_others")
+    if others:
+        yield warn(
+            "sqlite.rights",
+            f"{name}: others on this machine may read or write {', '.join(others)}: e-mail addresses stand there",
+            "chmod 600, or make sure that only those who may know are in its group",
+        )
+    elif others is not None:
+        yield ok("sqlite.rights", f"{name}: for its own user only")
+
+
 def _journal(name: str, facts: Facts) -> Iterator[Finding]:
     mode = facts.get("journal_mode")
     if mode is not None and mode != "wal":
@@ -81,6 +93,38 @@ def _disk(name: str, facts: Facts) -> Iterator[Finding]:
         yield warn("sqlite.disk", text, "make room: with a full disk no reader's time is accepted")
     else:
         yield ok("sqlite.disk", text)
+
+
+# A database of the host's project
+
+
+def _durable(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.get("durable", True):
+        yield ok("database.durable", f"{name}: claims wait for the disk")
+    else:
+        yield error(
+            "database.durable",
+            f"{name}: commits do not wait for the disk: a crash could send the same seconds under another id",
+            "PostgreSQL: fsync and synchronous_commit on; SQLite: PRAGMA synchronous FULL",
+        )
+
+
+def _writable(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.get("writable", True):
+        yield ok("database.writable", f"{name}: it can be written")
+    else:
+        yield error("database.writable", f"{name}: it cannot be written", "point the project at the primary")
+
+
+def _locks(name: str, facts: Facts) -> Iterator[Finding]:
+    if facts.get("locks", True):
+        yield ok("database.locks", f"{name}: writers wait for each other")
+    else:
+        yield warn(
+            "database.locks",
+            f"{name}: SQLite locks it too late, so writers fail where they meet",
+            'set OPTIONS {"transaction_mode": "IMMEDIATE"} in DATABASES',
+        )
 
 
 # Redis and Valkey
@@ -217,6 +261,7 @@ def _timeouts(name: str, facts: Facts) -> Iterator[Finding]:
 
 _CHECKS: Final[dict[str, tuple[Callable[[str, Facts], Iterator[Finding]], ...]]] = {
     "memory": (_memory,),
-    "sqlite": (_file, _journal, _disk),
+    "sqlite": (_file, _rights, _journal, _disk),
+    "database": (_durable, _writable, _locks),
     "redis": (_version, _role, _eviction, _memory_left, _persistence, _replication, _timeouts),
 }

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from threading import Lock
 from typing import TYPE_CHECKING, Final
 
+from caliper_readtime._circuit import Circuit
 from caliper_readtime.emitters._responses import MAX_RETRY_AFTER_SECONDS
 from caliper_readtime.errors import EmitError, EmitterUnavailable, EndpointRefused
 
@@ -23,7 +24,6 @@ MAX_FAIL_FAST_SECONDS: Final = 30.0
 QUICK_SECONDS: Final = 1.0
 #: How many of them in a row are an outage. Finding the one event among a hundred takes eight.
 MAX_QUICK_FAILURES: Final = 10
-_MOST_DOUBLINGS: Final = 16
 
 _over_at: Final[ContextVar[float]] = ContextVar("over_at", default=math.inf)
 
@@ -68,12 +68,10 @@ class CircuitBreaker:
     def __init__(self, where: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._where = where
         self._clock = clock
+        self._circuit = Circuit(FAIL_FAST_SECONDS, MAX_FAIL_FAST_SECONDS, clock=clock)
         self._lock = Lock()
-        self._failures = 0
         self._quick_failures = 0
-        self._open_until = 0.0
         self._asked_until = 0.0
-        self._probing = False
 
     def check(self, event_ids: Sequence[str]) -> None:
         """Return while calls go through.
@@ -81,8 +79,9 @@ class CircuitBreaker:
         Raises:
             EmitterUnavailable: they fail fast; it was not tried.
         """
-        with self._lock:
-            self._check(event_ids)
+        rest, asked = self._circuit.shut(), self._asked_until - self._clock()
+        if rest is not None or asked > 0:
+            raise self._not_tried(event_ids, max(rest or 0.0, asked))
 
     def pause(self, seconds: float) -> None:
         """Leave the endpoint alone for as long as it has asked, but for no more than the longest Retry-After."""
@@ -97,49 +96,38 @@ class CircuitBreaker:
         Raises:
             EmitterUnavailable: calls fail fast, or somebody else is finding out whether they still have to.
         """
-        with self._lock:
-            self._check(event_ids)
-            seen = self._failures
-            probe = self._probing = seen > 0
+        self.check(event_ids)
+        seen = self._circuit.enter()
+        if seen is None:  # somebody was faster
+            raise self._not_tried(event_ids, self._circuit.shut() or 0.0)
         started = self._clock()
+        failed: bool | None = None
         try:
             yield
+            failed = False
         except EmitError as error:
             if isinstance(error, EmitterUnavailable) and not isinstance(error, EndpointRefused):
-                self._failed(seen, quick=error.ambiguous and self._clock() - started < QUICK_SECONDS)
+                quick = error.ambiguous and self._clock() - started < QUICK_SECONDS
+                failed = True if not quick or self._circuit.failures else self._many_quick_ones()
             elif error.status is not None:
-                self._passed()
+                failed = False
             raise
-        else:
-            self._passed()
         finally:
-            if probe:
-                self._probing = False
+            if failed is False:
+                self._quick_failures = 0
+            self._circuit.leave(seen, failed=failed)
 
-    def _check(self, event_ids: Sequence[str]) -> None:
-        rest = max(self._open_until, self._asked_until) - self._clock()
-        if rest > 0 or self._probing:
-            raise EmitterUnavailable(
-                f"{self._where} failed a moment ago or asked for a pause, so this was not tried",
-                event_ids=event_ids,
-                retry_after_seconds=max(rest, 0.0),
-                ambiguous=False,
-                tried=False,
-            )
-
-    def _passed(self) -> None:
+    def _many_quick_ones(self) -> bool | None:
+        """Return True where so many quick failures in a row are an outage; None where nothing is known yet."""
         with self._lock:
-            self._failures = self._quick_failures = 0
-            self._open_until = 0.0
+            self._quick_failures += 1
+            return True if self._quick_failures >= MAX_QUICK_FAILURES else None
 
-    def _failed(self, seen: int, *, quick: bool) -> None:
-        with self._lock:
-            if quick and not self._failures:
-                self._quick_failures += 1
-                if self._quick_failures < MAX_QUICK_FAILURES:
-                    return
-            # Calls that were under way together have seen one and the same outage: it counts once.
-            if seen == self._failures:
-                span = FAIL_FAST_SECONDS * 2 ** min(self._failures, _MOST_DOUBLINGS)
-                self._failures += 1
-                self._open_until = self._clock() + min(span, MAX_FAIL_FAST_SECONDS)
+    def _not_tried(self, event_ids: Sequence[str], rest: float) -> EmitterUnavailable:
+        return EmitterUnavailable(
+            f"{self._where} failed a moment ago or asked for a pause, so this was not tried",
+            event_ids=event_ids,
+            retry_after_seconds=max(rest, 0.0),
+            ambiguous=False,
+            tried=False,
+        )

@@ -43,9 +43,18 @@ class Request:
 
 
 def without_carriers(error: E) -> E:
-    """Return an error without the frames of those who carried the request; who interrupted them is still shown."""
-    kept: TracebackType | None = None
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        if str(frame.f_globals.get("__name__")).partition(".")[0] not in _CARRIERS:
-            kept = TracebackType(kept, frame, frame.f_lasti, line)
-    return error.with_traceback(kept)
+    """Take the frames of those who carried a request off an error and what stands behind it; return the error.
+
+    Who interrupted them, such as a host's signal handler, is still shown.
+    """
+    behind: BaseException | None = error
+    seen: set[int] = set()  # an interruption that was wrapped stands in its own chain
+    while behind is not None and id(behind) not in seen:
+        seen.add(id(behind))
+        kept: TracebackType | None = None
+        for frame, line in reversed(list(traceback.walk_tb(behind.__traceback__))):
+            if str(frame.f_globals.get("__name__")).partition(".")[0] not in _CARRIERS:
+                kept = TracebackType(kept, frame, frame.f_lasti, line)
+        behind.__traceback__ = kept
+        behind = behind.__cause__ or behind.__context__
+    return error

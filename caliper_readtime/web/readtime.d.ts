@@ -6,17 +6,25 @@ export interface Options {
   ticket: string;
   /** Seconds of reading between two signals. Default 10. */
   heartbeat?: number | string;
-  /** Seconds without scroll, key or pointer after which reading pauses; at least 120. Default: never. */
+  /** When the ticket was issued, by the server's clock, in seconds since 1970: judges which records are too old. */
+  opened?: number | string;
+  /** Seconds without pointer, wheel, key, input, selection or focus after which reading pauses; at least 120. Default: never. */
   idle?: number | string;
   /** Seconds of reading after which the article counts as read. Default: never. */
   dwell?: number | string;
   /** Part of the article, 0 to 1, that has been on screen when it counts as read. Default: never. */
   depth?: number | string;
-  /** CSS selector of the article, for its depth. Default: the whole document. */
+  /**
+   * CSS selector of the article: of it depth counts, in a frame it has to be in sight, and the view ends with it.
+   * Default: the document.
+   */
   article?: string;
 }
 
-/** Begin a page view. A second call with the same ticket does nothing; one with another ticket begins the next view. */
+/**
+ * Begin a page view. A second call with the same ticket does nothing; one with another ticket begins the next view.
+ * It ends by itself when its article leaves the document, or the path changes.
+ */
 export function start(options: Options): void;
 
 /** End the page view and send what it has. */

@@ -2,251 +2,306 @@
 // so that no single message matters. Options: docs/reference/script.md. Why so: docs/explanation/browser.md.
 // readtime.mjs and readtime.min.js are built from this file: python -m tests.browser.build
 var readtime = readtime || (() => {
-  "use strict";
-  const PREFIX = "readtime:"; // of our keys in localStorage: the lease, and one record for each view
-  const LEASE = PREFIX + "lease";
+  const PREFIX = "readtime:"; // of our records in localStorage, one for each view
+  const LEASE = "readtime";
   const TICK = 1000; // all times in milliseconds
   const GAP = 5000; // a longer gap between two looks at the clock was sleep, a lock screen or a stopped process
-  const LEASE_RENEW = 2000;
+  const LEASE_RENEW = 2000; // seldom: what two windows write at once is one's
   const LEASE_END = 4000; // with a tick on top, another tab steps in within 5 s
   const ANSWER = 8000;
   const MAX_WAIT = 60000;
-  const KEEP = 7 * 86400000;
+  const KEEP = 7 * 86400; // seconds by how much a record's ticket may be older than this page's
+  const MOST = 50; // records
+  const YOUNG = 1500;
   const MIN_IDLE = 120000; // a shorter limit takes slow readers for absent ones
+  const LINE = 50; // pixels from one line to the next, by which depth is measured
+  const STEADY = 3; // ticks for which an article has to keep its height before its depth counts
 
-  let current; // the view of this page, until stop()
-  let caughtUp; // other views' records were sent once
+  const tags = document.currentScript ? document.scripts : []; // the module form starts nothing by itself
+  const spent = {}; // tickets of tags
+
+  // A tag's own property `home` is the path at which it came into the document.
+  let id; // of the view, while there is one; in memory only: a duplicated or restored tab is another view
+  let options = {};
+  let url, ticket, heartbeat, idle, begun;
+  let total; // time seen so far
+  let acked; // how much of it an answer has acknowledged
+  let sent; // how much of it the last beat carried
+  let wait; // for how much more the next one is due
+  let position; // the part of the article that was on screen, 0 to 1
+  let completed; // true: to be told, false: told
+  let last; // look at the clock
+  let input; // the last sign of the reader
+  let part, height, steady, lines; // the article's element, and what of it was on screen
+  let looking = 0; // the element that is asked about and not answered yet
+  let inView, counting, timer, beating, later, caughtUp, tagged;
+  let path = location.pathname;
+  let back; // it was reached through history
+  let owed; // a view has ended by itself, and its host may not have said stop() yet
+
+  const now = () => Math.floor(performance.now());
+  const young = () => now() < begun + YOUNG;
 
   // Storage may be full, blocked or missing; reading goes on without it.
-  const storage = (use) => {
+  let items = {};
+  try {
+    items = localStorage || items;
+  } catch {}
+  const write = (key, value) => {
     try {
-      return use(localStorage);
+      items[key] = value;
     } catch {}
   };
 
   // An object when the server has the message, false when it never wants it, nothing when it is worth another try.
-  const post = async (url, body) => {
-    const timeout = new AbortController();
-    const alarm = setTimeout(() => timeout.abort(), ANSWER);
+  const post = async (to, body, keepalive) => {
     try {
-      // A redirect leads to a login page, and its 200 is no acknowledgement.
-      const answer = await fetch(url, { method: "POST", body, redirect: "error", signal: timeout.signal });
-      const { status } = answer;
-      if (answer.ok) return status == 200 ? (await answer.json()) || {} : {};
-      if (status < 500 && status != 408 && status != 425 && status != 429) return false;
-    } catch {
-    } finally {
-      clearTimeout(alarm);
-    }
-  };
-
-  // Send what earlier views (crashed, offline, killed) could not, until one has to wait.
-  const catchUp = async () => {
-    for (const key of storage(Object.keys) || []) {
-      if (!key.startsWith(PREFIX) || key == LEASE || (current && key == current.key)) continue;
-      const text = storage((items) => items.getItem(key));
-      let url, body, date; // of what is no record none, and it goes
-      try {
-        [url, body, date] = JSON.parse(text);
-      } catch {}
-      if (Date.now() - date < KEEP && (await post(url, body)) == undefined) return;
-      storage((items) => items.getItem(key) == text && items.removeItem(key));
-    }
-  };
-
-  const open = (options) => {
-    const url = new URL(options.url, document.baseURI).href;
-    const heartbeat = options.heartbeat > 0 ? options.heartbeat * 1000 : 10000;
-    const idle = options.idle > 0 && Math.max(options.idle * 1000, MIN_IDLE);
-    const dwell = options.dwell * 1000 || Infinity;
-    const depth = +options.depth || Infinity;
-    // In memory only: a duplicated or restored tab is another view.
-    const id = crypto.getRandomValues(new Uint32Array(3)).join("-");
-    const key = PREFIX + id;
-    const ears = new AbortController();
-
-    let { ticket } = options;
-    let total = 0; // time seen so far
-    let acked = 0; // how much of it a 2xx has acknowledged
-    let sent = 0; // how much of it the last beat carried
-    let wait = heartbeat;
-    let position = -1; // the furthest part of the article seen, 0 to 1
-    let completed = 0; // 1: to be told, 2: told
-    let counting, timer, beating, later, refused;
-    let last = performance.now();
-    let input = last;
-
-    const settle = () => {
-      const now = performance.now();
-      if (counting) {
-        const passed = (idle ? Math.min(now, input + idle) : now) - last;
-        if (passed > 0) total += passed > GAP ? TICK : passed;
-      }
-      last = now;
-    };
-
-    const see = () => {
-      const part = options.article ? document.querySelector(options.article) : document.documentElement;
-      const box = part && part.getBoundingClientRect();
-      if (box && box.height) reach((innerHeight - box.top) / box.height);
-    };
-
-    const reach = (at) => {
-      position = Math.max(position, Math.round(Math.min(1, at) * 1000) / 1000 || 0);
-    };
-
-    const message = (leaving) => {
-      see();
-      if (!completed && (total >= dwell || position >= depth)) {
-        completed = 1;
-        sent = -Infinity; // a beat is due
-      }
-      return JSON.stringify({
-        s: 1,
-        k: ticket,
-        v: id,
-        t: Math.floor(total),
-        b: acked,
-        p: position < 0 ? undefined : position,
-        c: completed == 1 || undefined,
-        l: leaving,
+      // Filters, portals and login pages answer too: an answer is ours when it says so.
+      const answer = await fetch(to, {
+        method: "POST",
+        body,
+        keepalive,
+        redirect: "error",
+        signal: AbortSignal.timeout?.(ANSWER),
       });
-    };
+      if (answer.status == 204) return {};
+      const said = await answer.json();
+      if (said.rt == 1 && answer.status < 500) return answer.ok && said;
+    } catch {}
+  };
 
-    const pending = () => !refused && (Math.floor(total) > acked || completed == 1);
-
-    // Where the browser has fetchLater, it sends the newest total even for a page that crashes.
-    const register = (body) => {
-      if (later) later.abort();
-      later = undefined;
-      if (!body || !window.fetchLater) return;
-      const control = new AbortController();
+  // Send what earlier views (crashed, offline, killed) could not, the newest first, each by itself.
+  const catchUp = () => {
+    const records = [];
+    for (const [key, text] of Object.entries(items)) {
+      if (!key.startsWith(PREFIX) || key == PREFIX + id) continue;
       try {
-        fetchLater(url, { method: "POST", body, signal: control.signal });
-        later = control;
-      } catch {}
-    };
-
-    const save = () => {
-      const body = message(true);
-      const keep = pending();
-      storage((items) => (keep ? items.setItem(key, JSON.stringify([url, body, Date.now()])) : items.removeItem(key)));
-      register(keep && counting && body);
-      return body;
-    };
-
-    const beat = async () => {
-      if (beating || !pending()) return;
-      const body = message();
-      const tells = completed;
-      const reached = (sent = Math.floor(total));
-      beating = true;
-      const answer = await post(url, body);
-      beating = false;
-      if (answer) {
-        acked = Math.max(acked, reached);
-        if (tells) completed = 2;
-        ticket = answer.k || ticket;
-        wait = heartbeat;
-      } else if (answer == false) {
-        refused = true;
-        close();
-      } else wait = Math.min(wait * 2, Math.max(MAX_WAIT, heartbeat));
-      save();
-    };
-
-    const leave = () => {
-      const body = save();
-      if (!total || refused) return;
-      register(); // the beacon goes now
-      try {
-        if (navigator.sendBeacon(url, body)) return;
-      } catch {}
-      fetch(url, { method: "POST", body, keepalive: true }).catch(() => {});
-    };
-
-    // Of all tabs and windows only the one used last counts; without storage each does.
-    const hold = (take) => {
-      const lease = storage((items) => items.getItem(LEASE));
-      const [owner, date] = (lease || "").split(" ");
-      const age = Math.abs(Date.now() - date);
-      if (!take && lease && owner != id && age < LEASE_END) return false;
-      if (owner != id || !(age < LEASE_RENEW)) storage((items) => items.setItem(LEASE, id + " " + Date.now()));
-      return true;
-    };
-
-    const look = (take, gone) => {
-      settle();
-      if (take) input = last;
-      const seen = !gone && !ears.signal.aborted && document.visibilityState == "visible" && !document.prerendering;
-      const counted = counting;
-      counting = seen && !(idle && last >= input + idle) && hold(take);
-      if (counted && !counting) leave();
-      if (seen) {
-        timer = timer || setInterval(tick, TICK);
-        if (!caughtUp) {
-          caughtUp = true;
-          catchUp();
-        }
-      } else {
-        timer = clearInterval(timer);
-        storage((items) => (items.getItem(LEASE) || "").startsWith(id + " ") && items.removeItem(LEASE));
+        records.push([key, text, ...JSON.parse(text)]);
+      } catch {
+        delete items[key]; // no record
       }
-    };
+    }
+    records
+      .sort((one, other) => other[4] - one[4])
+      .forEach(async ([key, text, to, body, opened], rank) => {
+        // Tickets have the server's time; what the device takes for the time decides nothing.
+        const done = rank >= MOST || options.opened - opened > KEEP || (await post(to, body)) != undefined;
+        if (done && items[key] == text) delete items[key];
+      });
+  };
 
-    const tick = () => {
-      look();
+  const settle = () => {
+    const before = last;
+    last = now();
+    if (counting) {
+      const passed = Math.min(last, input + idle) - before;
+      if (passed > 0) total += passed > GAP ? TICK : passed;
+    }
+  };
+
+  const reach = (at) => {
+    position = Math.max(position, Math.min(1, at));
+  };
+
+  // What of the article is on screen, once a tick: lines that were jumped over were not read. What is clipped by a
+  // frame, or out of sight with it, is not on screen.
+  const eye = new IntersectionObserver((seen) => {
+    const { boundingClientRect: box, intersectionRect: shown } = seen.pop();
+    looking = 0;
+    // The box of a document of "height: 100%" stays behind when it scrolls, and then says nothing.
+    inView = top == self || shown.height || (!options.article && box.bottom < 0);
+    look();
+    steady = height == (height = Math.max(box.height, part?.scrollHeight)) ? steady + 1 : 0;
+    if (!counting) return;
+    const from = (shown.top - box.top) / LINE;
+    for (let line = Math.ceil(from); line < from + shown.height / LINE; line++) lines.add(line);
+    if (steady >= STEADY) reach(lines.size / Math.ceil(height / LINE));
+  });
+
+  const see = () => {
+    if (looking == part) return; // a busy browser answers late
+    eye.disconnect();
+    part = part || document.querySelector(options.article || "html");
+    if (part) eye.observe((looking = part));
+    else inView = true;
+  };
+
+  const message = (l) => {
+    if (completed == undefined && (total >= (options.dwell * 1000 || Infinity) || position >= (+options.depth || Infinity))) {
+      completed = true;
+      sent = -Infinity; // a beat is due
+    }
+    return JSON.stringify({ s: 1, k: ticket, v: id, t: total, b: acked, p: position, c: completed, l });
+  };
+
+  const pending = () => completed || total > acked;
+
+  // Where the browser has fetchLater, it sends the newest total even for a page that crashes.
+  const register = (body) => {
+    later?.abort();
+    later = new AbortController();
+    try {
+      if (body) fetchLater(url, { method: "POST", body, signal: later.signal });
+    } catch {}
+  };
+
+  const save = () => {
+    const body = message(true);
+    const keep = pending();
+    const key = PREFIX + id;
+    if (keep) write(key, JSON.stringify([url, body, options.opened + ""]));
+    else delete items[key];
+    register(keep && body);
+    return body;
+  };
+
+  const beat = async () => {
+    if (beating || !pending()) return;
+    const body = message();
+    const view = id;
+    const tells = completed;
+    const reached = (sent = total);
+    beating = true;
+    const answer = await post(url, body);
+    beating = false;
+    if (view != id) return;
+    if (answer) {
+      acked = Math.max(acked, reached);
+      if (tells) completed = false;
+      ticket = answer.k || ticket;
+      wait = heartbeat;
+    } else if (answer == false) {
+      counting = total = completed = false;
       save();
-      if (total - sent >= wait) beat();
-    };
+      return end();
+    } else wait = Math.min(wait * 2, MAX_WAIT);
+    save();
+  };
 
-    const touch = (at) => {
-      settle();
-      input = last;
-      if (at >= 0) reach(at); // an event is not a number
-      if (!counting) look(true);
-    };
+  const leave = () => {
+    const body = save();
+    let goes; // beacons may be blocked, or too many
+    try {
+      goes = navigator.sendBeacon(url, body);
+    } catch {}
+    if (goes) register();
+    else post(url, body, true);
+  };
 
-    // Capturing on the window hears what happens to the document, and in its scrolling parts.
-    const hear = (types, listener) =>
-      types.split(" ").forEach((type) => addEventListener(type, listener, { capture: true, passive: true, signal: ears.signal }));
-
-    const close = () => {
-      ears.abort();
-      look();
-    };
-
-    see(); // a wrong selector is told at once
-    hear("visibilitychange prerenderingchange focus pageshow resume", () => look(true));
-    hear("pagehide freeze", () => look(false, true));
-    hear("pointerdown pointermove keydown scroll", touch);
-    hear("storage", (event) => event.key == LEASE && look());
-    hear("online", () => {
-      beat();
+  const look = (take, gone) => {
+    settle();
+    if (take) input = last;
+    const shown = id && !gone && !document.hidden && !document.prerendering;
+    const counted = counting;
+    // Of all tabs and windows only the one used last counts; without storage each does.
+    const [owner, date] = (items[LEASE] + "").split(" ");
+    const age = Math.abs(Date.now() - date);
+    counting = shown && inView && last < input + idle && (take || owner == id || !(age < LEASE_END));
+    if (counting) {
+      if (owner != id || age > LEASE_RENEW) write(LEASE, id + " " + Date.now());
+    } else {
+      if (owner == id) delete items[LEASE];
+      if (counted) leave();
+    }
+    timer = shown ? timer || setInterval(tick, TICK) : clearInterval(timer);
+    if (shown && !caughtUp) {
+      caughtUp = true;
       catchUp();
-    });
+    }
+  };
+
+  const tick = () => {
+    sync();
+    if (!id) return;
+    see();
+    look();
+    save();
+    if (total - sent >= wait) beat();
+  };
+
+  const touch = (at) => {
+    settle();
+    input = last;
+    if (at >= 0) reach(at); // an event is not a number
+    if (!counting) look(true);
+  };
+
+  const end = () => {
+    if (id) look(false, true);
+    id = part = later = undefined;
+  };
+
+  const start = (wanted) => {
+    if (!wanted.url || !wanted.ticket) throw TypeError("no url or ticket");
+    if (id && wanted.ticket == options.ticket) return;
+    end();
+    options = { ...wanted };
+    total = acked = sent = steady = position = 0;
+    completed = caughtUp = tagged = undefined;
+    lines = new Set();
+    inView = top == self; // in a frame it has to be seen first
+    see(); // a wrong selector is told at once
+    ticket = wanted.ticket;
+    url = new URL(wanted.url, document.baseURI);
+    heartbeat = wait = wanted.heartbeat * 1000 || 10000;
+    idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) | 0 : Infinity;
+    begun = now();
+    id = crypto.getRandomValues(new Uint32Array(3)).join();
     look(true);
-    return { key, ticket, close, touch };
+  };
+
+  // A view ends when its tag or its article leaves the document, or the path changes; a tag that comes begins one.
+  // A young one is left alone by what was meant for the one before: many pages change the path after the article.
+  const sync = (event) => {
+    const moved = path != (path = location.pathname);
+    let there = !tagged;
+    let next;
+    if (moved) back = event?.navigationType == "traverse";
+    for (const tag of tags) {
+      const { dataset } = tag;
+      if (!dataset.ticket) continue;
+      const mine = id && dataset.ticket == options.ticket;
+      if (mine) there = true;
+      // What comes with a spent ticket is a preview or a snapshot, but for a page that the reader went back to.
+      if (tag.home ? moved && tag.home == path : back || !spent[dataset.ticket]) next = dataset;
+      if (!tag.home || (mine && young())) tag.home = path;
+      spent[dataset.ticket] = true;
+    }
+    if (id && ((moved && !young()) || !there || part?.isConnected == false)) {
+      end();
+      owed = true;
+    }
+    if (next) {
+      start(next);
+      tagged = true;
+    }
   };
 
   const stop = () => {
-    if (current) current.close();
-    current = undefined;
+    if (!owed || !young()) end();
+    owed = false;
   };
 
-  const start = (options) => {
-    if (!options.url || !options.ticket) throw new TypeError("readtime.start: url and ticket are needed");
-    if (current && current.ticket == options.ticket) return;
-    stop();
-    current = open(options);
-  };
+  // Capturing on the window hears what happens to the document, and is the first to hear it.
+  const hear = (types, listener) =>
+    types.split(" ").forEach((type) => addEventListener(type, listener, { capture: true, passive: true }));
 
-  const touch = (position) => {
-    if (current) current.touch(position);
-  };
-
-  const tag = document.currentScript; // null in the module form
-  if (tag && tag.dataset.ticket) start(tag.dataset);
+  hear("visibilitychange prerenderingchange focus pageshow", () => look(true));
+  hear("pagehide freeze", () => look(false, true));
+  // What people do; carousels scroll too.
+  hear("pointerdown pointermove wheel keydown beforeinput selectionchange resize", touch);
+  hear("storage", (event) => event.key == LEASE && look());
+  hear("online", () => {
+    beat();
+    catchUp();
+  });
+  hear("popstate", () => {
+    sync();
+    back = true;
+  });
+  self.navigation?.addEventListener("currententrychange", sync);
+  new MutationObserver(sync).observe(document, { childList: true, subtree: true });
+  sync();
 
   return { start, stop, touch };
 })();

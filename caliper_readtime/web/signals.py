@@ -20,6 +20,7 @@ from cattrs.gen import make_dict_structure_fn, override
 from caliper_readtime import _checks
 from caliper_readtime._model import PageView, Reader
 from caliper_readtime._policy import Completion
+from caliper_readtime._results import Outcome
 from caliper_readtime._units import MAX_SECONDS
 from caliper_readtime.errors import ConfigurationError, EmitError, InvalidInput, MissingField, StoreError
 from caliper_readtime.web.refusals import Refusal, Refused
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from caliper_readtime._results import Accumulation
+    from caliper_readtime._results import Accumulation, Report
     from caliper_readtime._tracker import ReadTimeTracker
     from caliper_readtime.web.tickets import Ticket
 
@@ -155,6 +156,7 @@ def take(
     *,
     now: datetime,
     defer: bool = False,
+    soon: Callable[[Report], object] | None = None,
 ) -> Accumulation:
     """Count a signal under its verified ticket, and report where it completes or leaves the article.
 
@@ -167,27 +169,38 @@ def take(
         reader: asked once for each reader and article, for the e-mail address.
         now: the time that decides, ``tracker.now()``.
         defer: leave what a page that is left has unreported to the sweeper.
+        soon: sends nothing itself; called with the report of what was put off, and should be sent soon.
 
     Raises:
-        Refused: UNKNOWN_READER, HOST_FAILED or MALFORMED.
+        Refused: UNKNOWN_READER, HOST_FAILED or TICKET_EXPIRED.
         StoreError: the time was not taken; the script keeps it and comes back.
     """
-    counted = _observe(tracker, ticket, signal, reader, now)
+    counted = _observe(tracker, ticket, signal, reader, now, defer=soon is not None)
     ids = ticket.reader_sourced_id, ticket.article.resource_id
+    by_sweep = tracker.policy.completion is Completion.DEFER
+    report = None if by_sweep else counted.report
     # What is finalized already needs no second stamp: replays of a completion are plain heartbeats.
     if signal.completed and counted.report is None and counted.state.finalized_at is None:
-        _report(tracker.finalize, ids, defer=tracker.policy.completion is Completion.DEFER)
-    elif signal.leaving:
-        _report(tracker.partial, ids, defer=defer)
+        made = _report(tracker.finalize, ids, defer=by_sweep or soon is not None)
+        report = None if by_sweep else made
+    elif signal.leaving and (report is None or soon is None):
+        made = _report(tracker.partial, ids, defer=defer or soon is not None)
+        # A small rest waits for the next trigger, as it does when partial sends.
+        least = tracker.policy.partial_min_seconds
+        small = made is not None and made.state is not None and made.state.unreported_seconds < least
+        report = None if small else made
+    if soon is not None and report is not None and report.outcome is Outcome.DEFERRED:
+        soon(report)
     return counted
 
 
-def _report(verb: Callable[..., object], ids: tuple[str, str], *, defer: bool) -> None:
+def _report(verb: Callable[..., Report], ids: tuple[str, str], *, defer: bool) -> Report | None:
     with suppress(EmitError, StoreError):
         try:
-            verb(*ids, defer=defer)
+            return verb(*ids, defer=defer)
         except ConfigurationError:  # a tracker without an emitter: somebody else's sweep sends
-            verb(*ids, defer=True)
+            return verb(*ids, defer=True)
+    return None
 
 
 def _observe(
@@ -196,20 +209,28 @@ def _observe(
     signal: PageSignal,
     lookup: Callable[[str], Reader | None] | None,
     now: datetime,
+    *,
+    defer: bool,
 ) -> Accumulation:
-    # A ticket that has run out still brings what was read before it did: its late replay must not bring more.
-    view = signal.view(ticket.lifetime_ms) if now > ticket.expires_at else signal.view()
+    # A ticket that has run out still brings what was read before it did, over all its views: S7.
+    expired = now > ticket.expires_at
+    # S9 knows an opening that is too old by the time that it is now, and must not be told an earlier one.
+    if expired and (now - ticket.opened_at).total_seconds() >= tracker.policy.state_ttl_seconds:
+        raise Refused(Refusal.TICKET_EXPIRED)
+    view = signal.view(ticket.lifetime_ms) if expired else signal.view()
     duration = ticket.duration_seconds
     position = None if duration is None or signal.position is None else signal.position * duration
 
     def observe(who: Reader | str) -> Accumulation:
-        return tracker.observe(
+        return tracker.observe_page(
             who,
             ticket.article,
             view,
             opened_at=ticket.opened_at,
             position_seconds=position,
             duration_seconds=None if position is None else duration,
+            until=ticket.expires_at if expired else None,
+            defer=defer,
         )
 
     try:
@@ -218,22 +239,27 @@ def _observe(
         if error.field != "reader":
             raise
     # Nothing is stored of this reader and article yet.
-    return observe(_found(ticket.reader_sourced_id, lookup))
+    return observe(found(ticket.reader_sourced_id, lookup))
 
 
-def _found(sourced_id: str, lookup: Callable[[str], Reader | None] | None) -> Reader:
+def found(sourced_id: str, lookup: Callable[[str], Reader | None] | None) -> Reader:
+    """Return whom the setting READER finds.
+
+    Raises:
+        Refused: UNKNOWN_READER or HOST_FAILED.
+    """
     if lookup is None:
         raise Refused(Refusal.HOST_FAILED, "no setting READER says how a reader's e-mail address is found")
     failed = None
     try:
-        found = lookup(sourced_id)
+        reader = lookup(sourced_id)
     except Exception as error:  # noqa: BLE001 - not chained either: what a host's own errors quote is not known here
         failed = type(error).__name__
     if failed is not None:
         raise Refused(Refusal.HOST_FAILED, f"the setting READER raised {failed} for reader {sourced_id}")
-    if found is None:
+    if reader is None:
         raise Refused(Refusal.UNKNOWN_READER, f"the setting READER knows no reader {sourced_id}")
-    if not isinstance(found, Reader):
-        raise Refused(Refusal.HOST_FAILED, f"the setting READER must return a Reader, not {type(found).__name__}")
+    if not isinstance(reader, Reader):
+        raise Refused(Refusal.HOST_FAILED, f"the setting READER must return a Reader, not {type(reader).__name__}")
     # Time is counted under the ticket's id, whatever form the host's has.
-    return attrs.evolve(found, sourced_id=sourced_id)
+    return attrs.evolve(reader, sourced_id=sourced_id)

@@ -2,6 +2,7 @@
 
 A ticket is signed, not encrypted: it holds the reader's id, the article and two times, and no e-mail address.
 It stands for itself, also after a logout or on a shared device; the host's session only issues it.
+It is good for one application, and a day at most: over all its views it pays no time after its end.
 """
 
 from __future__ import annotations
@@ -9,16 +10,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, Protocol
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
 
 from caliper_readtime import _checks
 from caliper_readtime._model import Article, Course, Reader
-from caliper_readtime._settings import GRACE_SECONDS, TICKET_SECONDS, WebSettings, variable
+from caliper_readtime._settings import GRACE_SECONDS, LIFE_SECONDS, TICKET_SECONDS, WebSettings, variable
 from caliper_readtime._units import MAX_SECONDS, to_datetime, to_epoch_ms, to_ms
 from caliper_readtime.errors import ConfigurationError, InvalidInput
 from caliper_readtime.web.refusals import Refusal, Refused
+
+if TYPE_CHECKING:
+    from caliper_readtime._rules.event import TimeSpentEvents
 
 #: Longest ticket, in characters: the message that carries it has at most 4 KiB (``signals.MAX_BODY``).
 MAX_TICKET: Final = 3584
@@ -29,7 +34,10 @@ CACHED: Final = 1024
 #: Signatures of ours are good for nothing else, and others' for nothing here.
 SALT: Final = "caliper_readtime.page-ticket"
 
-_LAYOUT: Final = 1
+#: Signals under a ticket of this reader, which only a secret of the host's can sign, are answered and not counted.
+PROBE: Final = "caliper-readtime-doctor"
+
+_LAYOUT: Final = 2
 
 
 class Signer(Protocol):
@@ -61,8 +69,6 @@ class ItsdangerousSigner:
 
     def __init__(self, secrets: Sequence[str | bytes]) -> None:
         # Only for whoever signs with it: Django brings a signer of its own.
-        from hashlib import sha256  # noqa: PLC0415
-
         from itsdangerous import BadData, URLSafeSerializer  # noqa: PLC0415
         from itsdangerous.encoding import base64_decode, base64_encode  # noqa: PLC0415
 
@@ -136,6 +142,8 @@ class Ticket:
         opened_at: when the page was rendered, by the clock that decides.
         expires_at: until when the page may be read with it.
         duration_seconds: how long the article is, where the host said so.
+        application: a digest of the application that issued it (``application_of``).
+        session: a digest of the session that it was issued to, where the host binds tickets to one.
     """
 
     reader_sourced_id: str
@@ -143,6 +151,8 @@ class Ticket:
     opened_at: datetime
     expires_at: datetime
     duration_seconds: float | None = None
+    application: str = ""
+    session: str = ""
 
     @property
     def lifetime_ms(self) -> int:
@@ -156,6 +166,7 @@ class Tickets:
     Args:
         signer: holds the secrets.
         ticket_seconds: how long a ticket is good for; a page that is read is given fresh ones.
+        life_seconds: how long after the opening the last of them ends.
         grace_seconds: for how long after that a late replay is taken, with what was read before.
 
     Raises:
@@ -167,18 +178,27 @@ class Tickets:
         signer: Signer,
         *,
         ticket_seconds: float = TICKET_SECONDS,
+        life_seconds: float = LIFE_SECONDS,
         grace_seconds: float = GRACE_SECONDS,
     ) -> None:
         self._signer = signer
-        self._lifetime = _span("ticket_seconds", ticket_seconds)
+        self._life = _span("life_seconds", life_seconds)
+        self._lifetime = min(_span("ticket_seconds", ticket_seconds), self._life)
         self._grace = _span("grace_seconds", grace_seconds)
         if not self._lifetime:
-            raise ConfigurationError("ticket_seconds must be above 0")
+            raise ConfigurationError("ticket_seconds and life_seconds must be above 0")
         # Of good tickets only, so that forged ones displace nothing.
         self._opened = lru_cache(CACHED)(self._open)
 
     def issue(
-        self, reader: Reader | str, article: Article, now: datetime, *, duration_seconds: float | None = None
+        self,
+        reader: Reader | str,
+        article: Article,
+        now: datetime,
+        *,
+        duration_seconds: float | None = None,
+        application: str = "",
+        session: str | None = None,
     ) -> str:
         """Return a ticket for a page that is being rendered. Nothing is stored.
 
@@ -187,6 +207,8 @@ class Tickets:
             article: what she reads.
             now: the time that decides, ``ReadTimeTracker.now()``.
             duration_seconds: how long the article is, so that how far she is can complete it.
+            application: which application issues it, ``application_of``.
+            session: what the reader's session is called, to bind the ticket to it.
 
         Raises:
             InvalidInput: a value is not acceptable, or the article is too long for a ticket.
@@ -196,17 +218,21 @@ class Tickets:
             raise InvalidInput("article", f"must be an Article, not {type(article).__name__}")
         if duration_seconds is not None:
             to_ms(duration_seconds, "duration_seconds")
-        return self._sign(Ticket(sourced_id, article, now, now + self._lifetime, duration_seconds))
+        bound = "" if session is None else _digest(session)
+        return self._sign(Ticket(sourced_id, article, now, now + self._lifetime, duration_seconds, application, bound))
 
-    def verify(self, text: str, now: datetime) -> Ticket:
+    def verify(self, text: str, now: datetime, *, application: str = "", session: str | None = None) -> Ticket:
         """Return what a ticket says.
 
         Args:
             text: the ticket.
             now: the time that decides, ``ReadTimeTracker.now()``.
+            application: which application is asked.
+            session: what the asking session is called; None where tickets are not bound to one.
 
         Raises:
-            Refused: TICKET_FORGED, or TICKET_EXPIRED: longer ago than the grace period.
+            Refused: TICKET_FORGED; TICKET_FOREIGN: of another application or session; TICKET_EXPIRED: longer ago than
+                the grace period.
         """
         ticket = None
         # Text that no signer has written is not even shown to one.
@@ -217,15 +243,22 @@ class Tickets:
                 ticket = None
         if ticket is None:
             raise Refused(Refusal.TICKET_FORGED)
+        if ticket.application != application or (session is not None and ticket.session != _digest(session)):
+            raise Refused(Refusal.TICKET_FOREIGN)
         if now > ticket.expires_at + self._grace:
             raise Refused(Refusal.TICKET_EXPIRED)
         return ticket
 
     def renew(self, ticket: Ticket, now: datetime) -> str | None:
-        """Return a fresh ticket for the same opening, where half of this one's time is gone and it is still good."""
-        if not ticket.expires_at - self._lifetime / 2 < now <= ticket.expires_at:
-            return None
-        return self._sign(attrs.evolve(ticket, expires_at=now + self._lifetime))
+        """Return a fresh ticket for the same opening, where half of this one's time is gone and it is still good.
+
+        Ask the host first whether the reader is still one. None, too, where the life of the opening allows no more.
+        """
+        expires_at = min(now + self._lifetime, ticket.opened_at + self._life)
+        due = ticket.expires_at - self._lifetime / 2 < now <= ticket.expires_at
+        return (
+            self._sign(attrs.evolve(ticket, expires_at=expires_at)) if due and expires_at > ticket.expires_at else None
+        )
 
     def _sign(self, ticket: Ticket) -> str:
         article = ticket.article
@@ -233,6 +266,8 @@ class Tickets:
         text = self._signer.sign(
             [
                 _LAYOUT,
+                ticket.application,
+                ticket.session,
                 ticket.reader_sourced_id,
                 to_epoch_ms(ticket.opened_at, "opened_at"),
                 to_epoch_ms(ticket.expires_at, "expires_at"),
@@ -253,14 +288,32 @@ class Tickets:
         fields = self._signer.unsign(text)
         if not isinstance(fields, list) or fields[:1] != [_LAYOUT]:
             raise ValueError("a ticket of another layout")
-        _, reader, opened, expires, duration, resource, title, url, subject, course, course_id = fields
+        _, application, session, reader, opened, expires, duration, resource, *what = fields
+        title, url, subject, course, course_id = what
         return Ticket(
             reader,
             Article(resource, title, url, None if course is None else Course(course, course_id), subject),
             to_datetime(opened),
             to_datetime(expires),
             duration,
+            application,
+            session,
         )
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:16]
+
+
+_APPLICATION: Final = lru_cache(16)(_digest)  # every heartbeat asks for the same one
+
+
+def application_of(events: TimeSpentEvents | None) -> str:
+    """Return what tickets say of the application that issues them: its sensor and its OneRoster service.
+
+    A secret that is copied from one installation to another makes no ticket of the one good in the other.
+    """
+    return "" if events is None else _APPLICATION(f"{events.sensor}\n{events.oneroster_url}")
 
 
 def _span(name: str, seconds: float) -> timedelta:

@@ -19,7 +19,7 @@ from caliper_readtime import Article, PageView, Reader, ReadTimePolicy, ReadTime
 from caliper_readtime._rules import Signal
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._redis import scripts
-from caliper_readtime.stores._redis.arguments import beat
+from caliper_readtime.stores._redis.encoding import beat_args
 from caliper_readtime.stores._redis.store import RedisStateStore
 from caliper_readtime.testing._redis_server import RedisServer
 from tests.benchmarks.harness import medians, pin, show
@@ -63,7 +63,7 @@ def heartbeats(server: RedisServer, rounds: int, number: int) -> None:
     def script() -> None:
         nonce = os.urandom(16).hex()
         signal = Signal(POLICY, nonce, 1000, None, None, nonce[16:])
-        store._redis.link.run(scripts.BEAT, names[:4], beat(names.member, signal, None))
+        store._redis.run(scripts.BEAT, names[:5], beat_args(names, signal, None))
 
     tracker.accumulate(READER, ARTICLE, 10.0)
     tracker.observe(READER, Article("nice_x2", "Volcanoes", "https://app.example.org/v"), PageView("v", 10.0))

@@ -144,6 +144,10 @@ class Process:
         self._draining = threading.Thread(target=self._process.stderr.read, daemon=True)
         self._draining.start()
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def wait(self):
         self._process.wait(WAIT_SECONDS)
 
@@ -273,12 +277,12 @@ class Page:
         link = f"Object.assign(document.createElement('a'), {{ href: {json.dumps(path)} }})"
         self.moves(lambda: self.run(f"{{ const link = {link}; document.body.append(link); link.click(); }}"))
 
-    def until(self, condition, event):
-        """Wait until a condition holds, looked at whenever the document hears an event."""
-        self.run(
-            f"new Promise((done) => {{ const look = () => ({condition}) && done();"
-            f"addEventListener({json.dumps(event)}, look, true); look(); }})"
-        )
+    def until(self, condition, event=None):
+        """Wait until a condition holds, looked at whenever the document hears an event, or at every frame."""
+        again = f"addEventListener({json.dumps(event)}, look, true); look()" if event else "look()"
+        otherwise = "" if event else " || requestAnimationFrame(look)"
+        done = "(done(), true)"
+        self.run(f"new Promise((done) => {{ const look = () => (({condition}) && {done}){otherwise}; {again}; }})")
 
     def until_shown(self, shown):
         wanted = "visible" if shown else "hidden"

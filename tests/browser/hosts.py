@@ -9,11 +9,14 @@ readers u1 and u2, and ``/logout``.
 from __future__ import annotations
 
 import json
+import time
 from html import escape
+from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
 from caliper_readtime import Article, InMemoryStateStore, PageView, Reader, ReadTimeTracker
 from tests.browser import build
+from tests.browser.pages import KINDS, libraries, single_page
 from tests.browser.site import Clock
 
 ARTICLE = """<!doctype html><title>{resource}</title>
@@ -25,7 +28,15 @@ POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src '
 
 
 class PlainHost:
-    """A host by hand, without framework: what the script's own tests need, and no more."""
+    """A host by hand, without framework: what the script's own tests need, and no more.
+
+    Attributes:
+        late_seconds: how long its single pages take to come.
+        failing: a reader for whom it always fails.
+    """
+
+    late_seconds = 0.0
+    failing = None
 
     def __init__(self):
         self.clock = Clock()
@@ -36,14 +47,24 @@ class PlainHost:
     def application(self, environ, start_response):
         path, query = environ["PATH_INFO"], environ["QUERY_STRING"]
         cookie = environ.get("HTTP_COOKIE", "")
-        reader = cookie.partition("reader=")[2].partition(";")[0]
+        # Frames of another site have no cookie.
+        reader = dict(parse_qsl(query)).get("as") or cookie.partition("reader=")[2].partition(";")[0]
         name, _, rest = path.strip("/").partition("/")
         status, headers, kind, text = "200 OK", [], "html", ""
-        if environ["REQUEST_METHOD"] == "POST":
+        if path == "/signals" and environ["REQUEST_METHOD"] == "POST":
             status, text = self._signal(environ)
         elif name == "articles":
             headers = [("Content-Security-Policy", POLICY), ("Cache-Control", "private")]
             text = ARTICLE.format(resource=escape(rest), script=self._script(reader, rest, query))
+        elif name in KINDS:
+            time.sleep(self.late_seconds)
+            text = single_page(name, rest, self._script(reader, rest, query))
+        elif name == "fragments":
+            text = f'<article style="height: 3000px">{escape(rest)}</article>{self._script(reader, rest, query)}'
+        elif name == "frames":
+            text = f"<!doctype html><title>frames</title>{unquote(query)}"
+        elif name == "library":
+            kind, text = "js", libraries()[rest]
         elif name in ("login", "logout"):
             status = "303 See Other"
             headers = [("Set-Cookie", f"reader={rest}; Path=/"), ("Location", "/plain")]
@@ -68,11 +89,14 @@ class PlainHost:
         ticket = self.ticket(reader, resource)
         if query == "module=1":
             return f'<main data-ticket="{ticket}"></main><script type="module" src="/module.js"></script>'
-        return f'<script defer src="/readtime.min.js" data-url="/signals" data-ticket="{ticket}"></script>'
+        options = f'data-url="/signals" data-ticket="{ticket}" data-opened="{self.clock().timestamp():.0f}"'
+        return f'<script defer src="/readtime.min.js" {options}></script>'
 
     def _signal(self, environ):
         said = json.loads(environ["wsgi.input"].read())
         reader, article, opened_at = self.tickets[said["k"]]
+        if reader.sourced_id == self.failing:
+            return "500 Internal Server Error", ""
         view = PageView(said["v"], said["t"] / 1000, said["b"] / 1000)
         self.tracker.observe(reader, article, view, opened_at=opened_at)
         return "204 No Content", ""

@@ -92,33 +92,3 @@ def test_beacon_refused(stage):
     browser.page(stage.article("volcanoes"))
     stage.site.until_left()
     stage.judge()
-
-
-@scene
-def test_records_are_cleared(stage):
-    """What the next article has delivered is forgotten, and so is what is a week old or no record at all."""
-    browser = stage.browser()
-    page = browser.page(stage.article())
-    stage.site.fault = SERVER_DOWN
-    stage.read(2)
-    page.close()
-    stage.site.until_heard(lambda heard: heard.status == 503)
-    stage.site.fault = None
-    dead = f"readtime:{stage.site.heard[0].message['v']}"
-    page = browser.page(
-        before="""
-        localStorage["readtime:old"] = JSON.stringify(["/signals", '{"t": 1}', Date.now() - 7 * 86400000]);
-        localStorage["readtime:broken"] = "{";
-        localStorage["readtime:0"] = '{"not": "a record"}';
-        localStorage["readtime:1"] = "1";
-        localStorage.theirs = "{";
-        const remove = Storage.prototype.removeItem;
-        Storage.prototype.removeItem = function (key) { remove.call(this, key); dispatchEvent(new Event("removed")); };
-        """
-    )
-    page.visit(stage.article("volcanoes"))
-    gone = [dead, *(f"readtime:{name}" for name in ("old", "broken", "0", "1"))]
-    page.until(f"!{gone}.some((key) => key in localStorage)", "removed")
-    assert page.run("localStorage.theirs") == "{"
-    assert not any(heard.message["t"] == 1 for heard in stage.site.heard)
-    stage.judge()

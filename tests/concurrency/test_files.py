@@ -43,7 +43,7 @@ def test_a_database_that_may_not_grow(tmp_path):
     tracker, store = tracker_on(tmp_path / "readtime.db")
     with closing(store):
         tracker.accumulate(ANNA, OWLS, 5)
-        sqlite = store.connection().sqlite
+        sqlite = store._file.connection().sqlite
         pages = sqlite.execute("PRAGMA page_count").fetchone()[0]
         sqlite.execute(f"PRAGMA max_page_count={pages}")
         stored = []
@@ -66,7 +66,7 @@ def test_a_transaction_that_does_not_end(tmp_path, statement, error):
     tracker, store = tracker_on(tmp_path / "readtime.db")
     with closing(store):
         before = tracker.accumulate(ANNA, OWLS, 5).state
-        store.connection().sqlite = Failing(store.connection().sqlite, statement, error)
+        store._file.connection().sqlite = Failing(store._file.connection().sqlite, statement, error)
         with pytest.raises(StoreUnavailable if isinstance(error, sqlite3.Error) else KeyboardInterrupt):
             # An article that nobody knows is refused inside the transaction, which is rolled back then.
             tracker.accumulate(ANNA, OWLS if statement == "COMMIT" else "unknown", 5)

@@ -79,7 +79,7 @@ class TestSqliteStateStore(StateStoreContract):
         driver = StoreDriver(store)
 
         def synchronous():
-            return store.connection().sqlite.execute("PRAGMA synchronous").fetchone()[0]
+            return store._file.connection().sqlite.execute("PRAGMA synchronous").fetchone()[0]
 
         normal, full = 1, 2
         for _ in range(2):
@@ -90,14 +90,14 @@ class TestSqliteStateStore(StateStoreContract):
                 store.update(driver.key, verb, driver.now)
                 assert synchronous() == full
             driver.settle()
-        assert store.connection().sqlite.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
+        assert store._file.connection().sqlite.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
 
     def test_a_sweep_removes_what_has_expired(self, store):
         """The file does not grow for ever; what is unreported stays."""
         drivers = [StoreDriver(store, Key("reader", name)).read() for name in ("settled", "unreported")]
         drivers[0].settle()
         store.swept(NOW + CENTURY)
-        rows = store.connection().sqlite.execute("SELECT resource FROM state").fetchall()
+        rows = store._file.connection().sqlite.execute("SELECT resource FROM state").fetchall()
         assert rows == [("unreported",)]
 
     def test_a_file_of_another_schema_is_refused(self, store, tmp_path):

@@ -208,6 +208,6 @@ def contents(store):
     if isinstance(store, RedisStateStore):
         keys = sorted(store.client.scan_iter(f"{store._layout.namespace}:*"))
         return {key: (store.client.dump(key), store.client.pexpiretime(key)) for key in keys}
-    sqlite = store.connection().sqlite
+    sqlite = store._file.connection().sqlite
     rows = sqlite.execute("SELECT rowid, * FROM state ORDER BY rowid").fetchall()
     return rows, sqlite.execute("SELECT * FROM meta ORDER BY name").fetchall()

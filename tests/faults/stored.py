@@ -87,7 +87,7 @@ class StoredInFile(Stored):
 
     @property
     def sqlite(self):
-        return self.scene.store.connection().sqlite
+        return self.scene.store._file.connection().sqlite
 
     def raw(self):
         columns = [f"CAST({name} AS BLOB)" if name in TEXTS else name for name in COLUMNS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
@@ -26,7 +27,7 @@ from caliper_readtime.testing._store_concurrency import ConcurrencyRules
 from caliper_readtime.testing._store_driver import Look, StoreDriver
 from caliper_readtime.testing._store_many import ManyRules
 from tests.django_databases import database, postgresql, sqlite
-from tests.postgresql_server import PostgresqlServer
+from tests.postgresql_server import PostgresqlServer, pooled
 from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, Scene, events
 
 pytestmark = pytest.mark.postgresql
@@ -177,6 +178,17 @@ def test_serialization_failures_lose_nothing(level):
     entry = postgresql()
     entry["OPTIONS"] = {**entry["OPTIONS"], "isolation_level": IsolationLevel[level]}
     with scene_on(entry) as scene:
+        ConcurrencyRules().test_one_of_many_threads_gets_the_claim(scene.store)
+        scene.store.delete("reader")
+        ManyRules().test_many_updates_at_once_lose_nothing(scene.store, scene.store)
+
+
+@pytest.mark.skipif(shutil.which("pgbouncer") is None, reason="needs PgBouncer: apt-get install pgbouncer")
+def test_a_pooler_in_transaction_mode(server):
+    """Behind PgBouncer, with fewer connections than threads, nothing rests on a session: nothing is lost or doubled."""
+    with pooled(server) as entry, scene_on(entry) as scene:
+        ConcurrencyRules().test_threads_lose_no_heartbeat(scene.store)
+        scene.store.delete("reader")
         ConcurrencyRules().test_one_of_many_threads_gets_the_claim(scene.store)
         scene.store.delete("reader")
         ManyRules().test_many_updates_at_once_lose_nothing(scene.store, scene.store)

@@ -284,7 +284,7 @@ def test_a_corrupt_state_is_not_quoted(tmp_path, heard):
     store = SqliteStateStore(tmp_path / "readtime.db")
     tracker = ReadTimeTracker(store)
     tracker.accumulate(READER, ARTICLE, 10.0)
-    sqlite = store.connection().sqlite
+    sqlite = store._file.connection().sqlite
     sqlite.execute("UPDATE state SET ledger = ?", ('{"schema": [1, 0], "' + MAIL,))
     with pytest.raises(CorruptState) as corrupt:
         tracker.state(READER, ARTICLE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from contextlib import closing, contextmanager
@@ -11,10 +12,11 @@ import attrs
 import pytest
 
 from caliper_readtime import Outcome, RedisStateStore, StoreUnavailable
+from caliper_readtime.stores._redis import connection
 from caliper_readtime.testing._redis_server import RedisServer
 from tests.redis_scenes import GENEROUS, VERBS, WRITING, content, reloaded, tracker_on
 from tests.redis_topologies import Node, Replicated, program, wait
-from tests.scenes import ANNA, OWLS, article, running
+from tests.scenes import ANNA, OWLS, article, running, until
 
 pytestmark = pytest.mark.redis
 
@@ -145,22 +147,43 @@ def test_connections_that_an_administrator_kills(node, redis):
     assert redis.sent == [30 + 10 + 5]
 
 
+@pytest.fixture
+def brisk(monkeypatch):
+    """Calls fail fast for so short that a test need not wait."""
+    monkeypatch.setattr(connection, "FAIL_FAST_SECONDS", 0.02)
+    monkeypatch.setattr(connection, "MAX_FAIL_FAST_SECONDS", 0.02)
+
+
+@pytest.mark.usefixtures("brisk")
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_hang_is_over_within_the_time_outs(node, verb):
-    """SIGSTOP: StoreUnavailable within the time-outs, from warm and from new connections; then it goes on."""
+    """SIGSTOP: StoreUnavailable within the time-outs, at once while it is known to hang; then it goes on."""
     with store_on(node.server.url, **SHORT) as store:
         tracker, emitter = tracker_on(store)
         tracker.accumulate(ANNA, OWLS, 30)
         node.server.pause()
-        for _ in range(2):  # a warm connection, and one that has to be made
+        message, seconds = raised(verb, tracker)
+        assert "did not answer in time" in message
+        assert seconds < 0.2 + 0.2 + OVERHEAD
+        for _ in range(3):  # now and then one of them probes
             message, seconds = raised(verb, tracker)
-            assert "did not answer in time" in message
+            assert re.search("did not answer in time|a moment ago", message)
             assert seconds < 0.5 + 0.5 + OVERHEAD
         node.server.resume()
+        until(lambda: goes_on(tracker))
         VERBS[verb](tracker)
         if verb != "forget":
             tracker.flush_reader(ANNA, wait_seconds=1)
             assert emitter.seconds(ANNA, OWLS) == (40 if verb in ("accumulate", "observe") else 30)
+
+
+def goes_on(tracker):
+    """Whether the store answers."""
+    try:
+        tracker.state(ANNA, OWLS)
+    except StoreUnavailable:
+        return False
+    return True
 
 
 def test_a_hang_is_over_within_the_default_time_outs(node, redis):
@@ -168,9 +191,58 @@ def test_a_hang_is_over_within_the_default_time_outs(node, redis):
     redis.read(seconds=30)
     node.server.pause()
     message, seconds = raised("accumulate", redis.tracker)
-    node.server.resume()
     assert "did not answer in time" in message
     assert 1.9 < seconds < 3 + OVERHEAD
+    message, seconds = raised("accumulate", redis.tracker)
+    assert "did not answer a moment ago" in message
+    node.server.resume()
+
+
+def test_one_at_a_time_probes_a_server_that_hangs(node, redis, monkeypatch):
+    """Of many threads one waits for a server that hangs, and for a quarter of a second; the others fail at once."""
+    monkeypatch.setattr(connection, "FAIL_FAST_SECONDS", 0.05)
+    monkeypatch.setattr(connection, "MAX_FAIL_FAST_SECONDS", 0.05)
+    with store_on(node.server.url) as store:
+        tracker, _ = tracker_on(store)
+        tracker.accumulate(ANNA, OWLS, 30)
+        node.server.pause()
+        raised("accumulate", tracker)
+        probes, stop, waited = [0], time.monotonic() + 2, []
+        probe = store._redis._probe
+
+        def counted():
+            probes[0] += 1
+            probe()
+
+        store._redis._probe = counted
+
+        def asks():
+            while time.monotonic() < stop:
+                _, seconds = raised("accumulate", tracker)
+                waited.append(seconds)
+                time.sleep(0.002)
+
+        with running(*[asks] * 8) as results:
+            pass
+        assert results == [None] * 8
+        node.server.resume()
+        assert 1 <= probes[0] <= 2 / connection.PROBE_SECONDS + 1
+        assert len(waited) > 20 * probes[0]
+        until(lambda: goes_on(tracker))
+
+
+def test_a_slow_server_is_no_dead_one(node, monkeypatch):
+    """A server that answers within the time-outs, but too late for a brief probe, is found by a patient one."""
+    monkeypatch.setattr(connection, "FAIL_FAST_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "MAX_FAIL_FAST_SECONDS", 0.001)
+    monkeypatch.setattr(connection, "PROBE_SECONDS", 1e-6)  # no server answers as fast
+    with store_on(node.server.url, **SHORT) as store:
+        tracker, _ = tracker_on(store)
+        tracker.accumulate(ANNA, OWLS, 30)
+        node.server.pause()
+        raised("accumulate", tracker)
+        node.server.resume()
+        until(lambda: goes_on(tracker))
 
 
 # It refuses
@@ -256,6 +328,21 @@ def test_a_user_without_the_rights(node, rules):
     with store_on(f"redis://reader:pw@127.0.0.1:{node.port}/0") as store:
         message, _ = raised("accumulate", tracker_on(store)[0])
         assert "ACL" in message, message
+
+
+@pytest.mark.parametrize("command", ["EVAL", "EVALSHA", "TIME", "HSET", "HMGET", "ZADD"])
+def test_a_command_that_was_renamed(command):
+    """rename-command: StoreUnavailable that says what it is and where to look, and quotes no argument."""
+    options = {f"rename-command {command}": f"readtime-renamed-{command}"}
+    with Node(RedisServer(options, program=program())) as node, store_on(node.server.url) as store:
+        for verb in ("accumulate", "sweep"):
+            with pytest.raises(StoreUnavailable, match="does not know the command") as error:
+                VERBS[verb](tracker_on(store)[0])
+                tracker_on(store)[0].accumulate(ANNA, OWLS, 5)  # for what a sweep of nothing does not need
+            assert "renamed" in str(error.value)
+            assert "anna" not in f"{error.value} {error.value.__cause__}"
+            if command.startswith("EVAL"):
+                assert f"command {command}," in str(error.value)
 
 
 def test_a_server_that_is_loading_its_data(node):

@@ -7,9 +7,10 @@ from contextlib import ExitStack, closing
 import pytest
 
 from caliper_readtime import Outcome, RedisStateStore, StoreUnavailable
+from caliper_readtime.stores._redis import scripts
 from caliper_readtime.testing._redis_server import RedisServer, wheel_server
 from tests.redis_topologies import Node, Replicated, program
-from tests.scenes import ANNA, BEES, BEN, OWLS, Scene
+from tests.scenes import ANNA, BEES, BEN, OWLS, Scene, article
 from tests.tcp_proxy import TcpProxy
 
 pytestmark = pytest.mark.redis
@@ -224,3 +225,63 @@ def test_a_server_that_knows_no_waitaof():
             scene.tracker.partial(ANNA, OWLS)
         assert scene.emitter.events == []
         assert scene.state().ledger.claim.owner is None
+
+
+# Many at once
+
+
+class Counting:
+    """A way to Redis that notes how many batches of writes there were, and how often each waited."""
+
+    def __init__(self, inner):
+        self.inner, self.batches = inner, []
+
+    def each(self, calls, waits=()):
+        if calls and calls[0][0] is scripts.WRITE:
+            self.batches.append((len(calls), waits))
+        return self.inner.each(calls, waits)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+def test_claims_of_a_batch_are_waited_for_once():
+    """C8: WAITAOF: a sweep of 100 claims waits for the disk once, not 100 times, and sends them in one envelope."""
+    stack, scene, node = fsynced({"appendonly": "yes", "appendfsync": "everysec"}, wheel())
+    with stack:
+        for number in range(100):
+            scene.read(ANNA, article(f"page{number}"))
+        scene.clock.advance(3600)
+        scene.store._redis = counting = Counting(scene.store._redis)
+        node.admin.config_resetstat()
+        assert scene.tracker.sweep().events_sent == 100
+        assert [number for number, waits in counting.batches if waits] == [100]
+        assert node.admin.info("commandstats")["cmdstat_waitaof"]["calls"] == 1
+
+
+def test_a_batch_whose_claims_are_not_on_the_replica(pair, claims):
+    """C7, C8: all that waited in vain is given back in one go, and then sent once; other writes stand."""
+    for number in range(20):
+        claims.read(ANNA, article(f"page{number}"))
+    (replica,) = pair.replicas
+    replica.server.pause()
+    claims.store.claim_wait_seconds = IN_VAIN_SECONDS
+    pair.master.admin.config_resetstat()
+    with pytest.raises(StoreUnavailable, match="0 of 1 replicas"):
+        claims.tracker.flush_reader(ANNA)
+    assert pair.master.admin.info("commandstats")["cmdstat_wait"]["calls"] == 1
+    assert all(state.ledger.claim.owner is None for state in claims.tracker.states(ANNA))
+    replica.server.resume()
+    pair.wait_for_replicas()
+    claims.store.claim_wait_seconds = PATIENT["claim_wait_seconds"]
+    assert claims.tracker.flush_reader(ANNA).seconds_sent == 21 * 30
+    assert len({event["id"] for event in claims.emitter.events}) == len(claims.emitter.events) == 21
+
+
+def test_scripts_that_are_forgotten_before_a_batch_waits(pair, claims):
+    """SCRIPT FLUSH before a batch of claims: it is sent again as text, and waited for on the connection that wrote."""
+    for number in range(5):
+        claims.read(ANNA, article(f"page{number}"))
+    claims.tracker.states(ANNA)
+    pair.master.admin.script_flush()
+    assert claims.tracker.flush_reader(ANNA).seconds_sent == 6 * 30

@@ -14,7 +14,7 @@ import pytest
 
 from caliper_readtime import PageView, Reader, RedisStateStore, StoreUnavailable
 from caliper_readtime._rules.state import Key
-from caliper_readtime.stores._redis import connection
+from caliper_readtime.stores._redis import cluster as link
 from tests.concurrency.children import child
 from tests.redis_scenes import GENEROUS, VERBS, names_of, tracker_on
 from tests.redis_topologies import Cluster, wait
@@ -133,7 +133,7 @@ def test_a_slot_that_is_torn_for_long(cluster, monkeypatch):
             with pytest.raises(StoreUnavailable):
                 tracker.partial(READERS[0], OWLS)
             assert 1 < time.monotonic() - since < 20
-            monkeypatch.setattr(connection, "MOVING_SECONDS", 0.2)  # a sweep asks several times
+            monkeypatch.setattr(link, "MOVING_SECONDS", 0.2)  # a sweep asks several times
             swept = tracker.sweep(idle_seconds=0)
             same_shard = [reader for reader in READERS if names_of(reader, OWLS).due == names.due]
             assert swept.events_sent == len(READERS) - len(same_shard)
@@ -209,7 +209,7 @@ def test_traffic_while_a_master_is_killed_and_failed_over(mortal):
 @pytest.mark.parametrize("how", ["kill", "pause"])
 def test_a_sweep_goes_on_while_a_master_is_away(mortal, monkeypatch, caplog, how):
     """Nobody takes over: other shards' readers are reported, an error says what waits, and that comes later."""
-    monkeypatch.setattr(connection, "MOVING_SECONDS", 0.5)
+    monkeypatch.setattr(link, "MOVING_SECONDS", 0.5)
     with store_on(mortal, timeout_seconds=0.5) as store:
         tracker, emitter = tracker_on(store)
         for node in mortal.nodes:

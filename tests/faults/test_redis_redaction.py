@@ -10,7 +10,7 @@ import redis as driver
 
 from caliper_readtime import ReadTimeTracker, RedisStateStore, StoreError, StoreUnavailable
 from caliper_readtime._rules.state import Key
-from caliper_readtime.stores._redis import connection
+from caliper_readtime.stores._redis import cluster as link
 from caliper_readtime.stores._redis.encoding import Layout
 from caliper_readtime.testing import FlakyEmitter, ManualClock
 from tests.canaries import ARTICLE, EVENTS, MAIL, READER, SECRET, drive, silent, texts
@@ -85,7 +85,7 @@ def test_a_password_in_a_url_is_not_shown(request, node, kind):
 def test_a_cluster_that_loses_its_nodes(request, monkeypatch):
     """Node by node a cluster goes away: the driver quotes commands then, which hold addresses; nobody hears them."""
     said = request.getfixturevalue("heard")
-    monkeypatch.setattr(connection, "MOVING_SECONDS", 0.3)
+    monkeypatch.setattr(link, "MOVING_SECONDS", 0.3)
     with Cluster(1) as cluster, closing(RedisStateStore.from_url(cluster.url, timeout_seconds=0.2)) as store:
         logging.getLogger("redis").setLevel(logging.INFO)
         clock = ManualClock()

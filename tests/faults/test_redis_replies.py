@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from caliper_readtime import RedisStateStore, StoreUnavailable
+from caliper_readtime.stores._redis import connection
 from tests.redis_scenes import VERBS, WRITING
 from tests.scenes import ANNA, BEES, OWLS, Scene
 from tests.tcp_proxy import TcpProxy
@@ -125,8 +126,9 @@ def test_a_client_that_never_retries(node):
         assert scene.state().meter.cumulative_ms == 40_000
 
 
-def test_a_network_that_swallows_everything(node):
+def test_a_network_that_swallows_everything(node, monkeypatch):
     """A proxy that hangs: StoreUnavailable in time; what it swallowed arrives later, and counts once."""
+    monkeypatch.setattr(connection, "FAIL_FAST_SECONDS", 0.0)
     with (
         TcpProxy(node.port) as proxy,
         closing(RedisStateStore.from_url(f"redis://127.0.0.1:{proxy.port}", **SHORT)) as store,

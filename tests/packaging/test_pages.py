@@ -105,7 +105,7 @@ def test_the_redis_layout_is_what_is_stored():
     assert re.findall(r"(\w+)=", meter) == re.findall(r"`(\w+)`", described)
 
 
-@pytest.mark.parametrize("example", ["django_project", "django_store"])
+@pytest.mark.parametrize("example", ["django_project"])
 def test_examples_pass_their_own_tests(example):
     """The tests that an example ships pass as its reader would run them."""
     folder = DOCS / "examples" / example

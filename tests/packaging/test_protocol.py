@@ -24,7 +24,6 @@ NOT_YET_CITED: set[str] = {
     "A1",
     "A2",
     "A3",
-    "C8",
 }
 
 

@@ -69,7 +69,7 @@ def test_sdist_can_be_tested(built):
 
 def test_demo_runs_from_the_wheel(python, tmp_path):
     """The demo tells its story in the bare install, away from the checkout, over each kind of store."""
-    for store in ("sqlite", "memory", f"sqlite://{tmp_path}/kept.db", f"sqlite://{tmp_path}/kept.db"):
+    for store in ("sqlite", "memory", f"sqlite:///{tmp_path}/kept.db", f"sqlite:///{tmp_path}/kept.db"):
         told = run(python, "-m", "caliper_readtime", "demo", "--store", store, cwd=tmp_path)
         assert "How leaves eat light   1 min" in told
         assert "Volcanoes              3 min" in told

@@ -105,8 +105,8 @@ class Overhearing:
         self.inner = inner
         self.beats = []
 
-    def run(self, script, keys, args):
-        answer = self.inner.run(script, keys, args)
+    def run(self, script, keys, args, key=None):
+        answer = self.inner.run(script, keys, args, key)
         if script is scripts.BEAT:
             self.beats.append(answer[0] >= 0)
         return answer
@@ -121,7 +121,7 @@ class Differential(RuleBasedStateMachine):
     def __init__(self, make, seen):
         super().__init__()
         self.redis, self.pure, self.seen = make(), InMemoryStateStore(), seen
-        self.link = self.redis._redis.link = Overhearing(self.redis._redis.link)
+        self.link = self.redis._redis = Overhearing(self.redis._redis)
         self.now = to_epoch_ms(START, "now")
         self.steps = self.steadies = 0
         self.policy = ReadTimePolicy()

@@ -111,6 +111,7 @@ def counted(tracker: ReadTimeTracker) -> ReadTimeState:
     first = tracker.accumulate(reader, article, 10, position_seconds=1.5, duration_seconds=60, heartbeat_id="h1")
     assert_type(first, Accumulation)
     view = PageView("v1", 20.0, acknowledged_seconds=10)
+    tracker.observe_page("u1", "nice_x1", view, until=tracker.now(), defer=True)
     second = tracker.observe("u1", "nice_x1", view, opened_at=tracker.now(), position_seconds=1, duration_seconds=60)
     assert_type(second.accepted_seconds, float)
     assert_type(second.clamped_seconds, float)
@@ -135,6 +136,7 @@ def reported(tracker: ReadTimeTracker, state: ReadTimeState) -> Outcome:
     assert_type(swept, SweepReport)
     assert_type(swept.reports, tuple[Report, ...])
     assert_type(tracker.sweep_while(lambda reports: len(reports) < 5, limit=10), SweepReport)
+    assert_type(tracker.send_deferred([("u1", "nice_x1")]), SweepReport)
     assert_type(tracker.unpark("u1", "nice_x1"), Report)
     return tracker.finalize("u1", "nice_x1").outcome
 

@@ -26,7 +26,7 @@ def environment(monkeypatch, tmp_path):
     path = tmp_path / "readtime.db"
     SqliteStateStore(path).close()
     settings = {
-        "STORE_URL": f"sqlite://{path}",
+        "STORE_URL": f"sqlite:///{path}",
         "ENDPOINT": f"jsonl://{tmp_path}/events.jsonl",
         "ONEROSTER_URL": ROSTER,
         "SENSOR": SENSOR,
@@ -48,7 +48,7 @@ def test_the_environment_is_enough(environment):
 def test_flags_come_before_the_environment(environment):
     """A flag of the same name wins."""
     SqliteStateStore(environment / "other.db").close()
-    url = f"sqlite://{environment}/other.db"
+    url = f"sqlite:///{environment}/other.db"
     assert "nothing is stored" in complained(command("inspect", "anna", "--store-url", url))
     complaint = complained(command("sweep", "--endpoint", "ftp://h/x"))
     assert "http or https" in complaint
@@ -103,7 +103,7 @@ def test_looking_needs_no_endpoint(environment, monkeypatch):
 def test_a_mistyped_path_makes_no_file(environment):
     """A store that is not there is an error, and not an empty store in which nothing is due."""
     for words in (("sweep",), ("parked", "list"), ("doctor",)):
-        complaint = complained(command(*words, "--store-url", f"sqlite://{environment}/typo.db"))
+        complaint = complained(command(*words, "--store-url", f"sqlite:///{environment}/typo.db"))
         assert complaint.endswith("typo.db: correct the path, or let the application make it")
     assert not (environment / "typo.db").exists()
 

@@ -26,7 +26,7 @@ def test_the_demo_tells_its_story(store, tmp_path, capsys):
     """Heartbeats, a lost one healed, a report whose answer was lost, a closed tab swept, and what is banked."""
     with ExitStack() as stack:
         if store == "sqlite://":
-            store += f"{tmp_path}/demo.db"
+            store += f"/{tmp_path}/demo.db"
         elif store == "redis://":
             store = stack.enter_context(RedisServer()).url
         for _ in range(2):  # where the states are kept, she starts anew

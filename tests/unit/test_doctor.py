@@ -117,6 +117,7 @@ def test_a_server_that_may_not_be_asked():
         ({"exists": False}, {"sqlite.file": "error"}),
         ({"exists": True, "writable": False}, {"sqlite.file": "error"}),
         ({"exists": True, "writable": True, "journal_mode": "delete"}, {"sqlite.wal": "error"}),
+        ({"readable_by_others": ["f-wal"]}, {"sqlite.rights": "warn"}),
         ({"free_bytes": 10 * 2**20}, {"sqlite.disk": "error"}),
         ({"free_bytes": 100 * 2**20}, {"sqlite.disk": "warn"}),
         ({"free_bytes": 2**30, "journal_mode": "wal", "writable": True}, {}),
@@ -200,6 +201,7 @@ def test_an_installation_that_is_well(tmp_path):
             found = found_by(tracker)
         assert {name: one.level for name, one in found.items() if name != "sqlite.disk"} == {
             "sqlite.file": "ok",
+            "sqlite.rights": "ok",
             "sqlite.wal": "ok",
             "clock.skew": "ok",
             "emitter.deadline": "ok",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import sqlite3
 import traceback
@@ -229,6 +230,12 @@ def test_a_time_out_beyond_half_of_the_lease_names_the_lease_it_needs():
         ReadTimeTracker.from_env(environment(TIMEOUT_SECONDS="25"))
 
 
+def test_duplicate_answers_may_be_a_dotted_path():
+    """Settings: DUPLICATE_ANSWERS is a function of status and text, or where it stands."""
+    with ReadTimeTracker.from_env(environment(DUPLICATE_ANSWERS="operator.eq")) as tracker:
+        assert parts(tracker)[1]._exchange.keywords["duplicates"] is operator.eq
+
+
 def test_the_way_to_the_endpoint_and_to_its_tokens(tmp_path):
     """Settings: PROXIES, CA_BUNDLE and TRUST_ENV reach the emitter and its token server."""
     pytest.importorskip("authlib")
@@ -265,7 +272,7 @@ def test_jsonl_is_an_endpoint(tmp_path):
 
 def test_sqlite_is_a_store_that_stays(tmp_path):
     """Settings: STORE_URL may be sqlite:///path: what one tracker keeps, the next one reports."""
-    given = environment(STORE_URL=f"sqlite://{tmp_path}/readtime.db", ENDPOINT=f"jsonl://{tmp_path}/events.jsonl")
+    given = environment(STORE_URL=f"sqlite:///{tmp_path}/readtime.db", ENDPOINT=f"jsonl://{tmp_path}/events.jsonl")
     with ReadTimeTracker.from_env(given) as tracker:
         tracker.accumulate(ANNA, OWLS, 10)
     with ReadTimeTracker.from_env(given) as tracker:
@@ -476,7 +483,7 @@ def test_what_cannot_be_built_leaves_nothing_open(tmp_path, wrong):
     """from_settings: where one part is wrong, no other stays open."""
     path = tmp_path / "readtime.db"
     with pytest.raises(ConfigurationError):
-        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite://{path}", **wrong))
+        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite:///{path}", **wrong))
     assert open_files(path) == 0
 
 
@@ -489,14 +496,14 @@ def test_a_tracker_that_refuses_its_parts_leaves_nothing_open(tmp_path):
 
     path = tmp_path / "readtime.db"
     with pytest.raises(ConfigurationError, match="deadline"):
-        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite://{path}", ENDPOINT=None), emitter=TooSlow())
+        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite:///{path}", ENDPOINT=None), emitter=TooSlow())
     assert open_files(path) == 0
 
 
 def test_a_store_that_cannot_be_opened_is_unavailable(tmp_path):
     """Errors: driver exceptions never leak: a directory that does not exist is StoreUnavailable."""
     with pytest.raises(StoreUnavailable) as raised:
-        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite://{tmp_path}/missing/readtime.db"))
+        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite:///{tmp_path}/missing/readtime.db"))
     assert isinstance(raised.value.__cause__, sqlite3.Error)
 
 
@@ -505,7 +512,7 @@ def test_a_file_that_is_no_database_is_unavailable(tmp_path):
     path = tmp_path / "letter.txt"
     path.write_text("Dear reader, " * 1000)
     with pytest.raises(StoreUnavailable):
-        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite://{path}"))
+        ReadTimeTracker.from_env(environment(STORE_URL=f"sqlite:///{path}"))
     assert path.read_text().startswith("Dear reader")
     with closing(path.open()) as file:
         assert len(file.read()) == 13_000

@@ -89,7 +89,7 @@ def test_one_state_that_cannot_be_read_hides_no_other(tmp_path, caplog):
     scene = Scene(lambda: STORES["sqlite"](tmp_path))
     scene.read(ANNA, OWLS, 30)
     scene.read(ANNA, BEES, 20)
-    scene.store.connection().sqlite.execute("UPDATE state SET ledger = 'torn' WHERE resource = 'owls'")
+    scene.store._file.connection().sqlite.execute("UPDATE state SET ledger = 'torn' WHERE resource = 'owls'")
     with caplog.at_level("ERROR", logger.name):
         status = scene.tracker.status()
     assert (status.unreported_states, status.unreported_seconds) == (1, 20.0)

@@ -308,7 +308,7 @@ def test_it_ends_when_told_to(told):
 def test_a_kept_store_starts_anew(tmp_path):
     """What an earlier run left of Ada's time is forgotten."""
     for _ in range(2):
-        with Served(f"sqlite://{tmp_path}/kept.db") as served:
+        with Served(f"sqlite:///{tmp_path}/kept.db") as served:
             assert served.world.document()["state"] is None
             Client(create_app(served.world)).get("/article")
             served.world.tracker.accumulate(READER, demo_world.LEAVES, 2.0)

@@ -47,26 +47,28 @@ CASES = {
     Refusal.FOREIGN_ORIGIN: ({}, lambda site: site.post(message(site.ticket()), Sec_Fetch_Site="cross-site"), 403),
     Refusal.CONTENT_TYPE: ({}, lambda site: site.post(message(site.ticket()), content_type="text/html"), 400),
     Refusal.EMPTY: ({}, lambda site: site.post(b""), 400),
+    Refusal.UNREADABLE: ({}, lambda site: site.post(b"", Transfer_Encoding="chunked"), 503),
     Refusal.TOO_LARGE: ({}, lambda site: site.post(message(site.ticket()) + " " * MAX_BODY), 413),
     Refusal.NOT_JSON: ({}, lambda site: site.post(b"{"), 400),
     Refusal.UNKNOWN_VERSION: ({}, lambda site: site.log(site.ticket(), version=VERSION + 1), 400),
     Refusal.MALFORMED: ({}, lambda site: site.log(site.ticket(), view=""), 400),
     Refusal.TICKET_FORGED: ({}, lambda site: site.log(site.ticket() + "x"), 403),
     Refusal.TICKET_EXPIRED: ({}, long_expired, 403),
+    Refusal.TICKET_FOREIGN: ({}, lambda site: site.log(site.ticket(application="staging")), 403),
     Refusal.UNKNOWN_READER: ({"reader": lambda _: None}, lambda site: site.read(site.ticket()), 403),
     Refusal.STORE_UNAVAILABLE: ({"store": Down()}, lambda site: site.read(site.ticket()), 503),
     Refusal.HOST_FAILED: ({"reader": boom}, lambda site: site.read(site.ticket()), 503),
 }
 
 
-@pytest.mark.parametrize("reason", Refusal)
+@pytest.mark.parametrize("reason", [reason for reason in Refusal if reason is not Refusal.BEFORE_VIEW])
 def test_every_reason(make_site, reason):
     """Each reason has its status and its word, is counted once, told to the host's hook, and changes nothing."""
     told = []
     parts, send, status = CASES[reason]
     site = make_site(on_refusal=told.append, **parts)
     answer = send(site)
-    assert (answer.status_code, answer.json) == (status, {"error": reason.value})
+    assert (answer.status_code, answer.json) == (status, {"rt": 1, "error": reason.value})
     assert answer.headers["Cache-Control"] == "no-store"
     assert ("Retry-After" in answer.headers) == (status == 503)
     assert {found: count for found, count in site.host.refusals.counts().items() if count} == {reason: 1}
@@ -111,20 +113,20 @@ def test_a_host_without_a_reader_keeps_the_scripts_record(make_site, reader):
 def test_bodies(site, body, reason):
     """0 bytes, 1 MB, invalid UTF-8, deep nesting, no JSON, other JSON: each has its reason."""
     answer = site.post(body)
-    assert (answer.status_code, answer.json) == (reason.status, {"error": reason.value})
+    assert (answer.status_code, answer.json) == (reason.status, {"rt": 1, "error": reason.value})
 
 
 def test_deep_nesting_that_can_be_read(site):
     """Lists within lists as a value are no signal, however deep."""
     body = '{"s": 1, "k": ' + "[" * 500 + "]" * 500 + "}"
-    assert site.post(body).json == {"error": "malformed"}
+    assert site.post(body).json == {"rt": 1, "error": "malformed"}
 
 
 @pytest.mark.parametrize("version", [0, 2, -1, "1", 1.0, True, None, [1]])
 def test_versions_of_the_script(site, version):
     """Scripts of versions that the server does not know (older or newer) are told so, by number alone."""
     answer = site.log(site.ticket(), version=version)
-    assert (answer.status_code, answer.json) == (400, {"error": "unknown_version"})
+    assert (answer.status_code, answer.json) == (400, {"rt": 1, "error": "unknown_version"})
 
 
 @pytest.mark.parametrize(
@@ -139,14 +141,14 @@ def test_versions_of_the_script(site, version):
 def test_wrong_types(site, more):
     """A field of another type, or out of its range, is malformed: nothing is converted."""
     answer = site.post(message(site.ticket(), **more))
-    assert (answer.status_code, answer.json) == (400, {"error": "malformed"})
+    assert (answer.status_code, answer.json) == (400, {"rt": 1, "error": "malformed"})
 
 
 def test_a_null_is_wrong_too(site):
     """A null is not the same as nothing."""
     for key in ("k", "v", "t", "b", "p", "c", "l"):
         said = {"s": 1, "k": "x", "v": "v", "t": 1, key: None}
-        assert site.post(json.dumps(said)).json == {"error": "malformed"}, key
+        assert site.post(json.dumps(said)).json == {"rt": 1, "error": "malformed"}, key
 
 
 def test_unknown_fields_are_left_alone():
@@ -175,7 +177,7 @@ def test_a_total_of_exactly_the_limit(key):
 @pytest.mark.parametrize("kind", ["", "text/html", "application/x-www-form-urlencoded", "multipart/form-data", "text"])
 def test_other_content_types(site, kind):
     """Only what the script sends is taken."""
-    assert site.post(message(site.ticket()), content_type=kind).json == {"error": "content_type"}
+    assert site.post(message(site.ticket()), content_type=kind).json == {"rt": 1, "error": "content_type"}
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
@@ -263,6 +265,17 @@ def test_trusted_origins(make_site, origin, taken, site_says):
     assert shown == {(origin, "Origin") if taken else (None, None)}
 
 
+@pytest.mark.parametrize("trusted", [False, True])
+def test_pages_without_an_origin(make_site, trusted):
+    """A sandboxed frame says "Origin: null": taken where TRUST_NULL_ORIGIN lets tickets decide alone."""
+    site = make_site(settings={"TRUST_NULL_ORIGIN": trusted})
+    answer = site.post(message(site.ticket()), Origin="null", Sec_Fetch_Site="cross-site")
+    assert answer.status_code == (204 if trusted else 403)
+    assert answer.headers.get("Access-Control-Allow-Origin") == ("null" if trusted else None)
+    assert site.host.refusals.counts()[Refusal.FOREIGN_ORIGIN] == (not trusted)
+    assert site.post(message("forged"), Origin="null").status_code == 403
+
+
 # Abuse of a ticket that is good
 
 
@@ -313,5 +326,5 @@ def test_frameworks_do_not_log_each_refusal(make_site, caplog):
 def test_a_hook_that_fails_costs_nothing(make_site, caplog):
     """The host's metrics may fail; the answer is the same."""
     site = make_site(on_refusal=boom)
-    assert site.post(b"").json == {"error": "empty"}
+    assert site.post(b"").json == {"rt": 1, "error": "empty"}
     assert "on_refusal failed" in caplog.text

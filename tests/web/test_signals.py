@@ -111,8 +111,8 @@ def test_a_position_completes_what_has_a_length(site):
     assert (state.position_seconds, state.canonical_duration_seconds, state.finalized_at) == (180, 200, None)
     site.clock.advance(10)
     site.log(ticket, 20, p=0.96)
-    assert site.tracker.state("anna", "owls").finalized_at is not None
     assert site.emitter.seconds("anna", "owls") == 20
+    assert site.tracker.state("anna", "owls").finalized_at is not None
 
 
 def test_a_share_alone_is_no_position(site):
@@ -161,7 +161,7 @@ def test_a_store_that_is_down(make_site):
     site = make_site(store=store)
     ticket = site.ticket()
     answer = site.read(ticket, 10)
-    assert (answer.status_code, answer.json) == (503, {"error": "store_unavailable"})
+    assert (answer.status_code, answer.json) == (503, {"rt": 1, "error": "store_unavailable"})
     assert answer.headers["Retry-After"] == str(RETRY_AFTER_SECONDS)
     store.left = 99
     assert site.log(ticket, 10).status_code == 204

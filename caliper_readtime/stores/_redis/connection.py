@@ -1,4 +1,4 @@
-"""How scripts reach Redis: one server (Sentinel included) or a cluster."""
+"""How the store reaches one server, or the master that Sentinel names; whatever fails is a ``StoreError``."""
 
 from __future__ import annotations
 
@@ -8,21 +8,24 @@ import time
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from redis import Redis, RedisCluster
-from redis.exceptions import (
-    AskError,
-    ClusterDownError,
-    ClusterError,
-    MovedError,
-    NoScriptError,
-    RedisClusterException,
-    SlotNotCoveredError,
-    TryAgainError,
-)
+from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.retry import Retry
 
+from caliper_readtime._circuit import Circuit
+from caliper_readtime.errors import CorruptState, StoreError, StoreUnavailable
 from caliper_readtime.stores._forking import SurvivesFork
-from caliper_readtime.stores._redis.driver_errors import DRIVER_ERRORS
+from caliper_readtime.stores._redis.driver_errors import (
+    DRIVER_ERRORS,
+    all_in_use,
+    costly,
+    role_changed,
+    unavailable,
+    unquoted,
+)
+from caliper_readtime.stores._redis.encoding import text_of
+from caliper_readtime.stores._redis.info import describe
 
 try:
     # The driver uses it, too, where it is installed. A name that type checkers need not know.
@@ -31,42 +34,42 @@ except ImportError:
     pack_command = None
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from redis import Redis
+
+    from caliper_readtime._rules.state import Key
     from caliper_readtime.stores._redis.scripts import Script
 
 T = TypeVar("T")
 
 #: Calls that are sent in one go before their answers are read.
 PIPELINE: Final = 500
-#: How long a cluster that moves a slot, or elects a master, is asked again.
-MOVING_SECONDS: Final = 2.0
-_FIRST_WAIT: Final = 0.02
-_LONGEST_WAIT: Final = 0.25
-# A cluster raises these while a slot is on its way or its master has just died; soon after, the same call succeeds.
-_MOVING: Final = (
-    AskError,
-    ClusterDownError,
-    ClusterError,
-    MovedError,
-    RedisClusterException,
-    RedisConnectionError,
-    SlotNotCoveredError,
-    TryAgainError,
-)
+#: How long a call waits while all connections that the client may make are in use.
+CONNECTION_WAIT_SECONDS: Final = 2.0
+#: After a time-out calls fail fast for so long; twice as long after every further one, up to the second.
+FAIL_FAST_SECONDS: Final = 1.0
+MAX_FAIL_FAST_SECONDS: Final = 4.0
+#: How long whoever probes waits for each step of shaking hands: a server that hangs costs no more than that.
+PROBE_SECONDS: Final = 0.25
+# Every so many failures the probe is an ordinary call, with all its patience: a slow server is no dead one.
+_PATIENT_PROBE: Final = 8
 
+#: A script, its keys, its arguments, and the state that it is about, if it is about one.
+Call = tuple["Script", "Sequence[str]", "Sequence[Any]", "Key | None"]
 #: Commands that an answer of Redis' own waits for: (name, arguments...), on the connection that wrote.
 Waits = tuple[tuple[Any, ...], ...]
-#: A script, its keys and its arguments.
-Call = tuple["Script", "Sequence[str]", "Sequence[Any]"]
+#: What a script answered, or the ``StoreError`` in its place; and what each of the waits behind it said.
+Answer = tuple[Any, "Sequence[Any]"]
 
 
-class _Link(SurvivesFork):
-    """What both ways have in common.
+class Link(SurvivesFork):
+    """What the ways to a server and to a cluster have in common.
 
     Attributes:
         client: the driver's client.
         owned: nobody else uses the client or its connections.
+        where: a name for errors.
 
     A fork waits until no thread is inside one of the driver's pools, or is learning where a cluster's slots are: the
     driver does not renew its locks in a child, and one that a thread of the parent held would never be free there.
@@ -75,12 +78,138 @@ class _Link(SurvivesFork):
     client: Any
     owned = False
 
-    def __init__(self) -> None:
+    def __init__(self, where: str, namespace: str) -> None:
+        self.where = where
+        self._namespace = namespace
         self._locked: list[Any] = []
         super().__init__()
 
+    # What the store asks
+
+    def run(self, script: Script, keys: Sequence[str], args: Sequence[Any], key: Key | None = None) -> Any:
+        """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id."""
+        return self._asked(keys[0], lambda: self._run(script, keys, args), key)
+
+    def each(self, calls: Sequence[Call], waits: Waits = ()) -> list[Answer]:
+        """Run many scripts in few round trips, and then once on each connection that wrote the waits."""
+        answers: list[Answer] = [(None, ())] * len(calls)
+        for places in self._together(calls):
+            some = [calls[place] for place in places]
+            try:
+                found = self._asked(some[0][1][0], lambda some=some: self._pipelined(some, waits))  # type: ignore[misc]
+            except StoreError as error:
+                found = [(error, ())] * len(some)
+            for place, (answer, acknowledged) in zip(places, found, strict=True):
+                if isinstance(answer, DRIVER_ERRORS):
+                    answer = self._told(answer, calls[place][3], calls[place][1][0])  # noqa: PLW2901
+                answers[place] = answer, acknowledged
+        return answers
+
+    def command(self, name: str, *words: Any) -> Any:
+        """Run one command on whoever has the key ``name``."""
+        return self._asked(name, lambda: self._command(name, *words))
+
+    def clock(self, name: str, key: Key | None) -> int:
+        """Return the time, in milliseconds since the epoch, of the server that has the key of this name."""
+        seconds, microseconds = self._asked(name, lambda: self._command(name, "TIME"), key)
+        return int(seconds) * 1000 + int(microseconds) // 1000
+
+    def scanned(self, name: str, command: str, *more: Any) -> Iterator[list[str]]:
+        """Yield, page by page, what SCAN finds where the key ``name`` is, or the members that ZSCAN or SSCAN finds."""
+        cursor: Any = 0
+        words = () if command == "SCAN" else (name,)
+        while True:
+            cursor, found = self.command(name, command, *words, cursor, *more, "COUNT", PIPELINE)
+            # The driver makes pairs of a sorted set's members and scores.
+            yield [text_of(one[0] if isinstance(one, tuple) else one) for one in found]
+            if int(cursor) == 0:
+                return
+
+    def description(self) -> dict[str, dict[str, Any]]:
+        """Return what each server tells of itself."""
+        try:
+            return describe(self.client, self.where)
+        except DRIVER_ERRORS as error:
+            raise unavailable(error, self.where) from error
+
+    def close(self) -> None:
+        """Close the connections that nobody uses just now: another thread's would break under its hands."""
+        raise NotImplementedError
+
+    # How it is asked
+
+    def _circuit(self, name: str) -> Circuit:
+        """Return the circuit of the server that has this key."""
+        raise NotImplementedError
+
+    def _run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        raise NotImplementedError
+
+    def _command(self, name: str, *words: Any) -> Any:
+        raise NotImplementedError
+
+    def _together(self, calls: Sequence[Call]) -> Iterator[Sequence[int]]:
+        """Yield the places of calls that go to one server in one go."""
+        raise NotImplementedError
+
+    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+        """Run what ``_together`` put together; a driver's error may stand for an answer."""
+        raise NotImplementedError
+
+    def _probe(self) -> None:
+        """Find out, at little cost, whether a server answers again that did not."""
+
+    def _costly(self, error: BaseException) -> bool:
+        return costly(error)
+
+    def _asked(self, name: str, call: Callable[[], T], key: Key | None = None) -> T:
+        circuit = self._circuit(name)
+        seen = circuit.failures and circuit.enter()
+        if seen is None:
+            raise StoreUnavailable(
+                f"Redis at {self.where} did not answer a moment ago, so this was not tried: look whether it hangs, is"
+                " overloaded, or cannot be reached in time"
+            )
+        try:
+            if seen % _PATIENT_PROBE:
+                self._probe()
+            answer = call()
+        except DRIVER_ERRORS as error:
+            circuit.leave(seen, failed=self._costly(error))
+            raise self._told(error, key, name) from error
+        except BaseException:
+            circuit.leave(seen, failed=None)
+            raise
+        if circuit.failures:
+            circuit.leave(seen, failed=False)
+        return answer
+
+    def _told(self, error: Exception, key: Key | None, name: str) -> StoreError:
+        """Return what hosts are told of the driver's error; ``name`` is the state's, where ``key`` is given."""
+        unquoted(error)
+        told: StoreError
+        if isinstance(error, UnicodeDecodeError) or "WRONGTYPE" in str(error):
+            kind = None if key is None else text_of(self.command(name, "TYPE", name))
+            if key is not None and (isinstance(error, UnicodeDecodeError) or kind not in ("hash", "none")):
+                told = CorruptState(
+                    f"what is stored is no state (a {kind}): reader {key.reader_sourced_id}, article {key.resource_id};"
+                    " it was left as it is",
+                    **key._asdict(),
+                )
+            else:
+                told = StoreUnavailable(
+                    f"Redis at {self.where}: an index key below {self._namespace!r} holds something else: another"
+                    " application writes there, choose a namespace of your own; nothing was written"
+                )
+        else:
+            told = unavailable(error, self.where)
+        told.__cause__ = error
+        return told
+
+    # Forks
+
     def guarded(self) -> list[tuple[Any, str]]:
-        """Return the driver's objects that have a lock, and the lock's name, in the order in which it takes them."""
+        """Return the objects that have a lock, and the lock's name, in the order in which they are taken."""
         raise NotImplementedError
 
     def before_fork(self) -> None:
@@ -97,223 +226,168 @@ class _Link(SurvivesFork):
         self._locked = []
         super().after_fork(child=child)
 
-    def command(self, *words: Any) -> Any:
-        """Run one command that names at most one key."""
-        return self.client.execute_command(*words)
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id."""
-        raise NotImplementedError
-
-    def each(self, calls: Sequence[Call]) -> list[Any]:
-        """Run many scripts in few round trips (to each node); where one failed its error stands for its answer."""
-        answers: list[Any] = []
-        for start in range(0, len(calls), PIPELINE):
-            some = calls[start : start + PIPELINE]
-            found = self._pipelined(some)
-            patient = True
-            for call, answer in zip(some, found, strict=True):
-                # What a server does not know, or a moving slot has refused, goes the long way. One that has waited
-                # there in vain has waited for all.
-                moving = isinstance(answer, _MOVING)
-                if isinstance(answer, NoScriptError) or (moving and patient):
-                    answer = self._caught(call)  # noqa: PLW2901 - a better one
-                    patient = patient and not isinstance(answer, _MOVING)
-                answers.append(answer)
-        return answers
-
-    def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
-        return _together(self.client, calls)
-
-    def _caught(self, call: Call) -> Any:
-        try:
-            return self.run(*call)
-        except DRIVER_ERRORS as error:
-            return error
-
-
-class SingleLink(_Link):
+class SingleLink(Link):
     """Runs scripts on one server, or on the master that Sentinel names. Thread-safe, and safe across fork.
 
-    Where it owns the client it keeps connections for scripts, past the pool.
+    Where it owns the client it keeps connections for scripts, past the pool. Whatever else finds the pool exhausted
+    gets one of these, so that they are never hoarded.
     """
 
-    def __init__(self, client: Redis) -> None:
+    def __init__(self, client: Redis, namespace: str) -> None:
         self.client: Any = client
         self._pool = client.connection_pool
         self._free: list[Any] = []
         self._pid = os.getpid()
-        self.where: str = _address(self._pool)
-        super().__init__()
+        self._breaker = Circuit(FAIL_FAST_SECONDS, MAX_FAIL_FAST_SECONDS, jitter=0.5)
+        super().__init__(_address(self._pool), namespace)
 
     def guarded(self) -> list[tuple[Any, str]]:
-        """Return the pool, and those of the Sentinels that it asks for a master."""
+        """Return the breaker, the pool, and the pools of the Sentinels that it asks for a master."""
         sentinels = getattr(getattr(self._pool, "sentinel_manager", None), "sentinels", ())
-        return [(pool, "_lock") for pool in (self._pool, *(client.connection_pool for client in sentinels))]
+        pools = (self._pool, *(client.connection_pool for client in sentinels))
+        return [(self._breaker, "_lock"), *((pool, "_lock") for pool in pools)]
 
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id.
+    def close(self) -> None:
+        """Close the connections that nobody uses just now: another thread's would break under its hands."""
+        if self._pid == os.getpid():
+            self._renew()
 
-        Raises:
-            RedisError: the driver's.
-        """
+    def _circuit(self, _: str) -> Circuit:
+        return self._breaker
+
+    def _run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         if not self.owned:
-            return _evaluated(self.client, script, keys, args)
+            return self._patiently(lambda: evaluated(self.client, script, keys, args))
         if self._pid != os.getpid():
             # A child must not speak on its parent's connections.
             self._free, self._pid = [], os.getpid()
         try:
             connection = self._free.pop()
         except IndexError:
-            connection = self._pool.get_connection()
+            connection = self._patiently(self._pool.get_connection)
         try:
             connection.send_packed_command(_packed(connection, ("EVALSHA", script.digest, len(keys), *keys, *args)))
             answer = connection.read_response()
-        except NoScriptError:
+        except (NoScriptError, RedisConnectionError) as error:
+            self._drop(connection) if isinstance(error, RedisConnectionError) else self._free.append(connection)
+        except BaseException as error:
+            if not isinstance(error, ResponseError):
+                self._drop(connection)
+                raise
             self._free.append(connection)
-            return _evaluated(self.client, script, keys, args)
-        except RedisConnectionError:
-            self._drop(connection)
-            return _evaluated(self.client, script, keys, args)
-        except BaseException:
-            self._drop(connection)
-            raise
-        self._free.append(connection)
-        return answer
+            if not role_changed(error):
+                raise
+        else:
+            self._free.append(connection)
+            return answer
+        return self._patiently(lambda: evaluated(self.client, script, keys, args))
+
+    def _command(self, _: str, *words: Any) -> Any:
+        return self._patiently(lambda: self.client.execute_command(*words))
+
+    def _together(self, calls: Sequence[Call]) -> Iterator[Sequence[int]]:
+        return (range(start, min(start + PIPELINE, len(calls))) for start in range(0, len(calls), PIPELINE))
+
+    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+        return self._patiently(lambda: pipelined(self.client, calls, waits))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        """Ask by the client: where the server's role has changed by new connections, and where none is free later."""
+        until = time.monotonic() + CONNECTION_WAIT_SECONDS
+        renewed = False
+        while True:
+            try:
+                return call()
+            except RedisError as error:
+                if role_changed(error):
+                    # Nothing was written. The name may lead to another server now, and a new connection goes there.
+                    self._renew()
+                    if renewed:
+                        raise
+                    renewed = True
+                elif not all_in_use(error):
+                    raise
+                else:
+                    self._wait_for_a_connection(error, until)
+
+    def _wait_for_a_connection(self, error: RedisError, until: float) -> None:
+        try:
+            self._pool.release(self._free.pop())
+        except IndexError:
+            if time.monotonic() >= until:
+                raise error from None
+            time.sleep(random.uniform(0, 0.005))  # noqa: S311 - spreads threads, guards nothing
+
+    def _renew(self) -> None:
+        """Close every connection that nobody uses just now; whoever uses one finds out for themselves."""
+        while self._free:
+            try:
+                self._drop(self._free.pop())
+            except IndexError:  # another thread has taken the last one
+                break
+        self._pool.disconnect(inuse_connections=False)
 
     def _drop(self, connection: Any) -> None:
         connection.disconnect()
         self._pool.release(connection)
 
-    def durably(self, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
-        """Run a script and then the waits on the very same connection; return all the answers."""
-        return _waited(self.client, script, keys, args, waits)
-
-    def clock(self, _: str) -> Any:
-        """Return the server's time: seconds and microseconds."""
-        return self.client.time()
-
-    def close(self) -> None:
-        """Close the connections that nobody uses just now: another thread's would break under its hands."""
-        held, self._free = self._free, []
-        for connection in held if self._pid == os.getpid() else ():
-            self._drop(connection)
-        self._pool.disconnect(inuse_connections=False)
-
-
-class ClusterLink(_Link):
-    """Runs scripts on the cluster's node that has their keys. Thread-safe, and safe across fork."""
-
-    def __init__(self, client: RedisCluster) -> None:
-        self.client: Any = client
-        nodes = client.nodes_manager.startup_nodes
-        self.where: str = ", ".join(sorted(nodes)) or "an unknown cluster"
-        super().__init__()
-
-    def guarded(self) -> list[tuple[Any, str]]:
-        """Return who knows the slots, and each node's pool."""
-        manager = self.client.nodes_manager
-        return [(manager, "_initialization_lock"), (manager, "_lock"), *((pool, "_lock") for pool in self._pools())]
-
-    def _pools(self) -> list[Any]:
-        connections = (node.redis_connection for node in self.client.get_nodes())
-        return [connection.connection_pool for connection in connections if connection is not None]
-
-    def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        """Run a script; while its slot moves or its master fails over it is tried again for a while."""
-        return _persistently(lambda: _evaluated(self.client, script, keys, args))
-
-    def command(self, *words: Any) -> Any:
-        """Run one command that names a key."""
-        return _persistently(lambda: self.client.execute_command(*words))
-
-    def _pipelined(self, calls: Sequence[Call]) -> list[Any]:
-        """Ask each node on its own: one that is down or hangs costs the others' readers nothing."""
-        answers: list[Any] = [None] * len(calls)
-        nodes: dict[str, tuple[Any, list[int]]] = {}
-        for place, (_, keys, _) in enumerate(calls):
-            try:
-                node = self.client.get_node_from_key(keys[0])
-            except DRIVER_ERRORS as error:
-                answers[place] = error
-            else:
-                nodes.setdefault(node.name, (node, []))[1].append(place)
-        for node, places in nodes.values():
-            try:
-                found = _together(self.client.get_redis_connection(node), [calls[place] for place in places])
-            except DRIVER_ERRORS as error:
-                found = [error] * len(places)
-            for place, answer in zip(places, found, strict=True):
-                answers[place] = answer
-        return answers
-
-    def durably(self, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
-        """Run a script and then the waits on the very same connection; return all the answers."""
-
-        def once() -> list[Any]:
-            node = self.client.get_node_from_key(keys[0])
-            answers = _waited(self.client.get_redis_connection(node), script, keys, args, waits)
-            if isinstance(answers[0], MovedError | AskError):
-                _evaluated(self.client, script, keys, args)  # learns where the slot is now
-                raise answers[0]
-            return answers
-
-        return _persistently(once)
-
-    def clock(self, key: str) -> Any:
-        """Return the time of the node that has this key."""
-        return _persistently(lambda: self.client.time(target_nodes=self.client.get_node_from_key(key)))
-
-    def close(self) -> None:
-        """Close the connections that nobody uses just now: another thread's would break under its hands."""
-        for pool in self._pools():
-            pool.disconnect(inuse_connections=False)
+    def _probe(self) -> None:
+        options = dict(self._pool.connection_kwargs, retry=Retry(NoBackoff(), 0))
+        for name in ("socket_connect_timeout", "socket_timeout"):
+            options[name] = min(options.get(name) or PROBE_SECONDS, PROBE_SECONDS)
+        connection = self._pool.connection_class(**options)
+        try:
+            connection.connect()
+            connection.send_command("PING")
+            connection.read_response()
+        except ResponseError:
+            pass  # it answers
+        finally:
+            connection.disconnect()
 
 
-def _packed(connection: Any, words: tuple[Any, ...]) -> Any:
-    """Return a command as Redis wants to hear it. The driver packs with hiredis, too, but takes three times as long."""
-    return connection.pack_command(*words) if pack_command is None else (pack_command(words),)
-
-
-def _evaluated(client: Any, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+def evaluated(client: Any, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+    """Run a script by a client; a server that has forgotten it is told its text."""
     try:
         return client.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
     except NoScriptError:
         return client.execute_command("EVAL", script.text, len(keys), *keys, *args)
 
 
-def _together(client: Any, calls: Sequence[Call]) -> list[Any]:
-    pipeline = client.pipeline(transaction=False)
-    for script, keys, args in calls:
-        pipeline.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
-    answers: list[Any] = pipeline.execute(raise_on_error=False)
-    return answers
+def pipelined(client: Any, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+    """Run scripts, and then the waits, on one connection; an error may stand for an answer.
 
-
-def _waited(client: Any, script: Script, keys: Sequence[str], args: Sequence[Any], waits: Waits) -> list[Any]:
-    def answers(*how: Any) -> list[Any]:
+    Raises:
+        RedisError: the server's role has changed, or it does not answer.
+    """
+    unknown: set[Script] = set()
+    while True:
         pipeline = client.pipeline(transaction=False)
-        pipeline.execute_command(*how, len(keys), *keys, *args)
+        told = set(unknown)
+        for script, keys, args, _ in calls:
+            how = ("EVAL", script.text) if script in told else ("EVALSHA", script.digest)
+            told.discard(script)
+            pipeline.execute_command(*how, len(keys), *keys, *args)
         for command in waits:
             pipeline.execute_command(*command)
         found: list[Any] = pipeline.execute(raise_on_error=False)
-        return found
+        for answer in found:
+            if role_changed(answer):
+                raise answer
+        forgotten = {
+            call[0] for call, answer in zip(calls, found, strict=False) if isinstance(answer, NoScriptError)
+        } - unknown
+        if not forgotten:
+            acknowledged = found[len(calls) :]
+            return [(answer, acknowledged) for answer in found[: len(calls)]]
+        # All of it again, on one connection: scripts are idempotent, and what has to wait waits for all of them.
+        unknown |= forgotten
 
-    found = answers("EVALSHA", script.digest)
-    return answers("EVAL", script.text) if isinstance(found[0], NoScriptError) else found
 
-
-def _persistently(call: Callable[[], T]) -> T:
-    until = time.monotonic() + MOVING_SECONDS
-    wait = _FIRST_WAIT
-    while True:
-        try:
-            return call()
-        except _MOVING:
-            if time.monotonic() + wait > until:
-                raise
-        time.sleep(wait * random.uniform(0.5, 1))  # noqa: S311 - spreads retries, guards nothing
-        wait = min(2 * wait, _LONGEST_WAIT)
+def _packed(connection: Any, words: tuple[Any, ...]) -> Any:
+    """Return a command as Redis wants to hear it. The driver packs with hiredis, too, but takes three times as long."""
+    return connection.pack_command(*words) if pack_command is None else (pack_command(words),)
 
 
 def _address(pool: Any) -> str:
@@ -324,8 +398,3 @@ def _address(pool: Any) -> str:
     if service is not None:
         return f"the master that Sentinel calls {service}"
     return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"
-
-
-def link(client: Redis | RedisCluster) -> SingleLink | ClusterLink:
-    """Return the way to a server or a cluster."""
-    return ClusterLink(client) if isinstance(client, RedisCluster) else SingleLink(client)

@@ -26,6 +26,8 @@ from caliper_readtime.stores._codec import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from caliper_readtime._rules import Signal
+
 # A steady heartbeat reads and writes these as one text: a field for each number cost Redis twice the time.
 _METER: Final = "cumulative={} lastSync={} budget={} since={} clamped={} position={} nonce={}"
 _METER_PATTERN: Final = re.compile(
@@ -142,6 +144,68 @@ def _steady(state: ReadTimeState) -> str:
         "" if ledger.counts_from_at_ms is None else ledger.counts_from_at_ms,
         ledger.widened_ms,
     )
+
+
+def write_args(
+    names: Names, new: ReadTimeState, old: ReadTimeState | None, meter: Any, moment: int, nonce: str
+) -> list[Any]:
+    """Return the arguments of the script that writes a state.
+
+    Args:
+        names: of the state's keys.
+        new: what to write.
+        old: what it replaces.
+        meter: as it was read; None where there was none.
+        moment: the time that decides, milliseconds since the epoch.
+        nonce: hex digits drawn for this write.
+    """
+    due = new.due
+    expires = new.expires_at_ms
+    return [
+        "" if meter is None else meter,
+        meter_text(new.meter, nonce),
+        int(old is None),
+        names.member,
+        names.resource,
+        "" if due is None or due.soft else due.at_ms,
+        "" if due is None or not due.soft else due.at_ms,
+        int(old is not None and new.ledger is old.ledger),
+        int(bool(new.ledger.parked)),
+        "" if expires is None else expires,
+        moment,
+        *other_fields(new),
+    ]
+
+
+def beat_args(names: Names, signal: Signal, now: int | None) -> tuple[Any, ...]:
+    """Return the arguments of the heartbeat script."""
+    policy = signal.policy
+    view = signal.view_id
+    return (
+        "" if now is None else now,
+        names.member,
+        signal.nonce[16:],
+        signal.heartbeat_id if view is None else view,
+        signal.offered_ms,
+        signal.acknowledged_ms if view is not None else "" if signal.drawn else "-",
+        "" if signal.opened_at_ms is None else signal.opened_at_ms,
+        "" if signal.position_ms is None else signal.position_ms,
+        1 if signal.duration_ms else 0,
+        "" if signal.reader is None else fingerprint(signal.reader),
+        "" if signal.article is None else fingerprint(signal.article),
+        policy.leeway_ms,
+        policy.catch_up_ms,
+        "" if policy.max_delta_ms is None else policy.max_delta_ms,
+        repr(policy.completion_ratio),
+        "" if policy.completion_dwell_ms is None else policy.completion_dwell_ms,
+        names.resource,
+    )
+
+
+def claims(new: ReadTimeState, old: ReadTimeState | None) -> bool:
+    """Return whether somebody is about to send what this write claims."""
+    claim = new.ledger.claim
+    return claim is not None and claim.owner is not None and (old is None or old.ledger.claim != claim)
 
 
 def beaten(key: Key, answer: Sequence[Any]) -> ReadTimeState:

@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 import logging
+import os
 import random
 import time
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from itertools import islice, zip_longest
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
-from caliper_readtime._logs import log, log_lost
-from caliper_readtime._rules import AcquireClaim, Counted, Release, Signal, other_duration
-from caliper_readtime.errors import ConfigurationError, ContentionError, StoreError, StoreUnavailable
+from caliper_readtime._logs import log, log_lost, log_unreadable
+from caliper_readtime._policy import ReadTimePolicy
+from caliper_readtime._rules import Counted, Release, Signal, other_duration
+from caliper_readtime.errors import ContentionError, CorruptState, StoreError
 from caliper_readtime.stores._codec import SCHEMA
 from caliper_readtime.stores._meta import compare_meta
-from caliper_readtime.stores._redis import scripts
-from caliper_readtime.stores._redis.arguments import Write, beat
-from caliper_readtime.stores._redis.encoding import Layout, Names, beaten, reader_keys, state_of, text_of
-from caliper_readtime.stores._redis.indexes import CONTENTION_SECONDS, Indexes
+from caliper_readtime.stores._redis import durability, listing, scripts
+from caliper_readtime.stores._redis.encoding import (
+    Layout,
+    Names,
+    beat_args,
+    beaten,
+    claims,
+    reader_keys,
+    state_of,
+    text_of,
+    write_args,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -24,10 +35,22 @@ if TYPE_CHECKING:
 
     from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime.protocols import Transition
+    from caliper_readtime.stores._redis.connection import Link
 
 R = TypeVar("R")
 
+#: How long writers of one state, or of one reader, compete before ``ContentionError``.
+CONTENTION_SECONDS: Final = 5.0
 _LONGEST_PAUSE: Final = 0.01
+
+
+class _Write(NamedTuple):
+    """What a transition wants written: the state, the arguments of write.lua, whether it claims, and when."""
+
+    state: ReadTimeState
+    args: list[Any]
+    claims: bool
+    moment: int
 
 
 class RedisStateStore:
@@ -35,7 +58,7 @@ class RedisStateStore:
 
     A steady heartbeat takes one round trip, everything else two or more. The clock is the server's (in a cluster each
     shard's own). What is durable is what Redis makes durable: docs/explanation/redis.md says what a crash or a
-    fail-over can still take, and which settings narrow it.
+    fail-over can still take, and which settings narrow it. After a time-out calls fail at once for a few seconds.
 
     Args:
         client: a client that somebody else has made and closes. Give it time-outs: redis-py has none of its own.
@@ -62,20 +85,16 @@ class RedisStateStore:
         claim_wait_seconds: float = 1.0,
         native_heartbeats: bool = True,
     ) -> None:
-        from caliper_readtime.stores._redis.asking import Asking  # noqa: PLC0415 - the driver takes 0.2 s to load
+        from caliper_readtime.stores._redis.url import link  # noqa: PLC0415 - the driver takes 0.2 s to load
 
         self._layout = Layout(namespace, shards)
-        if isinstance(claim_replicas, bool) or not isinstance(claim_replicas, int) or claim_replicas < 0:
-            raise ConfigurationError("claim_replicas: must be a whole number, 0 or more")
-        if isinstance(claim_wait_seconds, bool) or not 0 < claim_wait_seconds <= 60:  # noqa: PLR2004 - a minute
-            raise ConfigurationError("claim_wait_seconds: must be above 0 and at most 60 seconds")
+        durability.check(claim_replicas, claim_wait_seconds)
         self.claim_replicas = claim_replicas
         self.claim_fsync = claim_fsync
         self.claim_wait_seconds = claim_wait_seconds
         self.client = client
         self._native = native_heartbeats
-        self._redis = Asking(client, self._layout)
-        self._indexes = Indexes(self._redis, self._layout)
+        self._redis: Link = link(client, namespace)
 
     @classmethod
     def from_url(
@@ -108,19 +127,19 @@ class RedisStateStore:
         except BaseException:
             client.close()
             raise
-        store._redis.link.owned = True
+        store._redis.owned = True
         return store
 
     def __repr__(self) -> str:
-        return f"RedisStateStore({self._redis.link.where!r}, namespace={self._layout.namespace!r})"
+        return f"RedisStateStore({self._redis.where!r}, namespace={self._layout.namespace!r})"
 
     # States
 
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition by compare-and-swap; a steady heartbeat by one script."""
         names = self._layout.names(key)
-        if self._native and isinstance(transition, Signal):
-            answer = self._redis.run(scripts.BEAT, names[:4], beat(names.member, transition, now), key)
+        if self._native and isinstance(transition, Signal):  # T4
+            answer = self._redis.run(scripts.BEAT, names[:5], beat_args(names, transition, now), key)
             if answer[0] >= 0:
                 state = beaten(key, answer[3:])
                 other = transition.duration_ms is not None and other_duration(transition, state.ledger)
@@ -132,7 +151,12 @@ class RedisStateStore:
         pause = 0.0
         while True:
             result, state, write = self._transition(key, names, transition, found, now)
-            if write is None or self._write(key, names, write, transition):
+            if write is None:
+                return result, state
+            (written,) = self._write([(key, names, write)])
+            if isinstance(written, StoreError):
+                raise written
+            if written:
                 return result, state
             if time.monotonic() >= until:
                 raise ContentionError(
@@ -147,46 +171,37 @@ class RedisStateStore:
     def update_many(
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
     ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
-        """Apply a transition to each of several keys, all different, in a few round trips."""
-        names = [self._layout.names(key) for key, _ in changes]
-        reads = self._redis.each([(scripts.READ, name[:4], (name.member,)) for name in names])
-        answers: list[Any] = [None] * len(changes)
-        writes: dict[int, tuple[Write, R]] = {}
-        for place, ((key, transition), found) in enumerate(zip(changes, reads, strict=True)):
-            try:
-                result, state, write = self._transition(
-                    key, names[place], transition, self._redis.checked(found, key), now
-                )
-            except StoreError as error:
-                answers[place] = error
-                continue
-            if write is None:
-                answers[place] = result, state
-            elif write.claims and self._waits():
-                answers[place] = self._alone(key, transition, now)
-            else:
-                writes[place] = write, result
-        written = self._redis.each(
-            [(scripts.WRITE, names[place][:5], write.args) for place, (write, _) in writes.items()]
-        )
-        for (place, (write, result)), answer in zip(writes.items(), written, strict=True):
-            key, transition = changes[place]
-            try:
-                faster = not self._redis.checked(answer, key)
-            except StoreError as error:
-                answers[place] = error
-                continue
-            # Somebody else was faster: this one goes the way of a single update.
-            answers[place] = self._alone(key, transition, now) if faster else (result, write.state)
-        return answers
+        """Apply a transition to each of several keys, all different, in a few round trips.
 
-    def _alone(
-        self, key: Key, transition: Transition[R], now: int | None
-    ) -> tuple[R, ReadTimeState | None] | StoreError:
-        try:
-            return self.update(key, transition, now)
-        except StoreError as error:
-            return error
+        C8: claims are written in one pipeline, and waited for once on each node.
+        """
+        answers: list[Any] = [None] * len(changes)
+        writes: dict[int, tuple[Key, Names, _Write]] = {}
+        names = [self._layout.names(key) for key, _ in changes]
+        reads = self._redis.each(
+            [(scripts.READ, name[:4], (name.member,), key) for name, (key, _) in zip(names, changes, strict=True)]
+        )
+        for place, ((key, transition), (found, _)) in enumerate(zip(changes, reads, strict=True)):
+            try:
+                if isinstance(found, StoreError):
+                    raise found
+                result, state, write = self._transition(key, names[place], transition, found, now)
+            except StoreError as error:
+                answers[place] = error
+                continue
+            answers[place] = result, state
+            if write is not None:
+                writes[place] = key, names[place], write
+        for place, written in zip(writes, self._write(tuple(writes.values())), strict=True):
+            if isinstance(written, StoreError):
+                answers[place] = written
+            elif not written:
+                # Somebody else was faster: this one goes the way of a single update.
+                try:
+                    answers[place] = self.update(*changes[place], now)
+                except StoreError as error:
+                    answers[place] = error
+        return answers
 
     def _read(self, key: Key, names: Names) -> Sequence[Any]:
         found: Sequence[Any] = self._redis.run(scripts.READ, names[:4], (names.member,), key)
@@ -199,7 +214,7 @@ class RedisStateStore:
         transition: Transition[R],
         found: Sequence[Any],
         now: int | None,
-    ) -> tuple[R, ReadTimeState | None, Write | None]:
+    ) -> tuple[R, ReadTimeState | None, _Write | None]:
         """Return the transition's result, the state it leaves, and what has to be written; ``found`` as by read.lua."""
         stale, clock, *fields = found
         moment = clock if now is None else now
@@ -210,55 +225,49 @@ class RedisStateStore:
         new, result = transition(old, moment)
         if new is old or new is None:
             if stale:
-                self._redis.run(scripts.KEYS, reader_keys(names, names.state), ("", names.resource, names.member), key)
+                self._redis.run(scripts.KEYS, reader_keys(names, names.state), ("", names.resource, names.member))
             return result, new, None
-        return result, new, Write(names, new, old, fields[0], moment)
+        args = write_args(names, new, old, fields[0], moment, os.urandom(8).hex())
+        return result, new, _Write(new, args, claims(new, old), moment)
 
-    def _write(self, key: Key, names: Names, write: Write, transition: Transition[Any]) -> bool:
-        """Write; return False where somebody else was faster."""
-        waits = self._waits() if write.claims else ()
-        if not waits:
-            return bool(self._redis.run(scripts.WRITE, names[:5], write.args, key) == 1)
-        written, *acknowledged = self._redis.durably(scripts.WRITE, names[:5], write.args, waits, key)
-        if not written:
-            return False
-        for (command, wanted, *_), got in zip(waits, acknowledged, strict=True):
-            have = 0 if isinstance(got, Exception) else got if isinstance(got, int) else got[0]
-            if have < wanted:
-                self._give_back(key, write, transition)
-                whose = (
-                    "disks (which needs Redis 7.2 or Valkey, and appendonly yes)"
-                    if command == "WAITAOF"
-                    else "replicas"
-                )
-                raise StoreUnavailable(
-                    f"Redis at {self._redis.link.where}: {have} of {wanted} {whose} had the claim within"
-                    f" {self.claim_wait_seconds:g} s, so nothing was sent: reader {key.reader_sourced_id}, article"
-                    f" {key.resource_id}; look at replication and persistence, or ask for less by claim_replicas and"
-                    " claim_fsync",
+    def _write(self, writes: Sequence[tuple[Key, Names, _Write]]) -> list[bool | StoreError]:
+        """Write; False stands for a state that somebody else was faster to write."""
+        claiming = any(write.claims for *_, write in writes)
+        waits = (
+            durability.waits(self.claim_replicas, self.claim_wait_seconds, fsync=self.claim_fsync) if claiming else ()
+        )
+        if len(writes) == 1 and not waits:
+            ((key, names, write),) = writes
+            return [bool(self._redis.run(scripts.WRITE, names[:5], write.args, key))]
+        answers: list[bool | StoreError] = []
+        early: list[tuple[Key, Names, _Write]] = []  # claims that are not as durable as they have to be
+        calls = [(scripts.WRITE, names[:5], write.args, key) for key, names, write in writes]
+        for one, (written, acknowledged) in zip(writes, self._redis.each(calls, waits), strict=True):
+            missing = durability.missing(waits, acknowledged) if written == 1 and one[2].claims else None
+            if missing is not None:
+                early.append(one)
+                answers.append(durability.not_durable(self._redis.where, one[0], missing, self.claim_wait_seconds))
+            else:
+                answers.append(written if isinstance(written, StoreError) else written == 1)
+        if early:
+            self._give_back(early)
+        return answers
+
+    def _give_back(self, writes: Sequence[tuple[Key, Names, _Write]]) -> None:
+        """C7: release claims that are not as durable as they have to be; should that fail, their leases end."""
+        changes = []
+        for key, _, write in writes:
+            claim = write.state.ledger.claim
+            if claim is not None and claim.owner is not None:
+                release = Release(claim.owner, claim.event_id, ReadTimePolicy(), 0.0, "not durable", counted=False)
+                changes.append((key, release))
+        for (key, _), answer in zip(changes, self.update_many(changes, writes[0][2].moment), strict=True):
+            if isinstance(answer, StoreError):
+                log(
+                    logging.WARNING,
+                    "a claim that is not durable could not be released: its lease ends by itself",
                     **key._asdict(),
                 )
-        return True
-
-    def _waits(self) -> tuple[tuple[Any, ...], ...]:
-        """Return what an answer to a claim waits for."""
-        patience = round(self.claim_wait_seconds * 1000)
-        replicas = (("WAIT", self.claim_replicas, patience),) if self.claim_replicas else ()
-        return (*replicas, ("WAITAOF", 1, 0, patience)) if self.claim_fsync else replicas
-
-    def _give_back(self, key: Key, write: Write, transition: Transition[Any]) -> None:
-        """Release a claim that is not as durable as it has to be; should that fail, its lease ends by itself."""
-        claim = write.state.ledger.claim
-        if claim is None or claim.owner is None or not isinstance(transition, AcquireClaim):
-            return
-        release = Release(claim.owner, claim.event_id, transition.policy, 0.0, "not durable", counted=False)
-        answer = self._alone(key, release, write.moment)
-        if isinstance(answer, StoreError):
-            log(
-                logging.WARNING,
-                "a claim that is not durable could not be released: its lease ends by itself",
-                **key._asdict(),
-            )
 
     def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
@@ -270,23 +279,82 @@ class RedisStateStore:
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader; members whose state is gone are removed on the way."""
-        return self._indexes.keys(reader, now)
+        listed = listing.of_reader(self._redis, self._layout, reader)
+        if not listed:
+            return ()
+        left = self._redis.run(scripts.KEYS, *listing.reader_call(listed, "" if now is None else now))
+        there = set(map(text_of, left))
+        return tuple(key for key, names in listed.items() if names.resource in there)
 
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come: of each shard oldest first, one from each in turn."""
-        return self._indexes.due(limit, now, idle_ms)
+        args = ("" if now is None else now, idle_ms, limit)
+        answers = self._redis.each(
+            [(scripts.DUE, self._layout.index(shard)[:2], args, None) for shard in self._layout.shards]
+        )
+        failed = [answer for answer, _ in answers if isinstance(answer, StoreError)]
+        if failed:
+            if len(failed) == len(answers):
+                raise failed[0]
+            # The readers of the other shards need not wait for the node that is down.
+            log(
+                logging.ERROR,
+                "due: shards without an answer, their time waits",
+                shards=len(failed),
+                error=str(failed[0]),
+            )
+        shards = [listing.oldest_first(answer) for answer, _ in answers if not isinstance(answer, StoreError)]
+        in_turn = (member for row in zip_longest(*shards) for member in row if member is not None)
+        return tuple(self._layout.key(member) for member in islice(in_turn, limit))
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events; one that cannot be read is logged and left out."""
-        return self._indexes.parked(limit)
+        indexes = (self._layout.index(shard)[2] for shard in self._layout.shards)
+        pages = (page for index in indexes for page in self._redis.scanned(index, "SSCAN"))
+        return tuple(islice((state for state in self._states(pages, None, "parked") if state.ledger.parked), limit))
 
     def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
         """Yield every state that has a due entry, shard by shard."""
-        return self._indexes.unreported(now)
+        for shard in self._layout.shards:
+            due, idle, _ = self._layout.index(shard)
+            # Once more, so that nobody is missed who moves from one set to the other meanwhile; nobody comes twice.
+            pages = (page for index in (idle, due, idle) for page in self._redis.scanned(index, "ZSCAN"))
+            yield from self._states(listing.once(pages), now, "unreported")
+
+    def _states(self, pages: Iterator[list[str]], now: int | None, doing: str) -> Iterator[ReadTimeState]:
+        for members in pages:
+            keys = [self._layout.key(member) for member in members]
+            named = [(key, self._layout.names(key)) for key in keys]
+            calls = [(scripts.READ, names[:4], (names.member,), key) for key, names in named]
+            for key, (answer, _) in zip(keys, self._redis.each(calls), strict=True):
+                try:
+                    if isinstance(answer, StoreError):
+                        raise answer
+                    _, clock, *fields = answer
+                    state = state_of(key, fields)
+                except CorruptState as error:
+                    log_unreadable(error, doing)
+                    continue
+                if state is not None and not state.expired(clock if now is None else now):
+                    yield state
 
     def delete(self, reader: str) -> int:
-        """Remove everything of a reader, in one atomic step; a state born meanwhile is removed by another one."""
-        return self._indexes.delete(reader)
+        """X4: remove everything of a reader, in one atomic step; a state born meanwhile is removed by another one."""
+        removed, left = 0, 1
+        until = time.monotonic() + CONTENTION_SECONDS
+        while left:
+            listed = listing.of_reader(self._redis, self._layout, reader)
+            if not removed:
+                listed.update(listing.lost_of_reader(self._redis, self._layout, reader))
+            if not listed:
+                break
+            if time.monotonic() >= until:
+                raise ContentionError(
+                    f"states are born faster than they are removed: end the sessions of {reader} first"
+                )
+            more, left = self._redis.run(scripts.DELETE, *listing.reader_call(listed))
+            removed += more
+        return removed
 
     # The store itself
 
@@ -309,11 +377,12 @@ class RedisStateStore:
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run. What has expired is removed by Redis."""
-        self._redis.command("HSET", self._layout.meta, "last_sweep", self.now() if now is None else now)
+        meta = self._layout.meta
+        self._redis.command(meta, "HSET", meta, "last_sweep", self.now() if now is None else now)
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""
-        found = self._redis.command("HGET", self._layout.meta, "last_sweep")
+        found = self._redis.command(self._layout.meta, "HGET", self._layout.meta, "last_sweep")
         return None if found is None else int(found)
 
     def info(self) -> dict[str, dict[str, Any]]:
@@ -327,5 +396,5 @@ class RedisStateStore:
 
     def close(self) -> None:
         """Close the connections that ``from_url`` has made, but for those in use; the next call opens others."""
-        if self._redis.link.owned:
-            self._redis.link.close()
+        if self._redis.owned:
+            self._redis.close()

@@ -14,19 +14,26 @@ from caliper_readtime.stores._forking import SurvivesFork
 # STRICT tables (SQLite 3.37) let nothing but whole numbers into the meter: a heartbeat checks no more than their range.
 _OLDEST_SQLITE: Final = (3, 37, 0)
 _POLL_SECONDS: Final = 0.002
+#: States hold e-mail addresses. SQLite gives its log the rights of the file.
+MODE: Final = 0o600
 
 
 class _Connection:
-    """An open file, and how durable a commit on it is."""
+    """An open file, how durable a commit on it is, and how long it waits for another process."""
 
-    def __init__(self, path: str, busy_seconds: float, tables: str) -> None:
+    def __init__(self, path: str, seconds: float, tables: str) -> None:
         self.synchronous: str = ""
+        self.path = path
         self.sqlite: sqlite3.Connection = sqlite3.connect(
-            path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
+            path, timeout=seconds, isolation_level=None, check_same_thread=False
         )
+        self.seconds = seconds
         try:
-            self._switch_to_wal(time.monotonic() + busy_seconds)
+            self._switch_to_wal(time.monotonic() + seconds)
             self.sqlite.executescript(tables)
+            # SQLite keeps its log beside the file that a symbolic link leads to.
+            self._log = os.path.realpath(path) + "-wal"
+            self._opened = self._found()
         except BaseException:
             self.sqlite.close()
             raise
@@ -47,6 +54,21 @@ class _Connection:
         self.sqlite.execute(f"PRAGMA synchronous={level}")
         self.synchronous = level
 
+    def waits(self, seconds: float) -> None:
+        self.sqlite.execute(f"PRAGMA busy_timeout={round(seconds * 1000)}")
+        self.seconds = seconds
+
+    def _found(self) -> tuple[int, ...]:
+        file, log = os.stat(self.path), os.stat(self._log)  # noqa: PTH116 - a Path takes twice as long
+        return file.st_ino, file.st_dev, log.st_ino
+
+    def in_place(self) -> bool:
+        """Return whether the file, and its log, are still those that stand under their names."""
+        try:
+            return self._found() == self._opened
+        except FileNotFoundError:
+            return False
+
 
 class _Transaction:
     """A transaction on this process's connection; it is durable once the body has ended, as ``level`` says.
@@ -55,39 +77,53 @@ class _Transaction:
     """
 
     # A class, because a generator's context costs a heartbeat a tenth of its time.
-    __slots__ = ("_begin", "_file", "_level", "_lock", "_sqlite")
+    __slots__ = ("_begin", "_connection", "_file", "_level", "_lock")
 
     def __init__(self, file: SqliteFile, level: str, begin: str = "BEGIN IMMEDIATE") -> None:
         self._file, self._level, self._begin = file, level, begin
 
     def __enter__(self) -> sqlite3.Connection:
-        lock = self._file.lock
-        lock.acquire()
+        file = self._file
+        lock, seconds = file.lock, file.busy_seconds
+        if not lock.acquire(blocking=False):
+            # One bound for this process's other threads and for other processes.
+            since = time.monotonic()
+            if not lock.acquire(timeout=seconds):
+                raise file.unavailable("it is locked by this process's other threads")
+            seconds = max(0.0, seconds - (time.monotonic() - since))
         try:
-            connection = self._file.connection()
+            connection = file.connection(seconds)
             if connection.synchronous != self._level:
                 connection.durably(self._level)
+            if connection.seconds != seconds:
+                connection.waits(seconds)
             connection.sqlite.execute(self._begin)
         except BaseException as error:
-            self._file.let_go()
+            file.let_go()
             lock.release()
             if isinstance(error, sqlite3.Error):
-                raise self._file.unavailable(error) from error
+                raise file.unavailable(error) from error
             raise
-        self._lock, self._sqlite = lock, connection.sqlite
+        self._lock, self._connection = lock, connection
         return connection.sqlite
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        lock, sqlite = self._lock, self._sqlite
+        lock, connection = self._lock, self._connection
+        sqlite = connection.sqlite
         try:
             if error is None:
                 sqlite.execute("COMMIT")
+                # Whatever stands there now, nobody would find in it what has just been written or read.
+                if not connection.in_place():
+                    self._file.let_go()
+                    raise self._file.unavailable("it was removed or replaced while it was open, or its -wal was")
             elif sqlite.in_transaction:
                 sqlite.execute("ROLLBACK")
         except sqlite3.Error as failed:
             raise self._file.unavailable(failed) from failed
         finally:
-            if sqlite.in_transaction:  # not even that worked, or a signal came between: closing it rolls back
+            # Not even that worked, or a signal came between: closing it rolls back.
+            if self._file.holds(connection) and sqlite.in_transaction:
                 self._file.let_go()
             lock.release()
         if isinstance(error, sqlite3.Error):
@@ -98,9 +134,14 @@ class SqliteFile(SurvivesFork):
     """A file in WAL mode, opened by each process for itself.
 
     Args:
-        path: the file; it is created where it does not exist.
-        busy_seconds: how long to wait while another process writes.
+        path: the file; it is created, for this user alone, where it does not exist.
+        busy_seconds: how long a transaction waits for others at most, in this process and in others.
         tables: SQL that makes what is missing in it.
+
+    Attributes:
+        reading: transactions that only read.
+        beating: those that a power loss may take.
+        writing: those that are on the disk once they have ended.
 
     Raises:
         ConfigurationError: ``path`` is not a file path, or Python's SQLite is older than 3.37.
@@ -114,28 +155,49 @@ class SqliteFile(SurvivesFork):
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigurationError(f"SQLite 3.37 or newer is needed, Python has {sqlite3.sqlite_version}")
         super().__init__()
-        self._path = str(Path(text).absolute())
-        self._busy_seconds = busy_seconds
+        self.path = str(Path(text).absolute())
+        self.busy_seconds = busy_seconds
         self._tables = tables
         self._connection: _Connection | None = None
-        self._reading = _Transaction(self, "NORMAL", "BEGIN")
-        self._beating = _Transaction(self, "NORMAL")  # a power loss may take it
-        self._writing = _Transaction(self, "FULL")
-        with self._writing:
+        self.reading = _Transaction(self, "NORMAL", "BEGIN")
+        self.beating = _Transaction(self, "NORMAL")
+        self.writing = _Transaction(self, "FULL")
+        with self.writing:
             pass
 
-    def unavailable(self, error: sqlite3.Error) -> StoreUnavailable:
-        """Return what hosts are told of SQLite's error."""
-        return StoreUnavailable(f"SQLite file {self._path}: {error}; check its disk, its rights and its other users")
+    def unavailable(self, why: sqlite3.Error | OSError | str) -> StoreUnavailable:
+        """Return what hosts are told of it."""
+        return StoreUnavailable(f"SQLite file {self.path}: {why}; check its disk, its rights and its other users")
 
-    def connection(self) -> _Connection:
+    def connection(self, seconds: float | None = None) -> _Connection:
         """Return this process's connection; opens one after a fork or a close. Called with the lock held."""
         if self._connection is None:
-            self._connection = _Connection(self._path, self._busy_seconds, self._tables)
+            try:
+                # For this user alone, whatever the umask; a file that is there keeps the rights that it has.
+                made = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, MODE)
+            except OSError:
+                pass  # it is there, or cannot be made: SQLite says why
+            else:
+                os.close(made)
+            try:
+                self._connection = _Connection(
+                    self.path, self.busy_seconds if seconds is None else seconds, self._tables
+                )
+            except OSError as error:  # it was removed at that very moment
+                raise self.unavailable(error) from error
         return self._connection
+
+    def holds(self, connection: _Connection) -> bool:
+        """Return whether this is the open connection."""
+        return self._connection is connection
 
     def let_go(self) -> None:
         """Close this process's connection, which rolls back what was under way. Called with the lock held."""
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.sqlite.close()
+
+    def close(self) -> None:
+        """Close this process's connection; the next transaction opens another."""
+        with self.lock:
+            self.let_go()

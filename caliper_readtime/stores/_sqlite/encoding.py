@@ -1,12 +1,13 @@
-"""How a state stands in SQLite's tables: what they look like, and how a row is read, changed and written."""
+"""How a state stands in SQLite's tables, how a row is read, changed and written, and what file a URL names."""
 
 from __future__ import annotations
 
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final, TypeVar
+from urllib.parse import unquote
 
 from caliper_readtime._rules.state import Key, Meter, ReadTimeState
-from caliper_readtime.errors import CorruptState
+from caliper_readtime.errors import ConfigurationError, CorruptState
 from caliper_readtime.stores._codec import (
     check_meter,
     dump_heartbeats,
@@ -59,6 +60,25 @@ _BEAT: Final = (
     " position_ms = ?, views = ?, heartbeats = ? WHERE rowid = ?"
 )
 _WRITE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+def path_of(url: str) -> str:
+    """Return the file that a URL names: after three slashes, so that a fourth one makes it absolute.
+
+    Raises:
+        ConfigurationError: it names none, or says more than a file's name.
+    """
+    scheme, slashes, path = url.partition(":///")
+    if scheme != "sqlite" or not slashes or path.strip("/") in ("", ":memory:"):
+        raise ConfigurationError(
+            "a URL of SQLite looks like sqlite:///readtime.db (relative to the working directory) or"
+            " sqlite:////var/lib/app/readtime.db (absolute); for memory use memory://"
+        )
+    if set(path) & set("?#"):
+        raise ConfigurationError(
+            "a URL of SQLite takes no options: leave out what follows ? or #, or write %3F and %23"
+        )
+    return unquote(path)
 
 
 def updated(

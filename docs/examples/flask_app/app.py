@@ -25,7 +25,7 @@ ARTICLES = {  # your table of articles
 HERE = Path(tempfile.gettempdir())
 #: Where time lives and where events go. A real site sets these in its environment, with its own endpoint.
 DEFAULTS = {
-    "CALIPER_READTIME_STORE_URL": f"sqlite://{HERE / 'readtime-example.db'}",
+    "CALIPER_READTIME_STORE_URL": f"sqlite:///{HERE / 'readtime-example.db'}",
     "CALIPER_READTIME_ENDPOINT": f"jsonl://{HERE / 'readtime-example.jsonl'}",
     "CALIPER_READTIME_ONEROSTER_URL": "https://oneroster.example.org",
     "CALIPER_READTIME_SENSOR": "https://news.example.org",

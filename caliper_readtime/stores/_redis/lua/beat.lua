@@ -4,6 +4,7 @@
 -- KEYS[2] due     zset      member -> when a state with a claim, a deferral or a parked event wants attention, ms
 -- KEYS[3] idle    zset      member -> last sync of a state that holds nothing but unreported time, ms
 -- KEYS[4] parked  set       members that hold parked events
+-- KEYS[5] reader  zset      resource of each of the reader's states -> when it expires, ms; inf where it does not
 --
 -- ARGV[1]  now, ms since the epoch; '' for this server's clock
 -- ARGV[2]  member of the index sets
@@ -22,6 +23,7 @@
 -- ARGV[14] most that one signal may add, ms; '' without a limit
 -- ARGV[15] completion ratio
 -- ARGV[16] completion dwell, ms; '' without one
+-- ARGV[17] resource
 --
 -- Reply: {accepted, clamped, duplicate, ledger, views, heartbeats, cumulative, last sync, budget, since, clamped in all,
 -- position or ''}, times in ms. Where the signal is not a steady one nothing is written, and the reply is
@@ -150,11 +152,15 @@ if finalized == '' then
 end
 
 if claimed > 0 or position ~= old_position or heartbeats ~= f[3] then
-  -- The index first: should its key be of another type, nothing has been written.
+  -- The indexes first: should a key be of another type, the state has not been written.
   if due ~= '' then
     redis.call('ZADD', KEYS[2], 'NX', due, ARGV[2])
   else
     redis.call('ZADD', KEYS[3], 'NX', last_sync, ARGV[2])
+  end
+  -- D6: what holds something to report never expires, nor does its reader's set.
+  if redis.call('ZADD', KEYS[5], 'NX', 'inf', ARGV[17]) == 1 then
+    redis.call('PERSIST', KEYS[5])
   end
   meter = 'cumulative=' .. cumulative .. ' lastSync=' .. last_sync .. ' budget=' .. budget .. ' since=' .. since
     .. ' clamped=' .. clamped_in_all .. ' position=' .. position .. ' nonce=' .. ARGV[3]

@@ -6,7 +6,7 @@ from pathlib import Path
 HERE = Path(tempfile.gettempdir())
 # Where time lives and where events go. A real site sets these in its environment, with its own endpoint.
 DEFAULTS = {
-    "STORE_URL": f"sqlite://{HERE / 'readtime-example.db'}",
+    "STORE_URL": f"sqlite:///{HERE / 'readtime-example.db'}",
     "ENDPOINT": f"jsonl://{HERE / 'readtime-example.jsonl'}",
     "ONEROSTER_URL": "https://oneroster.example.org",
     "SENSOR": "https://news.example.org",

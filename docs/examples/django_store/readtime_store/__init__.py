@@ -1,1 +1,0 @@
-"""A Django app that keeps reading time in the project's own database."""
