@@ -17,10 +17,10 @@ from caliper_readtime._delivery.flush import Flush
 from caliper_readtime._delivery.given import send_given
 from caliper_readtime._delivery.reconcile import Reconciling
 from caliper_readtime._delivery.report import Reporting
-from caliper_readtime._delivery.send import Delivery
+from caliper_readtime._delivery.send import FINALIZE, FLUSH, PARTIAL, SWEEP, Delivery
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
 from caliper_readtime._inspection import explained, status_of
-from caliper_readtime._logs import log_counted, log_outlived, log_unreadable, logger
+from caliper_readtime._logs import StoreAway, log_counted, log_missing, log_outlived, log_unreadable, logger
 from caliper_readtime._model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime._policy import Completion, ReadTimePolicy
 from caliper_readtime._results import (
@@ -38,7 +38,7 @@ from caliper_readtime._rules.identity import identified, reduced
 from caliper_readtime._rules.state import Key
 from caliper_readtime._rules.wall import beside, stretches_of
 from caliper_readtime._units import to_epoch_ms, to_ms
-from caliper_readtime.errors import CorruptState, InvalidInput
+from caliper_readtime.errors import CorruptState, InvalidInput, MissingField, StoreUnavailable
 from caliper_readtime.stores._clock import StoreClock
 
 if TYPE_CHECKING:
@@ -100,6 +100,7 @@ class ReadTimeTracker:
         self._reporting = Reporting(self._delivery)
         self._facts = {} if events is None else {"sensor": events.sensor, "oneroster_url": events.oneroster_url}
         self._compared = False
+        self._away = StoreAway()
         self._created: tuple[StateStore | Emitter, ...] = ()
 
     @classmethod
@@ -291,7 +292,14 @@ class ReadTimeTracker:
         if not self._compared:
             self._compare()
         now = self._delivery.leases.now() if until_ms is None else min(until_ms, self._delivery.leases.moment())
-        counted, state = self._store.update(key, signal, now)
+        try:
+            counted, state = self._store.update(key, signal, now)
+        except StoreUnavailable as error:
+            self._away.tell("article accumulate", error, **key._asdict())
+            raise
+        except MissingField as error:
+            log_missing(error, key)
+            raise
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
@@ -347,10 +355,11 @@ class ReadTimeTracker:
 
     def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
         key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
-        self._compare()
-        if not defer:
-            return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
-        waits, state = self._delivery.leases.update(key, Defer(finalize, known_reader, known_article))
+        with self._away.told(FINALIZE if finalize else PARTIAL, **key._asdict()):
+            self._compare()
+            if not defer:
+                return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
+            waits, state = self._delivery.leases.update(key, Defer(finalize, known_reader, known_article))
         return self._reporting.deferred(key, state) if waits else Report(Outcome.NOTHING_TO_SEND, *key, state=state)
 
     def flush_reader(
@@ -383,7 +392,6 @@ class ReadTimeTracker:
             raise InvalidInput("resource_ids", "must be several ids, not one")
         given = tuple(resource_ids or ())
         wanted = {reduced(resource_id, "resource_ids", self._roster(resource_id)) for resource_id in given}
-        self._compare()
         known_reader = attrs.evolve(reader, sourced_id=sourced_id) if isinstance(reader, Reader) else None
 
         def list_keys() -> Sequence[Key]:
@@ -391,7 +399,9 @@ class ReadTimeTracker:
             return keys if resource_ids is None else [key for key in keys if key.resource_id in wanted]
 
         flush = Flush(self._delivery, uuid4().hex, list_keys, reader=known_reader, wait_seconds=wait)
-        return flush.run(confirm=confirm)
+        with self._away.told(FLUSH, reader_sourced_id=sourced_id):
+            self._compare()
+            return flush.run(confirm=confirm)
 
     def sweep(
         self, *, idle_seconds: float = IDLE_SECONDS, limit: int = LIMIT, budget_seconds: float | None = None
@@ -430,10 +440,11 @@ class ReadTimeTracker:
         idle_ms = to_ms(idle_seconds, "idle_seconds")
         _checks.count(limit, "limit")
         budget = None if budget_seconds is None else to_ms(budget_seconds, "budget_seconds") / 1000
-        self._compare()
         self._delivery.require()
-        owner = uuid4().hex
-        return Sweep(self._delivery, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
+        sweep = Sweep(self._delivery, uuid4().hex, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on)
+        with self._away.told(SWEEP):
+            self._compare()
+            return sweep.run()
 
     def send_deferred(self, keys: Iterable[tuple[str, str]]) -> SweepReport:
         """Report what these states have put off, at once and in as few envelopes as possible.
@@ -567,10 +578,11 @@ class ReadTimeTracker:
             StoreError: the store could not be reached.
         """
         key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
-        self._compare()
         self._delivery.require()
-        self._delivery.leases.update(key, Unpark())
-        return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
+        with self._away.told("article unpark", **key._asdict()):
+            self._compare()
+            self._delivery.leases.update(key, Unpark())
+            return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
 
     def forget(self, reader: Reader | str) -> int:
         """Erase everything that is stored of a reader; return how many states. Unreported time goes too.
@@ -578,10 +590,11 @@ class ReadTimeTracker:
         End the reader's sessions first: a page that is still open would count anew.
         """
         sourced_id = self._reader_key(reader)
-        self._compare()
-        forgotten = self._store.delete(sourced_id)
-        while self._store.keys(sourced_id, self._delivery.leases.now()):
-            forgotten += self._store.delete(sourced_id)
+        with self._away.told("article forget", reader_sourced_id=sourced_id):
+            self._compare()
+            forgotten = self._store.delete(sourced_id)
+            while self._store.keys(sourced_id, self._delivery.leases.now()):
+                forgotten += self._store.delete(sourced_id)
         return forgotten
 
     # Shared
