@@ -26,8 +26,19 @@ def log(level: int, message: str, /, *, cause: BaseException | None = None, **fi
         fields: name=value pairs for the reader and for machines.
     """
     if logger.isEnabledFor(level):
+        fields = {
+            name: _visible(str(value)) if isinstance(value, str | Exception) else value
+            for name, value in fields.items()
+        }
         pairs = "".join(f" {name}={value}" for name, value in fields.items())
         logger.log(level, "%s%s", message, pairs, extra=fields, exc_info=cause, stacklevel=2)
+
+
+def _visible(text: str) -> str:
+    """Return text in which nothing breaks the line, reorders it or is not seen: what could is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def log_unreadable(error: CorruptState, doing: str) -> None:

@@ -9,6 +9,7 @@ import attrs
 
 from caliper_readtime import _notebook
 from caliper_readtime._model import HistoryEntry, ParkedEvent
+from caliper_readtime._rules.account import NO_ACCOUNT, Account
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.ranges import Claim as Claim  # noqa: PLC0414
 from caliper_readtime._rules.ranges import Context as Context  # noqa: PLC0414
@@ -107,6 +108,7 @@ class Ledger:
         history: the last steps, oldest first.
         counts_from_at_ms: where the budget's wall time begins; None in states older than rule B7.
         widened_ms: by how much pages opened before that have widened the budget.
+        account: the events that were made of the time.
         unknown: fields of a newer schema, as JSON, kept for whoever understands them.
     """
 
@@ -126,6 +128,7 @@ class Ledger:
     counts_from_at_ms: int | None = None
     widened_ms: int = 0
     context_at_ms: int | None = None
+    account: Account = NO_ACCOUNT
     unknown: str = "{}"
 
     @property

@@ -116,6 +116,9 @@ def _structured(fields: Any) -> Ledger:
         fields["unknown"] = json.dumps(unknown, separators=(",", ":"))
     if any(not isinstance(fields.get(name, []), list) for name in ("history", "parked")):
         raise TypeError("not a list")
+    account = fields.get("account", {})
+    if not isinstance(account, dict) or not isinstance(account.get("contexts", []), list):
+        raise TypeError("not an account")
     ledger = _CONVERTER.structure(fields, Ledger)
     # An event that cannot be sent would fail every envelope that it is put in.
     if ledger.claim is not None and json.loads(ledger.claim.event)["id"] != ledger.claim.event_id:

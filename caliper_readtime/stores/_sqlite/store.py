@@ -167,16 +167,17 @@ class SqliteStateStore:
         """Return this machine's clock, which every user of the file shares."""
         return time.time_ns() // 1_000_000
 
-    def meta(self, expected: Mapping[str, str]) -> None:
-        """Record what this file is used for, or compare.
+    def meta(self, expected: Mapping[str, str]) -> Mapping[str, str]:
+        """Record what this file is used for, or compare; return all that is recorded.
 
         Raises:
             ConfigurationError: a recorded fact differs.
         """
         facts = {"schema": str(SCHEMA[0]), **expected}
         with self._file.writing as sqlite:
-            compare_meta(dict(sqlite.execute("SELECT name, value FROM meta").fetchall()), facts)
+            recorded = compare_meta(dict(sqlite.execute("SELECT name, value FROM meta").fetchall()), facts)
             sqlite.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", facts.items())
+        return recorded
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run, and remove what has expired."""
