@@ -20,7 +20,7 @@ from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import Delivery
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
 from caliper_readtime._inspection import explained, status_of
-from caliper_readtime._logs import log_counted, log_unreadable, logger
+from caliper_readtime._logs import log_counted, log_outlived, log_unreadable, logger
 from caliper_readtime._model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime._policy import Completion, ReadTimePolicy
 from caliper_readtime._results import (
@@ -295,6 +295,9 @@ class ReadTimeTracker:
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
+        # X6: at a birth alone are these the same.
+        if signal.acknowledged_ms and state.meter.last_sync_at_ms == state.ledger.first_sync_at_ms:
+            log_outlived(key, signal, state)
         report = self._reporting.completed(key, state, defers=signal.defers) if counted.completed else None
         if report is not None and report.state is not None:
             state = report.state

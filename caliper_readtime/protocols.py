@@ -75,7 +75,8 @@ class StateStore(Protocol):
         """Return at most ``limit`` keys whose due entry has come; of one shard oldest first, and fair over shards.
 
         An entry that is ``soft`` (an active reader's unreported time) must be ``idle_ms`` old as well; the others
-        (leases, back-offs, deferrals, retries) have come at their own time: from that very millisecond on.
+        (leases, back-offs, deferrals, retries) have come at their own time: from that very millisecond on. Of either
+        kind one that lies more than a day ahead has come as well: a clock that jumped has left it (``Due.come``).
         """
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
