@@ -63,6 +63,20 @@ def log_lost(reader_sourced_id: str, resource_id: str) -> None:
     )
 
 
+def log_outlived(key: Key, signal: Signal, state: ReadTimeState) -> None:
+    """Tell the operator, once for each state, that a page has outlived the state that its time was acknowledged by."""
+    if state.ledger.generation == signal.generation:
+        log(
+            logging.WARNING,
+            "a page's acknowledged time meets no state: the store has lost it, or it was forgotten; look for an"
+            " eviction, a fail-over that lost writes, a flush or a restore; what the page's own total proves is counted"
+            " again",
+            **key._asdict(),
+            acknowledged=to_seconds(signal.acknowledged_ms),
+            accepted=state.cumulative_read_time_seconds,
+        )
+
+
 #: Clamped time of one state from which its clamping is worth a warning: beyond a busy page with a few tabs.
 CLAMP_WARNING_MS: Final = 300_000
 

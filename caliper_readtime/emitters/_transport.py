@@ -41,6 +41,8 @@ MAX_IDLE_SECONDS: Final = 1.0
 MAX_INFORMATIONAL: Final = 20
 #: How much of an answer is read, in bytes, compressed and decompressed.
 MAX_ANSWER_BYTES: Final = 65_536
+#: The same, for a caller that asks for long answers.
+answer_limit: Final[ContextVar[int]] = ContextVar("answer_limit", default=MAX_ANSWER_BYTES)
 
 _PIECE: Final = 16_384  # one TLS record
 _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
@@ -253,8 +255,9 @@ def _words(error: Exception) -> str:
 
 def _read(raw: Any) -> bytes:
     body = b""
-    while len(body) < MAX_ANSWER_BYTES:
-        piece = raw.read(MAX_ANSWER_BYTES - len(body), decode_content=False)
+    limit = answer_limit.get()
+    while len(body) < limit:
+        piece = raw.read(limit - len(body), decode_content=False)
         if not piece:
             if raw.length_remaining:  # urllib3 before 2.0 does not mind
                 raise OSError("it is shorter than announced")
@@ -267,7 +270,7 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
     if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return body
     try:
-        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(body, MAX_ANSWER_BYTES)
+        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(body, answer_limit.get())
     except zlib.error:
         return body
 

@@ -6,6 +6,7 @@ var readtime = readtime || (() => {
   const LEASE = "readtime";
   const TICK = 1000; // all times in milliseconds
   const GAP = 5000; // a longer gap between two looks at the clock was sleep, a lock screen or a stopped process
+  const LEASE_RENEW = 2000; // seldom: what two windows write at once is one's
   const LEASE_END = 4000; // with a tick on top, another tab steps in within 5 s
   const ANSWER = 8000;
   const MAX_WAIT = 60000;
@@ -16,7 +17,7 @@ var readtime = readtime || (() => {
   const LINE = 50; // pixels from one line to the next, by which depth is measured
   const STEADY = 3; // ticks for which an article has to keep its height before its depth counts
 
-  const tags = document.currentScript && document.scripts; // the module form starts nothing by itself
+  const tags = document.currentScript ? document.scripts : []; // the module form starts nothing by itself
   const spent = {}; // tickets of tags
 
   // A tag's own property `home` is the path at which it came into the document.
@@ -32,13 +33,14 @@ var readtime = readtime || (() => {
   let last; // look at the clock
   let input; // the last sign of the reader
   let part, height, steady, lines; // the article's element, and what of it was on screen
+  let looking = 0; // the element that is asked about and not answered yet
   let inView, counting, timer, beating, later, caughtUp, tagged;
   let path = location.pathname;
   let back; // it was reached through history
   let owed; // a view has ended by itself, and its host may not have said stop() yet
 
   const now = () => Math.floor(performance.now());
-  const young = () => id && now() < begun + YOUNG;
+  const young = () => now() < begun + YOUNG;
 
   // Storage may be full, blocked or missing; reading goes on without it.
   let items = {};
@@ -98,13 +100,14 @@ var readtime = readtime || (() => {
   };
 
   const reach = (at) => {
-    position = Math.max(position, +Math.min(1, at).toFixed(3));
+    position = Math.max(position, Math.min(1, at));
   };
 
   // What of the article is on screen, once a tick: lines that were jumped over were not read. What is clipped by a
   // frame, or out of sight with it, is not on screen.
   const eye = new IntersectionObserver((seen) => {
     const { boundingClientRect: box, intersectionRect: shown } = seen.pop();
+    looking = 0;
     // The box of a document of "height: 100%" stays behind when it scrolls, and then says nothing.
     inView = top == self || shown.height || (!options.article && box.bottom < 0);
     look();
@@ -116,9 +119,10 @@ var readtime = readtime || (() => {
   });
 
   const see = () => {
+    if (looking == part) return; // a busy browser answers late
     eye.disconnect();
     part = part || document.querySelector(options.article || "html");
-    if (part) eye.observe(part);
+    if (part) eye.observe((looking = part));
     else inView = true;
   };
 
@@ -130,7 +134,7 @@ var readtime = readtime || (() => {
     return JSON.stringify({ s: 1, k: ticket, v: id, t: total, b: acked, p: position, c: completed, l });
   };
 
-  const pending = () => total > acked || completed;
+  const pending = () => completed || total > acked;
 
   // Where the browser has fetchLater, it sends the newest total even for a page that crashes.
   const register = (body) => {
@@ -178,25 +182,29 @@ var readtime = readtime || (() => {
     const body = save();
     let goes; // beacons may be blocked, or too many
     try {
-      goes = total && navigator.sendBeacon(url, body);
+      goes = navigator.sendBeacon(url, body);
     } catch {}
     if (goes) register();
-    else if (total) post(url, body, true);
+    else post(url, body, true);
   };
 
   const look = (take, gone) => {
     settle();
     if (take) input = last;
-    const seen = id && inView && !gone && !document.hidden && !document.prerendering;
+    const shown = id && !gone && !document.hidden && !document.prerendering;
     const counted = counting;
     // Of all tabs and windows only the one used last counts; without storage each does.
-    const [owner, date] = (items[LEASE] || "").split(" ");
-    counting = seen && last < input + idle && (take || owner == id || !(Math.abs(Date.now() - date) < LEASE_END));
-    if (counting) write(LEASE, id + " " + Date.now());
-    else if (counted) leave();
-    timer = seen ? timer || setInterval(tick, TICK) : clearInterval(timer);
-    if (!seen && owner == id) delete items[LEASE];
-    if (seen && !caughtUp) {
+    const [owner, date] = (items[LEASE] + "").split(" ");
+    const age = Math.abs(Date.now() - date);
+    counting = shown && inView && last < input + idle && (take || owner == id || !(age < LEASE_END));
+    if (counting) {
+      if (owner != id || age > LEASE_RENEW) write(LEASE, id + " " + Date.now());
+    } else {
+      if (owner == id) delete items[LEASE];
+      if (counted) leave();
+    }
+    timer = shown ? timer || setInterval(tick, TICK) : clearInterval(timer);
+    if (shown && !caughtUp) {
       caughtUp = true;
       catchUp();
     }
@@ -224,7 +232,7 @@ var readtime = readtime || (() => {
   };
 
   const start = (wanted) => {
-    if (!wanted.url || !wanted.ticket) throw new TypeError("url and ticket are needed");
+    if (!wanted.url || !wanted.ticket) throw TypeError("no url or ticket");
     if (id && wanted.ticket == options.ticket) return;
     end();
     options = { ...wanted };
@@ -236,7 +244,7 @@ var readtime = readtime || (() => {
     ticket = wanted.ticket;
     url = new URL(wanted.url, document.baseURI);
     heartbeat = wait = wanted.heartbeat * 1000 || 10000;
-    idle = wanted.idle > 0 ? Math.max(Math.floor(wanted.idle * 1000), MIN_IDLE) : Infinity;
+    idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) | 0 : Infinity;
     begun = now();
     id = crypto.getRandomValues(new Uint32Array(3)).join();
     look(true);
@@ -249,7 +257,7 @@ var readtime = readtime || (() => {
     let there = !tagged;
     let next;
     if (moved) back = event?.navigationType == "traverse";
-    for (const tag of tags || []) {
+    for (const tag of tags) {
       const { dataset } = tag;
       if (!dataset.ticket) continue;
       const mine = id && dataset.ticket == options.ticket;
@@ -282,7 +290,7 @@ var readtime = readtime || (() => {
   hear("pagehide freeze", () => look(false, true));
   // What people do; carousels scroll too.
   hear("pointerdown pointermove wheel keydown beforeinput selectionchange resize", touch);
-  hear("storage", () => look());
+  hear("storage", (event) => event.key == LEASE && look());
   hear("online", () => {
     beat();
     catchUp();
@@ -291,7 +299,7 @@ var readtime = readtime || (() => {
     sync();
     back = true;
   });
-  window.navigation?.addEventListener("currententrychange", sync);
+  self.navigation?.addEventListener("currententrychange", sync);
   new MutationObserver(sync).observe(document, { childList: true, subtree: true });
   sync();
 

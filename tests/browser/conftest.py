@@ -13,6 +13,8 @@ from tests.browser.stage import Stage
 
 AT_ONCE = 5  # more would make two cores late
 HOSTS = {"plain": PlainHost, "flask": FlaskHost, "django": DjangoHost}
+#: The plain host's pages in other engines than Chromium.
+OTHERS = {"firefox": PlainHost, "webkit": PlainHost}
 FIGURES = pytest.StashKey[list]()
 
 
@@ -29,7 +31,7 @@ def playing(request, tmp_path_factory):
     figures = request.config.stash.setdefault(FIGURES, [])
 
     def play(scene, name, host, home):
-        with Stage(scene.__name__.removeprefix("test_"), host, home) as stage:
+        with Stage(scene.__name__.removeprefix("test_"), host, home, name) as stage:
             scene(stage)
         figures.extend((name, figure) for figure in stage.figures)
 
@@ -41,7 +43,7 @@ def playing(request, tmp_path_factory):
     ]
     # Hosts are made here, because frameworks do not like to be set up in several threads.
     played = {
-        (scene, name): pool.submit(play, scene, name, HOSTS[name](), tmp_path_factory.mktemp("browser"))
+        (scene, name): pool.submit(play, scene, name, (HOSTS | OTHERS)[name](), tmp_path_factory.mktemp("browser"))
         for scene, name in selected
     }
     yield lambda scene, host: played[scene, host].result()

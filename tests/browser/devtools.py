@@ -144,6 +144,10 @@ class Process:
         self._draining = threading.Thread(target=self._process.stderr.read, daemon=True)
         self._draining.start()
 
+    @property
+    def pid(self):
+        return self._process.pid
+
     def wait(self):
         self._process.wait(WAIT_SECONDS)
 

@@ -6,7 +6,8 @@ import time
 from contextlib import ExitStack
 from typing import NamedTuple
 
-from tests.browser.devtools import FIREFOX, Chromium, Connection, Process, need
+from tests.browser.devtools import Chromium
+from tests.browser.engines import ENGINES
 from tests.browser.site import Site
 
 TICK = 1.0  # the script looks at the clock once a second
@@ -33,8 +34,9 @@ class Stage:
         figures: what was judged.
     """
 
-    def __init__(self, name, host, home):
+    def __init__(self, name, host, home, where="plain"):
         self.name = name
+        self._where = where
         self.site = Site(host)
         self.home = home
         self.true = 0.0
@@ -60,18 +62,14 @@ class Stage:
         browser.between.clear()
         return browser
 
-    def firefox(self):
-        """Start a Firefox; return its connection, which speaks WebDriver BiDi."""
-        need(FIREFOX, "firefox-esr")
-        profile = self.home / "firefox"
-        profile.mkdir()
-        command = [FIREFOX, "--headless", "--no-remote", "--profile", str(profile), "--remote-debugging-port=0"]
-        process = Process(command, "WebDriver BiDi listening on ")
-        self._open.callback(process.end)
-        connection = Connection(f"{process.address}/session")
-        self._open.callback(connection.close)
-        connection.call("session.new", {"capabilities": {}})
-        return connection
+    def engine(self):
+        """Start a browser of the engine that the scene plays in, and log u1 in."""
+        engine = ENGINES[self._where](self.home)
+        self._browsers.append(engine)
+        self._open.callback(engine.end)
+        self.spare = engine.tab(self.site("/login/u1"))  # stays: a browser without windows ends
+        engine.between.clear()
+        return engine
 
     def article(self, slug="leaves", **options):
         """The address of an article, with options for its script."""
@@ -140,6 +138,11 @@ def scene(play, hosts=None):
     test.scene = play
     test.hosts = hosts
     return test
+
+
+def scene_of_engines(play, hosts=tuple(ENGINES)):
+    """Make a test of a scene that plays in Chromium, Firefox and WebKit."""
+    return scene(play, hosts)
 
 
 def scene_of_the_script(play):
