@@ -265,13 +265,14 @@ class PageCounter:
         try:
             tracker = self.tracker
             bound = self._bound(tracker, request)
-            ticket = self.tickets.issue(reader, what, tracker.now(), duration_seconds=duration_seconds, **bound)
-            heartbeat = self.tracker.policy.heartbeat_seconds
+            now = tracker.now()
+            ticket = self.tickets.issue(reader, what, now, duration_seconds=duration_seconds, **bound)
         except StoreError as error:  # only a tracker that could not be built yet; the page is shown all the same
             log(logging.ERROR, "a page is not counted: the store does not answer", error=error)
             return ""
+        heartbeat, opened = f"{tracker.policy.heartbeat_seconds:g}", f"{now.timestamp():.0f}"
         return script.tag(
             f"{src}?v={script.file('readtime.js').version}",
             nonce,
-            {"url": url, "ticket": ticket, "heartbeat": f"{heartbeat:g}", **options},
+            {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **options},
         )
