@@ -6,7 +6,18 @@ import typing as _typing
 if _typing.TYPE_CHECKING:
     from caliper_readtime._model import App, Article, Course, HistoryEntry, PageView, ParkedEvent, Reader, Subject
     from caliper_readtime._policy import Completion, ReadTimePolicy
-    from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
+    from caliper_readtime._results import (
+        Accumulation,
+        ArticleReconciliation,
+        EventSum,
+        Explanation,
+        FlushReport,
+        Outcome,
+        Reconciliation,
+        Report,
+        Status,
+        SweepReport,
+    )
     from caliper_readtime._rules.event import ActivityIds, TimeSpentEvents
     from caliper_readtime._rules.state import ReadTimeState
     from caliper_readtime._sweeper import Stop, Sweeper
@@ -39,6 +50,7 @@ __all__ = [
     "ActivityIds",
     "App",
     "Article",
+    "ArticleReconciliation",
     "Completion",
     "ConfigurationError",
     "ContentionError",
@@ -49,6 +61,7 @@ __all__ = [
     "EmitterUnavailable",
     "EndpointRefused",
     "EventRejected",
+    "EventSum",
     "Explanation",
     "FlushReport",
     "HistoryEntry",
@@ -65,6 +78,7 @@ __all__ = [
     "ReadTimeState",
     "ReadTimeTracker",
     "Reader",
+    "Reconciliation",
     "RedisStateStore",
     "Report",
     "SqliteStateStore",
@@ -85,7 +99,18 @@ __all__ = [
 _NAMES = {
     "._model": ("App", "Article", "Course", "HistoryEntry", "PageView", "ParkedEvent", "Reader", "Subject"),
     "._policy": ("Completion", "ReadTimePolicy"),
-    "._results": ("Accumulation", "Explanation", "FlushReport", "Outcome", "Report", "Status", "SweepReport"),
+    "._results": (
+        "Accumulation",
+        "ArticleReconciliation",
+        "EventSum",
+        "Explanation",
+        "FlushReport",
+        "Outcome",
+        "Reconciliation",
+        "Report",
+        "Status",
+        "SweepReport",
+    ),
     "._rules.event": ("ActivityIds", "TimeSpentEvents"),
     "._rules.state": ("ReadTimeState",),
     "._sweeper": ("Stop", "Sweeper"),

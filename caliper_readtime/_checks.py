@@ -86,6 +86,14 @@ def url(value: object, field: str) -> str:
     return checked
 
 
+def page_url(value: object, field: str) -> str:
+    """Return ``value`` if it is the absolute URL of a page: others' scripts must not run where somebody follows it."""
+    checked = url(value, field)
+    if not checked.lower().startswith(("http://", "https://")):
+        raise InvalidInput(field, "must be an http or https URL such as https://example.org/page")
+    return checked
+
+
 def email(value: object, field: str) -> str:
     """Return ``value`` if it is an e-mail address as browsers accept it. The value is never quoted in the error."""
     checked = text(value, field, MAX_EMAIL)

@@ -37,6 +37,7 @@ def explained(
     policy: ReadTimePolicy,
     events: TimeSpentEvents | None,
     last_sweep: int | None,
+    beside_ms: int = 0,
 ) -> Explanation:
     """Return what can be said of a reader's time on an article; equal arguments give equal words.
 
@@ -48,12 +49,14 @@ def explained(
         policy: the rules.
         events: the event builder, or None.
         last_sweep: when a sweep last ran, or None.
+        beside_ms: how much the reader has read beside another article, over all of them.
     """
     if state is None:
         return Explanation(None, tuple(_unknown(key, known_articles, policy)), known_articles)
     lines = (
         *_banked(state, events),
         *_counted(state, policy),
+        *_beside(beside_ms, len(known_articles)),
         *_past(state),
         *_present(state, now, policy, last_sweep),
     )
@@ -126,6 +129,14 @@ def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
         yield (
             f"The reader was last at {_span(meter.position_ms)} of {_span(ledger.duration_ms)}; the article counts as"
             f" read from {_span(round(policy.completion_ratio * ledger.duration_ms))} on."
+        )
+
+
+def _beside(ms: int, articles: int) -> Iterator[str]:
+    if ms:
+        yield (
+            f"Of what this reader has read lately on {articles} articles, {_span(ms)} were read beside another article:"
+            " one pair of eyes cannot have read all of it one after the other. It counts all the same."
         )
 
 

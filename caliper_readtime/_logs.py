@@ -26,8 +26,19 @@ def log(level: int, message: str, /, *, cause: BaseException | None = None, **fi
         fields: name=value pairs for the reader and for machines.
     """
     if logger.isEnabledFor(level):
+        fields = {
+            name: _visible(str(value)) if isinstance(value, str | Exception) else value
+            for name, value in fields.items()
+        }
         pairs = "".join(f" {name}={value}" for name, value in fields.items())
         logger.log(level, "%s%s", message, pairs, extra=fields, exc_info=cause, stacklevel=2)
+
+
+def _visible(text: str) -> str:
+    """Return text in which nothing breaks the line, reorders it or is not seen: what could is escaped."""
+    if text.isprintable():
+        return text
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in text)
 
 
 def log_unreadable(error: CorruptState, doing: str) -> None:
@@ -50,6 +61,20 @@ def log_lost(reader_sourced_id: str, resource_id: str) -> None:
         reader_sourced_id=reader_sourced_id,
         resource_id=resource_id,
     )
+
+
+def log_outlived(key: Key, signal: Signal, state: ReadTimeState) -> None:
+    """Tell the operator, once for each state, that a page has outlived the state that its time was acknowledged by."""
+    if state.ledger.generation == signal.generation:
+        log(
+            logging.WARNING,
+            "a page's acknowledged time meets no state: the store has lost it, or it was forgotten; look for an"
+            " eviction, a fail-over that lost writes, a flush or a restore; what the page's own total proves is counted"
+            " again",
+            **key._asdict(),
+            acknowledged=to_seconds(signal.acknowledged_ms),
+            accepted=state.cumulative_read_time_seconds,
+        )
 
 
 #: Clamped time of one state from which its clamping is worth a warning: beyond a busy page with a few tabs.

@@ -93,7 +93,7 @@ class Article:
     Attributes:
         resource_id: OneRoster resource sourcedId (``nice_x…``), or the full OneRoster resource URL.
         title: the activity's name.
-        url: the page, an absolute URL.
+        url: the page, an absolute URL of http or https.
         course: the course, if there is one.
         subject: a ``Subject`` or its wire value.
 
@@ -104,7 +104,7 @@ class Article:
 
     resource_id: str = attrs.field(validator=_checks.checked(_checks.identifier))
     title: str = attrs.field(validator=_checks.checked(_checks.text, _checks.MAX_TITLE))
-    url: str = attrs.field(validator=_checks.checked(_checks.url))
+    url: str = attrs.field(validator=_checks.checked(_checks.page_url))
     course: Course | None = attrs.field(default=None, validator=_instance(Course, optional=True))
     subject: Subject = attrs.field(default=Subject.NONE, converter=_subject)
 

@@ -237,3 +237,97 @@ def merge(first: Report, last: Report) -> Report:
         error=last.error or first.error,
         retry_at=last.retry_at,
     )
+
+
+@attrs.frozen
+class EventSum:
+    """Some events.
+
+    Attributes:
+        seconds: of all of them together.
+        event_ids: which they are.
+    """
+
+    seconds: float = 0.0
+    event_ids: tuple[str, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self.event_ids)
+
+    def __str__(self) -> str:
+        return f"{self.seconds:g} s in {len(self.event_ids)}" if self else "-"
+
+
+_NONE: Final = EventSum()
+
+
+@attrs.frozen
+class ArticleReconciliation:
+    """What an endpoint holds of one reader's time on one article, beside what was accepted.
+
+    Attributes:
+        resource_id: the article.
+        reported_seconds: what our state says that the endpoint has accepted.
+        held_seconds: what the endpoint's list adds up to, every delivery counted.
+        matching: held once, with the seconds that were sent.
+        missing: accepted ``settle_seconds`` ago or longer, and never shown.
+        deleted: shown to an earlier reconciliation, and gone since.
+        doubled: held more than once; the seconds are what is too much.
+        altered: held with other seconds than were sent; the seconds are the endpoint's.
+        foreign: of another sensor, or of nobody knows whom.
+        earlier: of our sensor and of no event of this state: of an earlier, expired or forgotten one.
+        pending: sent too recently to be judged, or held although our state has not heard of its acceptance.
+        untold_seconds: reported in events that can no longer be told apart.
+        repaired: missing, and sent again by this call.
+        unrepaired: missing, and why each was not sent again, as (event id, reason).
+    """
+
+    resource_id: str
+    reported_seconds: float
+    held_seconds: float
+    matching: EventSum = _NONE
+    missing: EventSum = _NONE
+    deleted: EventSum = _NONE
+    doubled: EventSum = _NONE
+    altered: EventSum = _NONE
+    foreign: EventSum = _NONE
+    earlier: EventSum = _NONE
+    pending: EventSum = _NONE
+    untold_seconds: float = 0.0
+    repaired: EventSum = _NONE
+    unrepaired: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def balanced(self) -> bool:
+        """Nothing is missing, deleted, doubled or altered."""
+        return not (self.missing or self.deleted or self.doubled or self.altered)
+
+
+@attrs.frozen
+class Reconciliation:
+    """What an endpoint holds of one reader, beside what was accepted.
+
+    Attributes:
+        reader_sourced_id: whose time.
+        articles: one entry for each state.
+        elsewhere: what the endpoint holds on articles of which there is no state.
+        unread: articles whose states cannot be read.
+    """
+
+    reader_sourced_id: str
+    articles: tuple[ArticleReconciliation, ...]
+    elsewhere: EventSum = _NONE
+    unread: tuple[str, ...] = ()
+
+    @property
+    def balanced(self) -> bool:
+        """Every article is balanced, and every state can be read."""
+        return not self.unread and all(article.balanced for article in self.articles)
+
+    def _repr_html_(self) -> str:
+        sums = ("matching", "missing", "deleted", "doubled", "altered", "foreign", "earlier", "pending", "repaired")
+        return _notebook.fields(
+            "Reconciliation", self, "reader_sourced_id", "balanced", "elsewhere", "unread"
+        ) + _notebook.listing(
+            "Articles", self.articles, "resource_id", "reported_seconds", "held_seconds", *sums, "untold_seconds"
+        )

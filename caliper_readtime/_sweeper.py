@@ -14,6 +14,7 @@ import attrs
 
 from caliper_readtime import _checks
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT
+from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime._logs import log
 from caliper_readtime._units import to_ms
 from caliper_readtime.errors import ConfigurationError, EmitError, InvalidInput, ReadTimeError, StoreError
@@ -143,7 +144,8 @@ class Sweeper:
             outcome: SweepReport | Exception
             try:
                 outcome = self.run_once(stop)
-            except Exception as error:  # noqa: BLE001 - nothing but a BaseException ends it
+            except Exception as error:  # noqa: BLE001 - nothing ends it but a BaseException, or the host's own wish
+                pass_interruption(error)
                 outcome = error
             self._tell(self._on_round, outcome)
             if not stop.is_set():
@@ -169,6 +171,7 @@ class Sweeper:
             try:
                 listener(news)
             except Exception as error:  # noqa: BLE001 - a host's metrics must not cost a reader's time
+                pass_interruption(error)
                 log(logging.ERROR, "sweeper: a listener raised; the sweep goes on", error=type(error).__name__)
 
     # In a thread

@@ -5,35 +5,49 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import attrs
 
 from caliper_readtime import _building, _checks, _settings
+from caliper_readtime._accounts import SETTLE_SECONDS
 from caliper_readtime._delivery.flush import Flush
 from caliper_readtime._delivery.given import send_given
+from caliper_readtime._delivery.reconcile import Reconciling
 from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import Delivery
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
 from caliper_readtime._inspection import explained, status_of
-from caliper_readtime._logs import log_counted, log_unreadable, logger
+from caliper_readtime._logs import log_counted, log_outlived, log_unreadable, logger
 from caliper_readtime._model import Article, PageView, ParkedEvent, Reader
 from caliper_readtime._policy import Completion, ReadTimePolicy
-from caliper_readtime._results import Accumulation, Explanation, FlushReport, Outcome, Report, Status, SweepReport
+from caliper_readtime._results import (
+    Accumulation,
+    Explanation,
+    FlushReport,
+    Outcome,
+    Reconciliation,
+    Report,
+    Status,
+    SweepReport,
+)
 from caliper_readtime._rules import Caller, Defer, Signal, Unpark
 from caliper_readtime._rules.identity import identified, reduced
 from caliper_readtime._rules.state import Key
+from caliper_readtime._rules.wall import beside, stretches_of
 from caliper_readtime._units import to_epoch_ms, to_ms
 from caliper_readtime.errors import CorruptState, InvalidInput
 from caliper_readtime.stores._clock import StoreClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from caliper_readtime._rules.event import TimeSpentEvents
     from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime._rules.wall import Stretch
     from caliper_readtime.protocols import Emitter, StateStore
 
 
@@ -171,7 +185,7 @@ class ReadTimeTracker:
             StoreError: the store could not take it; sending the same heartbeat id again is safe.
         """
         nonce = os.urandom(16).hex()
-        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
         return self._signal(
             key,
             Signal(
@@ -253,7 +267,7 @@ class ReadTimeTracker:
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
         nonce = os.urandom(16).hex()
-        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
         return self._signal(
             key,
             Signal(
@@ -281,6 +295,9 @@ class ReadTimeTracker:
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
+        # X6: at a birth alone are these the same.
+        if signal.acknowledged_ms and state.meter.last_sync_at_ms == state.ledger.first_sync_at_ms:
+            log_outlived(key, signal, state)
         report = self._reporting.completed(key, state, defers=signal.defers) if counted.completed else None
         if report is not None and report.state is not None:
             state = report.state
@@ -329,7 +346,7 @@ class ReadTimeTracker:
         return self._explicit(reader, article, finalize=True, defer=defer)
 
     def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
-        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
         self._compare()
         if not defer:
             return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
@@ -364,7 +381,8 @@ class ReadTimeTracker:
         wait = to_ms(wait_seconds, "wait_seconds") / 1000
         if isinstance(resource_ids, str | bytes) or not isinstance(resource_ids, Iterable | None):
             raise InvalidInput("resource_ids", "must be several ids, not one")
-        wanted = {reduced(resource_id, "resource_ids", self._oneroster_url) for resource_id in resource_ids or ()}
+        given = tuple(resource_ids or ())
+        wanted = {reduced(resource_id, "resource_ids", self._roster(resource_id)) for resource_id in given}
         self._compare()
         known_reader = attrs.evolve(reader, sourced_id=sourced_id) if isinstance(reader, Reader) else None
 
@@ -433,6 +451,39 @@ class ReadTimeTracker:
         self._delivery.require()
         return send_given(self._delivery, uuid4().hex, [Key(*key) for key in keys])
 
+    def reconcile(
+        self,
+        reader: Reader | str,
+        *,
+        since: datetime | None = None,
+        repair: bool = False,
+        settle_seconds: float = SETTLE_SECONDS,
+    ) -> Reconciliation:
+        """Compare what the endpoint holds of a reader with what it has accepted, event by event.
+
+        Args:
+            reader: whose time.
+            since: leave out events whose time ended before; aware.
+            repair: send missing events again, under the same id and byte for byte; each only once it has been missing
+                for ``settle_seconds``, was never shown before, and is not shown when asked for by its id.
+            settle_seconds: how long the endpoint may take to show what it has accepted.
+
+        Returns:
+            For each article which events match, are missing, deleted, doubled, altered or foreign. What is doubled can
+            only be reported: the endpoint's operator has to delete it.
+
+        Raises:
+            ConfigurationError: the tracker has no emitter, or one that cannot list events.
+            EmitError: the endpoint could not be asked, or not be sent to; what was repaired before stays repaired.
+            InvalidInput: a value is not acceptable.
+            StoreError: the store could not be reached.
+        """
+        sourced_id = self._reader_key(reader)
+        settle_ms = to_ms(settle_seconds, "settle_seconds")
+        since_ms = None if since is None else to_epoch_ms(since, "since")
+        self._compare()
+        return Reconciling(self._delivery, sourced_id, since_ms=since_ms, settle_ms=settle_ms).run(repair=repair)
+
     # A look inside
 
     @property
@@ -452,7 +503,7 @@ class ReadTimeTracker:
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
-        key, _, _ = identified(self._oneroster_url, reader, article)
+        key, _, _ = identified(self._roster(reader, article), reader, article)
         return self._seen(key)
 
     def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
@@ -493,7 +544,7 @@ class ReadTimeTracker:
             InvalidInput: a value is not acceptable.
             StoreError: the store could not be reached.
         """
-        key, _, _ = identified(self._oneroster_url, reader, article)
+        key, _, _ = identified(self._roster(reader, article), reader, article)
         state = self._seen(key)
         known = self._store.keys(key.reader_sourced_id, self._delivery.leases.now())
         return explained(
@@ -504,6 +555,7 @@ class ReadTimeTracker:
             policy=self._policy,
             events=self._delivery.leases.events,
             last_sweep=self._store.last_sweep(),
+            beside_ms=0 if state is None else beside(self._stretches(known)),
         )
 
     def unpark(self, reader: Reader | str, article: Article | str) -> Report:
@@ -514,7 +566,7 @@ class ReadTimeTracker:
             EmitterUnavailable: not delivered; it stays due.
             StoreError: the store could not be reached.
         """
-        key, known_reader, known_article = identified(self._oneroster_url, reader, article)
+        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
         self._compare()
         self._delivery.require()
         self._delivery.leases.update(key, Unpark())
@@ -534,6 +586,12 @@ class ReadTimeTracker:
 
     # Shared
 
+    def _stretches(self, keys: Iterable[Key]) -> Iterator[Stretch]:
+        """Yield what is remembered of a reader's reading; an account that cannot be read says nothing."""
+        for state in map(self._readable, keys):
+            with suppress(ValueError, IndexError):
+                yield from () if state is None else tuple(stretches_of(state, self._policy))
+
     def _seen(self, key: Key) -> ReadTimeState | None:
         state = self._store.load(key, self._delivery.leases.now())
         return None if state is None else attrs.evolve(state, seen_at_ms=self._delivery.leases.moment())
@@ -546,10 +604,24 @@ class ReadTimeTracker:
             return None
 
     def _reader_key(self, reader: Reader | str) -> str:
-        return reduced(reader.sourced_id if isinstance(reader, Reader) else reader, "reader", self._oneroster_url)
+        plain = reader.sourced_id if isinstance(reader, Reader) else reader
+        return reduced(plain, "reader", self._roster(plain))
+
+    def _roster(self, *named: object) -> str | None:
+        """Return the OneRoster base URL; I2: without ``events=`` the one that the store has on record."""
+        if self._oneroster_url is None and any("://" in _plain(each) for each in named):
+            self._oneroster_url = (self._store.meta(self._facts) or {}).get("oneroster_url")
+        return self._oneroster_url
 
     def _compare(self) -> None:
         """Make sure, once, that the store is not in use for another sensor or OneRoster service."""
         if not self._compared:
             self._store.meta(self._facts)
             self._compared = True
+
+
+def _plain(named: object) -> str:
+    """Return the id of a reader or article, whatever was passed."""
+    if isinstance(named, Reader):
+        return named.sourced_id
+    return named.resource_id if isinstance(named, Article) else str(named)

@@ -75,7 +75,8 @@ class StateStore(Protocol):
         """Return at most ``limit`` keys whose due entry has come; of one shard oldest first, and fair over shards.
 
         An entry that is ``soft`` (an active reader's unreported time) must be ``idle_ms`` old as well; the others
-        (leases, back-offs, deferrals, retries) have come at their own time: from that very millisecond on.
+        (leases, back-offs, deferrals, retries) have come at their own time: from that very millisecond on. Of either
+        kind one that lies more than a day ahead has come as well: a clock that jumped has left it (``Due.come``).
         """
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
@@ -96,12 +97,15 @@ class StateStore(Protocol):
     def now(self, key: Key | None = None) -> int:
         """Return the store's own clock (of the shard that holds ``key``), in milliseconds since the epoch."""
 
-    def meta(self, expected: Mapping[str, str]) -> None:
+    def meta(self, expected: Mapping[str, str]) -> Mapping[str, str] | None:
         """Record what this store is used for, and compare with what earlier users recorded.
 
         Args:
             expected: facts that every user of one store must share, such as ``sensor`` and ``oneroster_url``. Those
                 that nobody has recorded yet are added.
+
+        Returns:
+            All that is recorded; with None, trackers without ``events=`` know no OneRoster URL (I2).
 
         Raises:
             ConfigurationError: a recorded fact differs; the message names both values, and nothing was written.
@@ -219,6 +223,21 @@ class ReadsBack(Protocol):
 def reading_back(emitter: object) -> ReadsBack | None:
     """Return the emitter if it is to be asked before an event is sent again."""
     return emitter if isinstance(emitter, ReadsBack) and getattr(emitter, "read_back", True) else None
+
+
+@runtime_checkable
+class ListsEvents(Protocol):
+    """An emitter whose endpoint can list what it holds of a reader; ``tracker.reconcile`` needs one."""
+
+    def listed(self, actor_id: str, /) -> Sequence[Mapping[str, Any]]:
+        """Return every event that the endpoint holds of an actor, each delivery once, whoever has sent it.
+
+        The list is whole or the call fails: an event that is left out would be taken for lost.
+
+        Raises:
+            EmitterUnavailable: the endpoint could not be asked, or not for all of it.
+            EndpointRefused: the endpoint or the credentials are wrong, or it cannot list.
+        """
 
 
 @runtime_checkable

@@ -1,9 +1,9 @@
-"""PURE: whether the seconds of a state add up, and with what the endpoint shows."""
+"""PURE: whether the seconds of a state add up."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -11,14 +11,8 @@ from caliper_readtime._rules.state import MAX_HISTORY
 from caliper_readtime._units import to_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
-
     from caliper_readtime._model import HistoryEntry
     from caliper_readtime._rules.state import ReadTimeState
-
-#: An endpoint may take so long, in seconds, before it shows what it has accepted.
-INGESTION_SECONDS: Final = 300.0
 
 
 @attrs.frozen
@@ -76,19 +70,3 @@ def account(state: ReadTimeState) -> Account:
         sent=sent,
         problems=tuple(problems),
     )
-
-
-def missing(accounts: Iterable[Account], held: frozenset[str], now: datetime) -> list[tuple[str, HistoryEntry]]:
-    """Return (article, entry) of each event that was sent a while ago and that the endpoint does not show.
-
-    Args:
-        accounts: of one reader.
-        held: the ids that the endpoint shows.
-        now: by the clock that decides.
-    """
-    return [
-        (one.resource_id, entry)
-        for one in accounts
-        for entry in one.sent
-        if entry.event_id not in held and (now - entry.at).total_seconds() > INGESTION_SECONDS
-    ]

@@ -1,75 +1,184 @@
-"""``audit``: whether a reader's seconds add up, article by article, and whether the endpoint shows what was sent."""
+"""``audit`` and ``reconcile``: whether readers' seconds add up, and whether the endpoint holds what it has accepted."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-from caliper_readtime._cli.accounts import account, missing
-from caliper_readtime._cli.exits import OK, UNHEALTHY
-from caliper_readtime._cli.output import clean
+from caliper_readtime._accounts import SETTLE_SECONDS
+from caliper_readtime._cli.accounts import account
+from caliper_readtime._cli.arguments import seconds
+from caliper_readtime._cli.exits import OK, UNHEALTHY, USAGE, CommandError
 from caliper_readtime._cli.session import add_json, add_reader, known_states
-from caliper_readtime.protocols import reading_back
+from caliper_readtime.protocols import ListsEvents, reading_back
 
 if TYPE_CHECKING:
-    import argparse
+    from collections.abc import Iterator
 
-    from caliper_readtime._cli.accounts import Account
     from caliper_readtime._cli.session import Add, Session
-    from caliper_readtime._tracker import ReadTimeTracker
+    from caliper_readtime._results import ArticleReconciliation, Reconciliation
 
-# An emitter answers within a few seconds with what it has found until then, so it is asked for few at a time.
-_AT_A_TIME: Final = 20
+_PARTS: Final = ("cumulative", "reported", "parked", "claimed", "rest")
+_ADVICE: Final = {
+    "missing": "send it again: reconcile --repair",
+    "deleted": "it was there before: ask who has deleted it",
+    "doubled": "have the endpoint's operator delete what is too much, by these ids",
+    "altered": "it holds other seconds than were sent: ask who has changed it",
+}
 
 
 def add(add_command: Add) -> None:
-    """Add the command."""
-    parser = add_command("audit", "check that a reader's seconds add up; exit 3 if not", run, sends=True)
-    add_reader(parser)
-    add_json(parser)
+    """Add the commands."""
+    auditing = add_command("audit", "check that readers' seconds add up; exit 3 if not", audit, sends=True)
+    auditing.add_argument(
+        "readers", metavar="READER", nargs="*", help="the reader's OneRoster sourcedId, or its full URL"
+    )
+    auditing.add_argument(
+        "--readers", dest="file", metavar="FILE", help="more of them, one a line; - for standard input"
+    )
+    add_json(auditing)
+    text = "compare what the endpoint holds of a reader with what it accepted; exit 3 if they differ"
+    comparing = add_command("reconcile", text, reconcile, sends=True)
+    add_reader(comparing)
+    comparing.add_argument("--repair", action="store_true", help="send missing events again, same id, same bytes")
+    comparing.add_argument(
+        "--since", type=_moment, metavar="TIME", help="leave out what was read before, such as 2026-03-01T00:00Z"
+    )
+    comparing.add_argument(
+        "--settle",
+        type=seconds,
+        default=SETTLE_SECONDS,
+        metavar="SECONDS",
+        help=f"how long the endpoint may take to show an event ({SETTLE_SECONDS:g})",
+    )
+    add_json(comparing)
 
 
-def run(arguments: argparse.Namespace, session: Session) -> int:
-    """Audit every article of a reader."""
-    tracker, output = session.tracker, session.output
-    states, unread = known_states(session, arguments.reader)
-    accounts = [account(state) for state in states]
-    held = _held(tracker, accounts)
-    lost = [] if held is None else missing(accounts, held, tracker.now())
-    sent = sum(len(one.sent) for one in accounts)
-    problems = [] if unread is None else [unread]
-    problems += [f"{one.resource_id}: {problem}" for one in accounts for problem in one.problems]
-    problems += [
-        f"{article}: the endpoint does not show {entry.event_id}, {entry.seconds:g} s, sent {clean(entry.at)}"
-        for article, entry in lost
-    ]
+def _moment(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-01T00:00Z") from None
+    return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
+
+
+def reconcile(arguments: argparse.Namespace, session: Session) -> int:
+    """Compare one reader's events, and send again what is missing where asked to."""
+    _, unread = known_states(session, arguments.reader)
+    found = session.tracker.reconcile(
+        arguments.reader, since=arguments.since, repair=arguments.repair, settle_seconds=arguments.settle
+    )
+    problems = [*([] if unread is None else [unread]), *_differences(found)]
     if arguments.json:
-        output.json(
-            {"accounts": accounts, "sent": sent, "shown": None if held is None else len(held), "problems": problems}
-        )
+        session.output.json({**_document(found), "problems": problems})
     else:
+        sums = ("matching", "missing", "deleted", "doubled", "altered", "foreign", "earlier", "pending", "repaired")
         rows = [
-            (one.resource_id, one.cumulative, one.reported, one.parked, one.claimed, one.rest, not one.problems)
-            for one in accounts
+            (one.resource_id, one.reported_seconds, one.held_seconds, *(getattr(one, name) for name in sums))
+            for one in found.articles
         ]
-        output.table(("article", "read s", "= reported", "+ parked", "+ claimed", "+ rest", "adds up"), rows)
-        if held is None:
-            output.line("the endpoint was not asked: set CALIPER_READTIME_READ_BACK where it shows events by their ids")
-        else:
-            output.line(f"the endpoint shows {len(held)} of the {sent} events that history remembers as sent")
+        session.output.table(("article", "reported s", "held s", *sums), rows)
+        for one in found.articles:
+            if one.untold_seconds:
+                session.output.line(
+                    f"{one.resource_id}: {one.untold_seconds:g} s were reported in events too old to tell apart"
+                )
         for problem in problems:
-            output.line(problem)
+            session.output.line(problem)
+    return _ended(problems, f"reader {arguments.reader}", session)
+
+
+def audit(arguments: argparse.Namespace, session: Session) -> int:
+    """Check every article of some readers, by our own books and, where it can be asked, by the endpoint."""
+    readers = [*dict.fromkeys((*arguments.readers, *_listed(arguments.file)))]
+    if not readers:
+        raise CommandError("whose seconds? Name readers, or a file of them by --readers", USAGE)
+    emitter = session.tracker.emitter
+    asks = reading_back(emitter) is not None and isinstance(emitter, ListsEvents)
+    problems: list[str] = []
+    rows = []
+    with session.output.progress("readers") as bar:
+        for number, reader in enumerate(readers):
+            bar(number, len(readers))
+            document, wrong = _audited(session, reader, alone=len(readers) == 1, asks=asks)
+            problems += wrong
+            if arguments.json:
+                session.output.json(document)
+            sums = [sum(getattr(one, name) for one in document["accounts"]) for name in _PARTS]
+            rows.append((reader, len(document["accounts"]), *sums, document["held"], not wrong))
+        bar(len(readers), len(readers))
+    if not arguments.json:
+        columns = ("reader", "articles", "read s", "= reported", "+ parked", "+ claimed", "+ rest", "held s", "adds up")
+        session.output.table(columns, rows)
+        if not asks:
+            session.output.line("the endpoint was not asked: set CALIPER_READTIME_READ_BACK where it shows its events")
+        for problem in problems:
+            session.output.line(problem)
+    return _ended(problems, f"{len(readers)} readers" if len(readers) > 1 else f"reader {readers[0]}", session)
+
+
+def _audited(session: Session, reader: str, *, alone: bool, asks: bool) -> tuple[dict[str, Any], list[str]]:
+    """Return what is known of a reader, and what is wrong."""
+    try:
+        states, unread = known_states(session, reader)
+    except CommandError:
+        if alone:
+            raise
+        states, unread = (), None  # a roster names readers who have read nothing
+    accounts = [account(state) for state in states]
+    problems = [] if unread is None else [unread]
+    problems += [f"{reader}, {one.resource_id}: {problem}" for one in accounts for problem in one.problems]
+    found = session.tracker.reconcile(reader) if asks else None
+    problems += [] if found is None else [f"{reader}, {problem}" for problem in _differences(found)]
+    held = None if found is None else float(sum(one.held_seconds for one in found.articles))
+    document = {
+        "reader": reader,
+        "accounts": accounts,
+        "held": held,
+        "reconciliation": found,
+        "problems": problems,
+    }
+    return document, problems
+
+
+def _differences(found: Reconciliation) -> Iterator[str]:
+    """Yield in words what is not as it should be, and what to do."""
+    for one in found.articles:
+        for name, advice in _ADVICE.items():
+            events = getattr(one, name)
+            left = [event for event in events.event_ids if name != "missing" or event not in one.repaired.event_ids]
+            if left:
+                yield f"{one.resource_id}: {name}, {len(left)} events ({', '.join(left)}): {_why(one, left) or advice}"
+
+
+def _why(article: ArticleReconciliation, events: list[str]) -> str:
+    return "; ".join(sorted({why for event, why in article.unrepaired if event in events}))
+
+
+def _document(found: Reconciliation) -> dict[str, Any]:
+    return {
+        "reader_sourced_id": found.reader_sourced_id,
+        "balanced": found.balanced,
+        "articles": found.articles,
+        "elsewhere": found.elsewhere,
+        "unread": found.unread,
+    }
+
+
+def _listed(file: str | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CommandError(f"--readers: {file} cannot be read ({type(error).__name__})", USAGE) from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _ended(problems: list[str], whose: str, session: Session) -> int:
     if problems:
-        output.complain(f"{len(problems)} things about reader {arguments.reader} do not add up: see the output")
+        session.output.complain(f"{len(problems)} things about {whose} do not add up: see the output")
     return UNHEALTHY if problems else OK
-
-
-def _held(tracker: ReadTimeTracker, accounts: list[Account]) -> frozenset[str] | None:
-    """Return those of the sent events that the endpoint shows; None where it cannot be asked."""
-    emitter = reading_back(tracker.emitter)
-    if emitter is None:
-        return None
-    ids = [entry.event_id for one in accounts for entry in one.sent if entry.event_id is not None]
-    found: frozenset[str] = frozenset()
-    for start in range(0, len(ids), _AT_A_TIME):
-        found |= frozenset(emitter.held(ids[start : start + _AT_A_TIME]))
-    return found

@@ -23,7 +23,7 @@ def add(add_command: Add) -> None:
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
     """Show every finding."""
-    findings = examine(session.tracker)
+    findings = (*examine(session.tracker), *(check() for check in session.checks))
     if arguments.json:
         session.output.json(findings)
     else:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import re
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from caliper_readtime import __version__
 from caliper_readtime._cli import audit, doctor, inspect, parked, readers, status, sweep
@@ -34,7 +35,7 @@ def add_commands(
 
 def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) -> argparse.ArgumentParser:
     """Return the parser of ``caliper-readtime``."""
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="caliper-readtime",
         description="Reading time, reported exactly once.",
         epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong",
@@ -42,6 +43,13 @@ def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) 
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_commands(parser, settings=settings, more=more)
     return parser
+
+
+class _Parser(argparse.ArgumentParser):
+    """Quotes no URL that stands where none belongs: it may hold a password."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(re.sub(r"\S+://\S*", "a URL (flags such as --store-url come after the command)", message))
 
 
 class _Tree:

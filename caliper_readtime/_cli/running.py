@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from caliper_readtime._cli.output import Output
     from caliper_readtime._cli.session import Add
     from caliper_readtime._tracker import ReadTimeTracker
+    from caliper_readtime.doctor import Finding
 
 
 def main(
@@ -30,6 +31,7 @@ def main(
     tracker: ReadTimeTracker | None = None,
     *,
     more: Sequence[Callable[[Add], object]] = (),
+    checks: Sequence[Callable[[], Finding]] = (),
 ) -> int:
     """Run a command line.
 
@@ -37,6 +39,7 @@ def main(
         argv: its words; None for those of this process.
         tracker: a host's own, which is its owner's to close; None for one by flags and environment.
         more: each adds further commands.
+        checks: a host's own, which doctor makes as well.
 
     Returns:
         0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong.
@@ -44,7 +47,7 @@ def main(
     Raises:
         SystemExit: argparse has shown help, or what is wrong with the usage (2).
     """
-    return run(own_parser(settings=tracker is None, more=more).parse_args(argv), tracker)
+    return run(own_parser(settings=tracker is None, more=more).parse_args(argv), tracker, checks=checks)
 
 
 def run(
@@ -53,6 +56,7 @@ def run(
     *,
     out: TextIO | None = None,
     err: TextIO | None = None,
+    checks: Sequence[Callable[[], Finding]] = (),
 ) -> int:
     """Run what a parser with our commands has parsed.
 
@@ -61,13 +65,14 @@ def run(
         tracker: a host's own, which is its owner's to close; None for one by flags and environment.
         out: takes what was asked for; standard output by default.
         err: takes complaints and progress; standard error by default.
+        checks: a host's own, which doctor makes as well.
 
     Returns:
         0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong.
     """
     output = choose(_patient(sys.stdout) if out is None else out, _patient(sys.stderr) if err is None else err)
     try:
-        return _run(arguments, tracker, output)
+        return _run(arguments, tracker, output, checks)
     except CommandError as problem:
         output.complain(str(problem))
         return problem.code
@@ -85,7 +90,12 @@ def run(
         return FAILED
 
 
-def _run(arguments: argparse.Namespace, tracker: ReadTimeTracker | None, output: Output) -> int:
+def _run(
+    arguments: argparse.Namespace,
+    tracker: ReadTimeTracker | None,
+    output: Output,
+    checks: Sequence[Callable[[], Finding]],
+) -> int:
     code: int
     if arguments.readtime_bare:
         code = arguments.readtime_action(arguments, output)
@@ -93,7 +103,7 @@ def _run(arguments: argparse.Namespace, tracker: ReadTimeTracker | None, output:
     with ExitStack() as closing:
         if tracker is None:
             tracker = closing.enter_context(tracker_of(arguments, sends=arguments.readtime_sends))
-        code = arguments.readtime_action(arguments, Session(tracker, output))
+        code = arguments.readtime_action(arguments, Session(tracker, output, checks))
         return code
 
 

@@ -12,11 +12,12 @@ from caliper_readtime._units import to_epoch_ms
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from caliper_readtime._cli.output import Output
     from caliper_readtime._rules.state import ReadTimeState
     from caliper_readtime._tracker import ReadTimeTracker
+    from caliper_readtime.doctor import Finding
 
     #: Runs a command: (arguments, session) to exit code.
     Action = Callable[[argparse.Namespace, "Session"], int]
@@ -33,10 +34,12 @@ class Session:
     Attributes:
         tracker: what it asks.
         output: how it speaks.
+        checks: a host's own, which doctor makes as well.
     """
 
     tracker: ReadTimeTracker
     output: Output
+    checks: Sequence[Callable[[], Finding]] = ()
 
 
 def add_reader(parser: argparse.ArgumentParser) -> None:

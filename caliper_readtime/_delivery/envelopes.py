@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isqrt
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 #: Events in a row that fail alone, without an acceptance, after which the endpoint is to blame and not they.
 MAX_SUSPECTS: Final = 8
 _SERVER_ERROR: Final = 500
+#: So many events in doubt are tried one by one.
+_FEW: Final = 16
 
 
 class EnvelopeBatch:
@@ -163,7 +166,7 @@ class EnvelopeBatch:
             if not _may_be_the_event(error):
                 # Nothing is known of the event, but that a single one may have been too much for the endpoint.
                 self._stop("refused" if isinstance(error, EndpointRefused) else "unavailable", error)
-                if len(failed) == 1 and failed[0].suspect and getattr(error, "ambiguous", False):
+                if len(failed) == 1 and failed[0].suspect and _ambiguous(error):
                     self._suspects.append((failed[0], error))
                 else:
                     self._settle(failed, error)
@@ -178,14 +181,13 @@ class EnvelopeBatch:
 
     def _split(self, part: list[LeasedEvent], error: EmitError) -> list[list[LeasedEvent]]:
         """Return the parts to try next, the last one first."""
-        if isinstance(error, EventRejected):
-            middle = len(part) // 2
-            return [part[middle:], part[:middle]]
-        if getattr(error, "ambiguous", False):
+        if _ambiguous(error):
             part = [attrs.evolve(leased, claim=evolved(leased.claim, ambiguous=True)) for leased in part]
-        if self._accepts:
-            middle = len(part) // 2
-            return [part[middle:], part[:middle]]
+        if self._accepts or isinstance(error, EventRejected):
+            # Where each step may leave another copy, there are fewer of them, with more parts.
+            few = isqrt(len(part)) if len(part) > _FEW else 1
+            size = few if _ambiguous(error) else (len(part) + 1) // 2
+            return [part[start : start + size] for start in reversed(range(0, len(part), size))]
         # W8: does it take anything at all? Two events will show, of two readers where there are two.
         first = part[0]
         second = next((one for one in part if one.key.reader_sourced_id != first.key.reader_sourced_id), part[1])
@@ -320,6 +322,10 @@ class EnvelopeBatch:
     def count(self, outcome: Outcome) -> int:
         """Return how many reports ended like this."""
         return sum(report.outcome is outcome for report in self.reports)
+
+
+def _ambiguous(error: EmitError) -> bool:
+    return isinstance(error, EmitterUnavailable) and error.ambiguous
 
 
 def _may_be_the_event(error: EmitError) -> bool:

@@ -24,16 +24,14 @@ def send_given(delivery: Delivery, owner: str, keys: Sequence[Key]) -> SweepRepo
     """
     batch = EnvelopeBatch(delivery, owner, PARTIAL)
     in_flight = 0
-    for first in range(0, len(keys), batch.batch):
-        if batch.over():
+    rest = list(keys)
+    while rest and not batch.over():
+        answers = batch.take(rest[: delivery.most_events], Caller.SWEEP, retries=False)
+        if not answers:
             break
-        answers = batch.take(keys[first : first + batch.batch], Caller.SWEEP, retries=False)
-        leased = [answer[2] for answer in answers if answer is not None and answer[2] is not None]
+        del rest[: len(answers)]
         in_flight += sum(answer is not None and answer[0].result is AcquireResult.IN_FLIGHT for answer in answers)
-        batch.deliver([one for one in leased if not one.retry])
-        for one in leased:
-            if one.retry:  # refused before, and its claim was left in the slot: it is nobody's company
-                batch.alone(one)
+        batch.deliver([answer[2] for answer in answers if answer is not None and answer[2] is not None])
     batch.judge()
     reports = tuple(batch.reports)
     return SweepReport(
@@ -43,7 +41,7 @@ def send_given(delivery: Delivery, owner: str, keys: Sequence[Key]) -> SweepRepo
         in_flight=in_flight,
         parked=batch.count(Outcome.PARKED),
         seconds_sent=batch.seconds_sent,
-        more=in_flight > 0 or batch.stopped_by is not None,
+        more=bool(rest) or in_flight > 0 or batch.stopped_by is not None,
         stopped_by=batch.stopped_by or "drained",
         reports=reports,
     )

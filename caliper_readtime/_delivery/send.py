@@ -41,6 +41,8 @@ FINALIZE: Final = "article finalize"
 FLUSH: Final = "article flush"
 SWEEP: Final = "article sweep"
 
+#: Envelopes of the largest known size that go well before a larger one is tried.
+_FULL: Final = 5
 _SENDING: Final = {PARTIAL: "sending delta", FINALIZE: "sending timespent"}
 
 
@@ -85,7 +87,8 @@ class Delivery:
         fits = check_parts(store, emitter, events, policy, clock, on_report, batch_events, batch_bytes)
         self.emitter = emitter
         self.leases = Leases(store, events, policy, clock, fits.deadline_seconds)
-        self.most_events = self.size = fits.most_events
+        self.most_events = self.size = self._most = fits.most_events
+        self._full = 0
         self.most_bytes = fits.most_bytes
         self.policy = policy
         self._on_report = on_report
@@ -143,11 +146,17 @@ class Delivery:
     def _shrink(self, count: int, error: EmitError) -> None:
         """W8: an envelope that may have been too much for the endpoint makes the next ones smaller."""
         if isinstance(error, EmitterUnavailable) and error.ambiguous and count > 1:
-            self.size = min(self.size, count // 2)
+            self.size, self._most, self._full = min(self.size, count // 2), count - 1, 0
 
     def _grow(self, count: int) -> None:
-        if count >= self.size:
-            self.size = min(self.most_events, self.size + (self.size + 1) // 2)
+        if count < self.size:
+            return
+        if self.size == self._most < self.most_events:
+            # As large as was ever accepted: after some of these a larger one is worth a try.
+            self._full += 1
+            if self._full >= _FULL:
+                self._most, self._full = _half_more(self._most), 0
+        self.size = min(self._most, self.most_events, _half_more(self.size))
 
     def _held(self, leased_events: Sequence[LeasedEvent]) -> tuple[frozenset[str], bool]:
         """Return which ids the endpoint is known to hold (R1), and whether it was asked."""
@@ -321,6 +330,10 @@ class Delivery:
                     resource_id=report.resource_id,
                 )
         return report
+
+
+def _half_more(count: int) -> int:
+    return count + (count + 1) // 2
 
 
 def _log_doubtful(leased: LeasedEvent, verb: str) -> None:

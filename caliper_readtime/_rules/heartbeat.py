@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
-from caliper_readtime._rules.state import MAX_VIEWS, SECOND, Context, Ledger, Meter, Phase, ReadTimeState, evolved
+from caliper_readtime._rules.state import (
+    MAX_VIEWS,
+    MOST_CLAMPED_MS,
+    SECOND,
+    Context,
+    Ledger,
+    Meter,
+    Phase,
+    ReadTimeState,
+    evolved,
+)
 from caliper_readtime._rules.steps import remembered, rule, settled
 from caliper_readtime.errors import MissingField
 
@@ -72,9 +82,14 @@ class Signal(NamedTuple):
         return False
 
     @property
+    def generation(self) -> str:
+        """The generation of the state that this signal gives birth to, if it does."""
+        return str(UUID(hex=self.nonce, version=4))
+
+    @property
     def drawn(self) -> bool:
         """Whether nobody but this call knows the heartbeat id."""
-        return self.nonce[16:] == self.heartbeat_id
+        return self.heartbeat_id in (self.nonce[16:], self.nonce)
 
     def __call__(self, state: ReadTimeState | None, now: int, /) -> tuple[ReadTimeState, Counted]:
         """Apply the signal as ``SIGNAL_RULES`` say, without looking the phase up: this is the hot path."""
@@ -99,7 +114,8 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
     open_for = 0 if signal.opened_at_ms is None or reborn else now - signal.opened_at_ms
     allowed = max(policy.heartbeat_ms, open_for) + policy.leeway_ms
     total = _capped(signal, now)
-    known = total if reborn else signal.acknowledged_ms
+    # X6: a younger page whose opening is known has outlived its state, which the store has lost: all of it counts.
+    known = total if reborn else signal.acknowledged_ms if signal.opened_at_ms is None else 0
     claimed = max(0, total - known) if signal.view_id is not None else signal.offered_ms
     accepted, budget = spend(policy, claimed, allowed)
     meter = Meter(
@@ -113,7 +129,7 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
         heartbeats=(signal.heartbeat_id,) if signal.view_id is None else (),
     )
     ledger = Ledger(
-        generation=str(UUID(hex=signal.nonce, version=4)),
+        generation=signal.generation,
         first_sync_at_ms=now,
         ttl_ms=policy.state_ttl_ms,
         context=Context(signal.reader, signal.article),
@@ -160,7 +176,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
             now if elapsed > 0 else last_sync,
             budget,
             since if cumulative - ledger.claimed_end_ms >= SECOND else max(0, now - accepted),
-            clamped_in_all + clamped,
+            min(clamped_in_all + clamped, MOST_CLAMPED_MS) if clamped else clamped_in_all,
             position if signal.position_ms is None else signal.position_ms,
             views,
             heartbeats,

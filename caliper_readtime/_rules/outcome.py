@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 import attrs
 
+from caliper_readtime._rules.account import Account, SentEvent, cut, digest, with_sent
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import (
     MAX_PARKED,
     SECOND,
     Claim,
     Ledger,
+    Parked,
     Phase,
     ReadTimeState,
     evolved,
@@ -76,10 +78,25 @@ def commit(verb: Commit, state: ReadTimeState, now: int) -> tuple[ReadTimeState,
         ledger = evolved(ledger, claim=None, pointer_ms=max(ledger.pointer_ms, verb.end_ms))
     ledger = evolved(
         remembered(ledger, now, "sent", event_id=verb.event_id, ms=verb.end_ms - verb.start_ms),
+        account=_accounted(verb, state.ledger, ledger.pointer_ms, now),
         parked=tuple(parked for parked in ledger.parked if parked.event_id != verb.event_id),
         last_error=None,
     )
     return settled(evolved(state, ledger=ledger), now), CommitResult.SENT if known else CommitResult.LOST
+
+
+def _accounted(verb: Commit, before: Ledger, pointer_ms: int, now: int) -> Account:
+    """J1, J2: return the account with the accepted event."""
+    account = cut(before.account, (verb.start_ms, verb.end_ms), before.pointer_ms, pointer_ms)
+    claim = before.claim
+    body = "-"
+    entry: Claim | Parked | None = next((one for one in before.parked if one.event_id == verb.event_id), None)
+    if claim is not None and claim.event_id == verb.event_id:
+        entry, body = claim, digest(claim.event)
+    if entry is None:
+        return account
+    times = (entry.start_ms, entry.end_ms, entry.began_at_ms, entry.ended_at_ms, now)
+    return with_sent(account, SentEvent(*times, body, False, entry.context))  # noqa: FBT003
 
 
 @attrs.frozen

@@ -9,6 +9,7 @@ import attrs
 
 from caliper_readtime import _notebook
 from caliper_readtime._model import HistoryEntry, ParkedEvent
+from caliper_readtime._rules.account import NO_ACCOUNT, Account
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.ranges import Claim as Claim  # noqa: PLC0414
 from caliper_readtime._rules.ranges import Context as Context  # noqa: PLC0414
@@ -24,6 +25,8 @@ MAX_VIEWS: Final = 16
 MAX_PARKED: Final = 8
 #: Steps of its life that one state remembers.
 MAX_HISTORY: Final = 32
+#: What hosts offer by mistake is clamped without end, but databases' numbers end.
+MOST_CLAMPED_MS: Final = 2**62 - 1
 #: Events carry whole seconds, and so does everything that is due.
 SECOND: Final = 1000
 
@@ -105,6 +108,7 @@ class Ledger:
         history: the last steps, oldest first.
         counts_from_at_ms: where the budget's wall time begins; None in states older than rule B7.
         widened_ms: by how much pages opened before that have widened the budget.
+        account: the events that were made of the time.
         unknown: fields of a newer schema, as JSON, kept for whoever understands them.
     """
 
@@ -124,6 +128,7 @@ class Ledger:
     counts_from_at_ms: int | None = None
     widened_ms: int = 0
     context_at_ms: int | None = None
+    account: Account = NO_ACCOUNT
     unknown: str = "{}"
 
     @property

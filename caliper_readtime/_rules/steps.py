@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 import attrs
 
 from caliper_readtime._model import HistoryEntry
+from caliper_readtime._rules.account import cut
 from caliper_readtime._rules.ranges import fingerprint
 from caliper_readtime._rules.state import (
     MAX_HISTORY,
@@ -129,11 +130,13 @@ def set_aside(
         refused,
         retried(ledger, claim),
     )
+    pointer_ms = max(ledger.pointer_ms, claim.end_ms)
     ledger = evolved(
         ledger,
         claim=None,
         parked=(*(entry for entry in ledger.parked if entry is not before), parked),
-        pointer_ms=max(ledger.pointer_ms, claim.end_ms),
+        pointer_ms=pointer_ms,
+        account=cut(ledger.account, (claim.start_ms, claim.end_ms), ledger.pointer_ms, pointer_ms),
         last_error=reason,
     )
     return remembered(ledger, now, "parked", event_id=claim.event_id, ms=claim.end_ms - claim.start_ms, detail=reason)

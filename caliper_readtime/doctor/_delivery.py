@@ -72,6 +72,19 @@ def judge_validation(name: str, problem: Exception | None) -> Finding:
     return error(check, str(problem), "look at the endpoint and the network; nothing is lost meanwhile")
 
 
+def judge_unsent(asked: int, held: int) -> Finding:
+    """Judge how many of the events that the store takes for unsent the endpoint holds all the same."""
+    text = f"of {asked} events that wait to be sent again the endpoint holds {held}"
+    if not held:
+        return ok("store.older", text)
+    return warn(
+        "store.older",
+        f"{text}: answers were lost, or the store is a restored copy that is older than what the endpoint holds",
+        "after a restore use an emitter with read_back, so that they are asked for first, and compare each reader's"
+        " account by `caliper-readtime audit`: what was claimed after the copy was made goes out under new ids",
+    )
+
+
 def judge_last_sweep(last: datetime | None, now: datetime) -> Finding:
     """Judge whether somebody comes back for what browsers and workers left behind."""
     hint = "run `caliper-readtime sweep` every minute, or a Sweeper: docs/how-to/operate.md"

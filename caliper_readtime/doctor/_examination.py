@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 from caliper_readtime._model import Article, Reader
-from caliper_readtime._units import to_datetime
-from caliper_readtime.doctor._delivery import judge_last_sweep, judge_lease, judge_skew, judge_validation
+from caliper_readtime._units import to_datetime, to_epoch_ms
+from caliper_readtime.doctor._delivery import judge_last_sweep, judge_lease, judge_skew, judge_unsent, judge_validation
 from caliper_readtime.doctor._findings import Finding, error, ok, warn
 from caliper_readtime.doctor._storage import judge
 from caliper_readtime.errors import EmitError, StoreError
-from caliper_readtime.protocols import DescribesItself, StatesDeadline, Validates
+from caliper_readtime.protocols import DescribesItself, ReadsBack, StatesDeadline, Validates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from caliper_readtime.protocols import StateStore
 
 _NOBODY: Final = Reader("caliper-readtime-doctor", "nobody@example.org")
+#: States that are looked through for events to ask for, and events that are asked for.
+_MOST_STATES: Final = 1000
+_MOST_ASKED: Final = 20
 _NOTHING: Final = Article("caliper-readtime-doctor", "Example of caliper-readtime doctor", "https://example.org/doctor")
 
 
@@ -36,6 +41,7 @@ def examine(tracker: ReadTimeTracker) -> tuple[Finding, ...]:
         ("emitter", _emitter),
         ("endpoint", _endpoint),
         ("sweep", _sweep),
+        ("unsent", _unsent),
     )
     return tuple(finding for name, check in checks for finding in _safely(name, check, tracker))
 
@@ -112,6 +118,21 @@ def _endpoint(tracker: ReadTimeTracker) -> Iterator[Finding]:
 def _sweep(tracker: ReadTimeTracker) -> Iterator[Finding]:
     last = tracker.store.last_sweep()
     yield judge_last_sweep(None if last is None else to_datetime(last), tracker.now())
+
+
+def _unsent(tracker: ReadTimeTracker) -> Iterator[Finding]:
+    """Ask whether the endpoint holds what the store takes for unsent, as it does after a restore of an older copy."""
+    emitter, now = tracker.emitter, to_epoch_ms(tracker.now(), "now")
+    if not isinstance(emitter, ReadsBack):
+        return
+    claims = (state.ledger.claim for state in islice(tracker.store.unreported(), _MOST_STATES))
+    # What is under way just now is no sign of anything.
+    over = (claim for claim in claims if claim is not None and (claim.owner is None or claim.until_at_ms <= now))
+    wanted = [claim.event_id for claim in islice(over, _MOST_ASKED)]
+    # An endpoint that cannot be asked has been told of by its own check.
+    with suppress(EmitError):
+        if wanted:
+            yield judge_unsent(len(wanted), len(emitter.held(wanted)))
 
 
 def _host_ms() -> int:

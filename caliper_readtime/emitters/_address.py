@@ -10,7 +10,7 @@ from math import isfinite
 from numbers import Real
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, quote, urlencode, urlsplit
 
 import attrs
 
@@ -60,6 +60,13 @@ class Address:
         parts = urlsplit(self.url)
         base = parts.path.rstrip("/").rpartition("/")[0]
         return _with_path(parts, f"{base}/{directory}/{quote(identifier, safe='')}")
+
+    def list_beside(self, directory: str, query: Mapping[str, str]) -> str:
+        """Return the URL whose last path segment is replaced by ``directory``, with a query beside its own."""
+        parts = urlsplit(self.url)
+        path = f"{parts.path.rstrip('/').rpartition('/')[0]}/{directory}"
+        queries = [part for part in (parts.query, urlencode(query)) if part]
+        return parts._replace(path=path, query="&".join(queries)).geturl()
 
     def below(self, segment: str) -> str:
         """Return the URL with one more path segment."""

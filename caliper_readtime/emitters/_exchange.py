@@ -14,11 +14,12 @@ import requests
 from tenacity import Retrying, retry_if_exception, wait_random_exponential
 from urllib3.exceptions import HTTPError
 
+from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime.emitters._circuit import cut, left
 from caliper_readtime.emitters._privacy import without_carriers
 from caliper_readtime.emitters._responses import EndpointResponse, Verdict
 from caliper_readtime.emitters._transport import may_have_left, nothing_has_left
-from caliper_readtime.errors import EmitError, EmitterUnavailable, EndpointRefused, ReadTimeError
+from caliper_readtime.errors import EmitError, EmitterUnavailable, EndpointRefused
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -33,8 +34,6 @@ BACKOFF_SECONDS: Final = 0.2
 #: The longest back-off that the endpoint has not asked for.
 MAX_BACKOFF_SECONDS: Final = 5.0
 
-# What somebody's auth may fail with. Other exceptions pass, as a host's soft time limit has to (L5).
-_OF_AUTHS: Final = (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError, ReadTimeError)
 _BACKOFF: Final = wait_random_exponential(multiplier=BACKOFF_SECONDS, max=MAX_BACKOFF_SECONDS)
 
 
@@ -110,23 +109,24 @@ class Exchange:
         except EmitError:
             raise
         except (requests.RequestException, HTTPError, OSError, http.client.HTTPException) as error:
+            pass_interruption(without_carriers(error))
             raise EmitterUnavailable(
                 f"{self._where} did not answer ({type(error).__name__}): try again later",
                 event_ids=request.event_ids,
                 ambiguous=may_have_left(),
-            ) from without_carriers(error)
-        except ValueError:
-            response = None
+            ) from error
+        except ValueError as error:
+            pass_interruption(without_carriers(error))
         except BaseException as error:  # noqa: BLE001 - raised again
             raise without_carriers(error)  # noqa: B904 - L5: it passes as it is
-        if response is None:
-            # http.client quotes a header that it cannot send, and that may be a token: nothing is chained.
-            raise EndpointRefused(
-                f"{self._where} cannot be asked: the auth sets a header that cannot be sent",
-                event_ids=request.event_ids,
-                ambiguous=False,
-            )
-        return EndpointResponse.of(response, datetime.now(UTC), self._duplicates)
+        else:
+            return EndpointResponse.of(response, datetime.now(UTC), self._duplicates)
+        # http.client quotes a header that it cannot send, and that may be a token: nothing is chained.
+        raise EndpointRefused(
+            f"{self._where} cannot be asked: the auth sets a header that cannot be sent",
+            event_ids=request.event_ids,
+            ambiguous=False,
+        )
 
     def _answer(self, request: Request) -> requests.Response:
         headers = None if request.body is None else {"Content-Type": "application/json"}
@@ -154,7 +154,8 @@ class Exchange:
             if isinstance(error, EmitterUnavailable):
                 error.ambiguous = False  # the events were not sent
             raise
-        except _OF_AUTHS as error:
+        except Exception as error:
+            pass_interruption(error)
             raise EmitterUnavailable(
                 f"{self._where} was not asked: its auth failed ({type(error).__name__})",
                 event_ids=request.event_ids,

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from caliper_readtime.emitters._exchange import Exchange
+    from caliper_readtime.emitters._responses import EndpointResponse
     from caliper_readtime.emitters._transport import Sessions
 
 #: Most events in one envelope.
@@ -218,6 +219,24 @@ class HttpCaliperEmitter:
                 if answer.status in _OK and answer.holds(event_id):
                     found.add(event_id)
         return frozenset(found)
+
+    def listed(self, actor_id: str, /) -> list[dict[str, Any]]:
+        """Return every event that the endpoint holds of an actor, page by page from ``GET …/events?actorId=``.
+
+        Each page has the emitter's deadline.
+
+        Raises:
+            EmitterUnavailable: the endpoint could not be asked, or not for all of it.
+            EndpointRefused: the endpoint or the credentials are wrong, or it cannot list.
+        """
+        from caliper_readtime.emitters._listing import EventList  # noqa: PLC0415 - requests is loaded late
+
+        self._here().breaker.check(())
+        return EventList(self._address.where, self._asked_for_page).read(actor_id)
+
+    def _asked_for_page(self, query: dict[str, str]) -> EndpointResponse:
+        with within(self.deadline_seconds):
+            return self._open(self._attempts).ask(Request("GET", self._address.list_beside("events", query), ()))
 
     def close(self) -> None:
         """Close this process's connections. A later call opens new ones."""

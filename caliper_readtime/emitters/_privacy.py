@@ -48,7 +48,9 @@ def without_carriers(error: E) -> E:
     Who interrupted them, such as a host's signal handler, is still shown.
     """
     behind: BaseException | None = error
-    while behind is not None:
+    seen: set[int] = set()  # an interruption that was wrapped stands in its own chain
+    while behind is not None and id(behind) not in seen:
+        seen.add(id(behind))
         kept: TracebackType | None = None
         for frame, line in reversed(list(traceback.walk_tb(behind.__traceback__))):
             if str(frame.f_globals.get("__name__")).partition(".")[0] not in _CARRIERS:

@@ -26,6 +26,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, ProtocolError
 
+from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime.emitters._circuit import cut
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ MAX_IDLE_SECONDS: Final = 1.0
 MAX_INFORMATIONAL: Final = 20
 #: How much of an answer is read, in bytes, compressed and decompressed.
 MAX_ANSWER_BYTES: Final = 65_536
+#: The same, for a caller that asks for long answers.
+answer_limit: Final[ContextVar[int]] = ContextVar("answer_limit", default=MAX_ANSWER_BYTES)
 
 _PIECE: Final = 16_384  # one TLS record
 _GZIP_OR_ZLIB: Final = zlib.MAX_WBITS | 32
@@ -200,17 +203,18 @@ class _Adapter(HTTPAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> requests.Response:
-        failure: requests.RequestException | None = None
+        failure: Exception | None = None
         _may_have_left.set(True)
         try:
             response = super().send(request, stream=True, timeout=timeout, verify=verify, cert=cert, proxies=proxies)
         except requests.RequestException as error:
-            failure = type(error)(_words(error))
+            failure = _interruption(error) or type(error)(_words(error))
         else:
             try:
                 content = _decompressed(_read(response.raw), response.headers.get("Content-Encoding", ""))
             except (HTTPError, OSError, http.client.HTTPException) as error:
-                failure = requests.ConnectionError(f"the answer broke off: {_words(error)}")
+                broken = requests.ConnectionError(f"the answer broke off: {_words(error)}")
+                failure = _interruption(error) or broken
             finally:
                 response.close()  # a connection that was read to the answer's end is back in its pool already
         if failure is not None:
@@ -220,6 +224,19 @@ class _Adapter(HTTPAdapter):
         response._content = content  # noqa: SLF001
         response._content_consumed = True  # type: ignore[attr-defined]  # noqa: SLF001
         return response
+
+
+def _interruption(error: BaseException | None) -> Exception | None:
+    """Return what a host raised from outside (L5), such as its own alarm's ``TimeoutError``, were it wrapped since."""
+    while isinstance(error, Exception):
+        behind = error.__context__
+        try:
+            pass_interruption(error)
+        except Exception as found:  # noqa: BLE001 - returned
+            found.__context__ = None  # which raising it here has set
+            return found
+        error = behind
+    return None
 
 
 def _words(error: Exception) -> str:
@@ -238,8 +255,9 @@ def _words(error: Exception) -> str:
 
 def _read(raw: Any) -> bytes:
     body = b""
-    while len(body) < MAX_ANSWER_BYTES:
-        piece = raw.read(MAX_ANSWER_BYTES - len(body), decode_content=False)
+    limit = answer_limit.get()
+    while len(body) < limit:
+        piece = raw.read(limit - len(body), decode_content=False)
         if not piece:
             if raw.length_remaining:  # urllib3 before 2.0 does not mind
                 raise OSError("it is shorter than announced")
@@ -252,7 +270,7 @@ def _decompressed(body: bytes, encoding: str) -> bytes:
     if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
         return body
     try:
-        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(body, MAX_ANSWER_BYTES)
+        return zlib.decompressobj(_GZIP_OR_ZLIB).decompress(body, answer_limit.get())
     except zlib.error:
         return body
 

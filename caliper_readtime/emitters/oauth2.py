@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
+from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime.emitters import _address
 from caliper_readtime.emitters._address import Address, Network
 from caliper_readtime.emitters._circuit import cut, left, within
@@ -156,6 +157,7 @@ class ClientCredentials:
         except EmitError as error:
             failure = without_carriers(error)
         except (OSError, ValueError) as error:
+            pass_interruption(without_carriers(error))
             failure = EmitterUnavailable(
                 f"no token from {self._address.where} ({type(error).__name__}): try again later", ambiguous=False
             )

@@ -1,6 +1,7 @@
 """Where states live, and what whoever writes a store needs: what is stored, how it is written, what is told."""
 
 from caliper_readtime._logs import log_unreadable
+from caliper_readtime._rules.account import Account
 from caliper_readtime._rules.state import Claim, Context, Due, Key, Ledger, Meter, Parked, Phase
 from caliper_readtime.stores._codec import (
     SCHEMA,
@@ -17,6 +18,7 @@ from caliper_readtime.stores._meta import compare_meta
 
 __all__ = [
     "SCHEMA",
+    "Account",
     "Claim",
     "Context",
     "Due",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 from cattrs import Converter
 
-from caliper_readtime._rules.state import Key, Ledger
+from caliper_readtime._rules.state import MOST_CLAMPED_MS, Key, Ledger
 from caliper_readtime._units import to_datetime, to_epoch_ms
 from caliper_readtime.errors import CorruptState
 
@@ -29,8 +29,6 @@ _LINE: Final = "\n"
 _TAB: Final = "\t"
 #: The first millisecond after the year 9999, where datetimes end.
 LARGEST: Final = 253_402_300_800_000
-# What hosts claim by mistake is clamped without end, but databases' numbers end.
-_MOST_CLAMPED: Final = 2**62
 
 
 def _integer(value: Any, _: Any) -> int:
@@ -118,6 +116,9 @@ def _structured(fields: Any) -> Ledger:
         fields["unknown"] = json.dumps(unknown, separators=(",", ":"))
     if any(not isinstance(fields.get(name, []), list) for name in ("history", "parked")):
         raise TypeError("not a list")
+    account = fields.get("account", {})
+    if not isinstance(account, dict) or not isinstance(account.get("contexts", []), list):
+        raise TypeError("not an account")
     ledger = _CONVERTER.structure(fields, Ledger)
     # An event that cannot be sent would fail every envelope that it is put in.
     if ledger.claim is not None and json.loads(ledger.claim.event)["id"] != ledger.claim.event_id:
@@ -139,7 +140,7 @@ def check_meter(numbers: Sequence[Any]) -> None:
         CorruptState: one of them is not.
     """
     position = numbers[5]
-    if min(numbers[:5]) < 0 or max(numbers[:4]) >= LARGEST or numbers[4] >= _MOST_CLAMPED:
+    if min(numbers[:5]) < 0 or max(numbers[:4]) >= LARGEST or numbers[4] > MOST_CLAMPED_MS:
         raise CorruptState("the stored meter is out of range")
     if position is not None and not 0 <= position < LARGEST:
         raise CorruptState("the stored position is out of range")

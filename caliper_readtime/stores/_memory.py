@@ -122,15 +122,15 @@ class InMemoryStateStore(SurvivesFork):
         """Return this machine's clock."""
         return time.time_ns() // 1_000_000
 
-    def meta(self, expected: Mapping[str, str]) -> None:
-        """Record what this store is used for, or compare.
+    def meta(self, expected: Mapping[str, str]) -> Mapping[str, str]:
+        """Record what this store is used for, or compare; return all that is recorded.
 
         Raises:
             ConfigurationError: a recorded fact differs.
         """
         with self.lock:
-            compare_meta(self._meta, expected)
-            self._meta.update(expected)
+            self._meta = compare_meta(self._meta, expected)
+            return dict(self._meta)
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run."""

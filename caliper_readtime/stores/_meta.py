@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def compare_meta(recorded: Mapping[str, str], expected: Mapping[str, str]) -> None:
-    """Refuse a store that is used for something else.
+def compare_meta(recorded: Mapping[str, str], expected: Mapping[str, str]) -> dict[str, str]:
+    """Return all that is known of a store, unless it is used for something else.
 
     Raises:
         ConfigurationError: a recorded fact differs from an expected one.
@@ -22,3 +22,4 @@ def compare_meta(recorded: Mapping[str, str], expected: Mapping[str, str]) -> No
                 f"this store is in use with {name}={recorded[name]!r}, but this process is configured with {value!r}: "
                 "use another store or namespace, or correct the setting"
             )
+    return {**recorded, **expected}

@@ -65,6 +65,10 @@ class RecordingEmitter:
         """Return those of the ids that have arrived."""
         return frozenset(event_ids) & {event["id"] for event in self.events}
 
+    def listed(self, actor_id: str, /) -> list[dict[str, Any]]:
+        """Return every event of an actor that has arrived, repeats included."""
+        return [event for event in self.events if event["actor"]["id"] == actor_id]
+
     def close(self) -> None:
         """Keep the events: tests look at them afterwards."""
 

@@ -14,6 +14,7 @@ import attrs
 from caliper_readtime._model import App, Article, Course, HistoryEntry, Reader, Subject
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import AcquireClaim, Acquired, Caller, Commit, Defer, Park, Release, Signal, Unpark
+from caliper_readtime._rules.account import Account
 from caliper_readtime._rules.event import TimeSpentEvents
 from caliper_readtime._rules.state import (
     MAX_HISTORY,
@@ -298,6 +299,9 @@ def full_state(key: Key = KEY) -> ReadTimeState:
             history=history,
             counts_from_at_ms=NOW - 21,
             widened_ms=22,
+            account=Account(
+                99 * SECOND, "30 0.25 ~40000 5000:35000:99000", "0 30000 1 2 3 0123456789abcdef 1 +", (other,)
+            ),
             unknown='{"newer":{"of":["a",1,null,true]}}',
         ),
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from caliper_readtime._rules import AcquireResult, CommitResult, Signal
+from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import MissingField
 from caliper_readtime.testing._store_driver import CENTURY, DAY, NOW, POLICY, SECOND, Look, StoreDriver, nonce
@@ -36,6 +37,15 @@ class IndexRules:
             assert [last.due(limit) for _ in range(2)] == [wanted[:limit]] * 2
         assert drivers[2].due() == wanted[:3]
         assert last.wait(-10 * SECOND).due() == ()
+
+    def test_an_entry_further_ahead_than_one_can_be_is_due(self, store: StateStore) -> None:
+        """D5: a clock that jumped ahead and back leaves entries that no sweep would reach for days: they are due."""
+        soft, deferred = (StoreDriver(store, Key("reader", name)) for name in ("soft", "deferred"))
+        for driver in (soft, deferred):
+            driver.beat(5 * SECOND)
+        deferred.defer()
+        assert soft.wait(-LONGEST_WAIT_MS).due() == ()
+        assert set(soft.wait(-1).due()) == {soft.key, deferred.key}
 
     def test_due_reaches_every_reader(self, store: StateStore) -> None:
         """W1: whatever shards there are, all of many readers' states come, and a limit is kept over all of them."""

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING, Any
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
 from caliper_readtime.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from caliper_readtime.doctor import Finding
 
 
 @click.command(
@@ -20,10 +25,19 @@ def readtime(words: tuple[str, ...]) -> None:
     """Look at readers' time, and send what is due."""
     # Every run of ``flask`` loads this module; the rest only for whoever asks.
     from caliper_readtime._cli import main  # noqa: PLC0415
-    from caliper_readtime.web.flask import current_page_counter  # noqa: PLC0415
+    from caliper_readtime.web._probe import examine_signals  # noqa: PLC0415
+    from caliper_readtime.web.flask import NAME, current_page_counter  # noqa: PLC0415
 
+    app: Any = current_app
     try:
-        tracker = current_page_counter().tracker
+        counter = current_page_counter()
+        tracker = counter.tracker
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from error
-    sys.exit(main(words, tracker))
+
+    def pages() -> Finding:
+        host = app.config["SERVER_NAME"] or "localhost"
+        path = next(rule.rule for rule in app.url_map.iter_rules(f"{NAME}.signals"))
+        return examine_signals(counter, app._get_current_object(), path, host)  # noqa: SLF001 - werkzeug's name
+
+    sys.exit(main(words, tracker, checks=[pages]))

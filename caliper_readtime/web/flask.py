@@ -22,6 +22,7 @@ from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime.errors import ConfigurationError
 from caliper_readtime.web import script
 from caliper_readtime.web.page_counter import PageCounter
+from caliper_readtime.web.refusals import Refusal, Refused
 from caliper_readtime.web.signals import MAX_BODY
 from caliper_readtime.web.tickets import ItsdangerousSigner, chosen_secrets
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 
     from caliper_readtime._model import Article, Reader
     from caliper_readtime.web.page_counter import PageResponse
-    from caliper_readtime.web.refusals import Refusal
 
 #: Under this name the host's part lives in ``app.extensions``.
 NAME: Final = "caliper_readtime"
@@ -78,6 +78,9 @@ def init_app(
     app.register_blueprint(_blueprint(), url_prefix=url_prefix)
     app.add_template_global(readtime_script)
     app.after_request(_private)
+    # Before the host's own hooks, whichever came first.
+    app.before_request_funcs.setdefault(None, []).insert(0, _exempt_from_csrf)
+    app.after_request(_seen)
     return host
 
 
@@ -110,8 +113,24 @@ def readtime_script(reader: Reader | str, article: Article | None = None, **opti
         options: as for ``PageCounter.script_tag``.
     """
     g.caliper_readtime_ticket = True
+    how: dict[str, Any] = {"request": request, "base_url": request.url_root, "debug": current_app.debug}
     urls = url_for(f"{NAME}.script_file", name="readtime.js"), url_for(f"{NAME}.signals")
-    return Markup(current_page_counter().script_tag(urls, reader, article, request=request, **options))  # noqa: S704 - escaped there
+    return Markup(current_page_counter().script_tag(urls, reader, article, **how, **options))  # noqa: S704 - escaped there
+
+
+def _exempt_from_csrf() -> None:
+    """Tell Flask-WTF, which asks every POST for a token, that no cookie carries authority here: the ticket does."""
+    if request.blueprint == NAME:
+        protection: Any = current_app.extensions.get("csrf")
+        if hasattr(protection, "exempt"):
+            protection.exempt(current_app.blueprints[NAME])
+
+
+def _seen(response: Response) -> Response:
+    """Count a signal that something of the host's has turned away before its view, however it did so."""
+    if request.endpoint == f"{NAME}.signals" and "caliper_readtime_signal" not in g:
+        current_page_counter().refusals.count(Refused(Refusal.BEFORE_VIEW, f"status {response.status_code}"))
+    return response
 
 
 def _private(response: Response) -> Response:
@@ -127,6 +146,7 @@ def _blueprint() -> Blueprint:
 
     @blueprint.post("/signals")
     def signals() -> Response:
+        g.caliper_readtime_signal = True
         # One byte more than is taken tells a longer body, which is not read; unless a hook of the host's has read it.
         body = request.stream.read(MAX_BODY + 1) or request.get_data()
         return _response(current_page_counter().receive(request.headers, body, request))

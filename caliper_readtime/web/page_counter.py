@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import attrs
 
+from caliper_readtime import _checks
 from caliper_readtime._logs import log
-from caliper_readtime._model import Article
+from caliper_readtime._model import Article, Reader
 from caliper_readtime._settings import Leave, WebSettings
-from caliper_readtime.errors import ConfigurationError, InvalidInput, StoreError
-from caliper_readtime.web import script, signals
+from caliper_readtime.errors import ConfigurationError, InvalidInput, ReadTimeError, StoreError
+from caliper_readtime.web import _cleaning, script, signals
 from caliper_readtime.web._background import DRAIN_SECONDS, BackgroundSender
 from caliper_readtime.web.origins import foreign, is_trusted
 from caliper_readtime.web.readers import remembering
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
-from caliper_readtime.web.tickets import Tickets, application_of
+from caliper_readtime.web.tickets import PROBE, Tickets, application_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from caliper_readtime._model import Reader
     from caliper_readtime._results import Report, SweepReport
     from caliper_readtime._tracker import ReadTimeTracker
     from caliper_readtime.web.origins import Headers
@@ -52,6 +53,12 @@ class PageResponse(NamedTuple):
 
 #: The script's options, by the names that templates use.
 _OPTIONS: Final = {"idle": "idle", "dwell": "dwell", "depth": "depth", "selector": "article"}
+#: What the tag is made with, besides.
+_TAG: Final = ("nonce", "duration_seconds")
+#: To how many characters a title is shortened where a ticket has no room for it.
+_TITLES: Final = (200, 50)
+#: Reasons for pages without a tag that are counted apart.
+_MOST_REASONS: Final = 100
 _FIELDS: Final = tuple(attribute.name for attribute in attrs.fields(Article))
 #: By this the script knows our answers from those of whatever stands between it and us.
 _MARK: Final = {"rt": 1}
@@ -99,6 +106,7 @@ class PageCounter:
         self._trusted = (*self.settings.trusted_origins, *(["null"] if self.settings.trust_null_origin else []))
         lookup = self.settings.reader
         self._reader = None if lookup is None else remembering(lookup)
+        self._not_counted: dict[str, int] = {}
         self._lock = Lock()
         self._make = tracker if callable(tracker) else lambda: tracker
         self._tracker: ReadTimeTracker | None = None
@@ -130,10 +138,20 @@ class PageCounter:
         try:
             fresh = self._take(headers, body, request)
         except Refused as refused:
-            self.refusals.count(refused)
-            answer = _answer(refused.reason.status, {**_MARK, "error": refused.reason.value})
-        else:
-            answer = _ACCEPTED if fresh is None else _answer(200, {**_MARK, "k": fresh})
+            return self.turn_away(headers, refused)
+        return self._shown(headers, _ACCEPTED if fresh is None else _answer(200, {**_MARK, "k": fresh}))
+
+    def turn_away(self, headers: Headers, refused: Refused) -> PageResponse:
+        """Count a signal that an adapter does not take, and answer it.
+
+        Args:
+            headers: the request's.
+            refused: why.
+        """
+        self.refusals.count(refused)
+        return self._shown(headers, _answer(refused.reason.status, {**_MARK, "error": refused.reason.value}))
+
+    def _shown(self, headers: Headers, answer: PageResponse) -> PageResponse:
         origin = headers.get("Origin")
         if origin is None or not is_trusted(origin, self._trusted):
             return answer
@@ -147,12 +165,17 @@ class PageCounter:
         kind = (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
         if kind not in signals.CONTENT_TYPES:
             raise Refused(Refusal.CONTENT_TYPE)
+        if not body and headers.get("Transfer-Encoding") is not None:
+            # It came in chunks, which this server does not hand on: that is not the script's fault, and not for good.
+            raise Refused(Refusal.UNREADABLE, "the server does not hand on bodies that come in chunks")
         signal = signals.parse(body)
         refused: Refused
         try:
             tracker = self.tracker
             now = tracker.now()
             ticket = self.tickets.verify(signal.ticket, now, **self._bound(tracker, request))
+            if ticket.reader_sourced_id == PROBE:
+                return None
             signals.take(
                 tracker,
                 ticket,
@@ -233,46 +256,97 @@ class PageCounter:
     def script_tag(
         self,
         urls: tuple[str, str],
-        reader: Reader | str,
+        reader: Reader | str | int,
         article: Article | None = None,
         *,
-        nonce: str | None = None,
-        duration_seconds: float | None = None,
         request: Any = None,
-        **named: Any,
+        base_url: str | None = None,
+        debug: bool = False,
+        **options: Any,
     ) -> str:
         """Return the HTML that counts a page, with a ticket for its reader and article.
+
+        A page is never broken for it: what can be made acceptable is (an IRI, a title with a line break, an id that is
+        a number), and otherwise the log has an ERROR, and the page no tag.
 
         Args:
             urls: of ``readtime.js``, and of where signals go.
             reader: whose page, or her sourced id.
             article: what she reads; or name its fields: ``resource_id``, ``title``, ``url``, ``course``, ``subject``.
-            nonce: of the page's content security policy, where it has one.
-            duration_seconds: how long the article is, so that how far she is can complete it.
             request: the framework's, for the setting ``SESSION``.
-            named: the article's fields, and more of the script's options: ``idle``, ``dwell``, ``depth``, and its
-                ``article`` as ``selector``.
+            base_url: the site's address, for an article's ``url`` that is relative.
+            debug: raise what is wrong, for whoever writes the page.
+            options: the article's fields; ``nonce``, of the page's content security policy; ``duration_seconds``: how
+                long the article is, so that how far she is can complete it; and the script's ``idle``, ``dwell``,
+                ``depth``, and its ``article`` as ``selector``.
 
         Raises:
-            InvalidInput: a value is not acceptable.
+            ReadTimeError: with ``debug``: a value is not acceptable, or the settings or the store are not usable.
         """
-        options = {_OPTIONS[name]: named.pop(name) for name in _OPTIONS if name in named}
-        for name in named:
-            if article is not None or name not in _FIELDS:
-                raise InvalidInput(name, f"is no option; there are: nonce, duration_seconds, {', '.join(_OPTIONS)}")
-        what = Article(**{"resource_id": None, "title": None, "url": None, **named}) if article is None else article
-        src, url = urls
         try:
-            tracker = self.tracker
-            bound = self._bound(tracker, request)
-            now = tracker.now()
-            ticket = self.tickets.issue(reader, what, now, duration_seconds=duration_seconds, **bound)
-        except StoreError as error:  # only a tracker that could not be built yet; the page is shown all the same
-            log(logging.ERROR, "a page is not counted: the store does not answer", error=error)
-            return ""
+            return self._tag(urls, _cleaning.identifier(reader), article, request, base_url, options)
+        except Exception as error:
+            if debug:
+                raise
+            self._untagged(error, reader, options.get("resource_id") if article is None else article)
+        return ""
+
+    def _tag(
+        self,
+        urls: tuple[str, str],
+        reader: Reader | str,
+        article: Article | None,
+        request: Any,
+        base_url: str | None,
+        options: dict[str, Any],
+    ) -> str:
+        told = {_OPTIONS[name]: options[name] for name in _OPTIONS if name in options}
+        fields = {name: value for name, value in options.items() if name not in (*_OPTIONS, *_TAG)}
+        for name in fields:
+            if article is not None or name not in _FIELDS:
+                raise InvalidInput(name, f"is no option; there are: {', '.join((*_TAG, *_OPTIONS))}")
+        what = _cleaning.article(fields, base_url) if article is None else article
+        tracker = self.tracker
+        bound = self._bound(tracker, request)
+        now = tracker.now()
+        ticket = self._issued(reader, what, now, duration_seconds=options.get("duration_seconds"), **bound)
+        src, url = urls
         heartbeat, opened = f"{tracker.policy.heartbeat_seconds:g}", f"{now.timestamp():.0f}"
         return script.tag(
             f"{src}?v={script.file('readtime.js').version}",
-            nonce,
-            {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **options},
+            options.get("nonce"),
+            {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **told},
         )
+
+    def _issued(self, reader: Reader | str, article: Article, now: datetime, **more: Any) -> str:
+        """Return a ticket, its title shortened where it would not fit into a message."""
+        for longest in _TITLES:
+            if len(article.title) > longest:
+                with suppress(InvalidInput):
+                    return self.tickets.issue(reader, article, now, **more)
+                article = attrs.evolve(article, title=article.title[:longest].rstrip())
+        return self.tickets.issue(reader, article, now, **more)
+
+    def _untagged(self, error: Exception, reader: object, article: object) -> None:
+        """Tell the operator of pages that are not counted: of a reason's first, its tenth, its hundredth and so on."""
+        reason = str(error) if isinstance(error, ReadTimeError) else type(error).__name__
+        with self._lock:
+            count = self._not_counted[reason] = self._not_counted.get(reason, 0) + 1
+        if len(self._not_counted) > _MOST_REASONS:
+            self._not_counted.clear()
+        if str(count).rstrip("0") == "1":
+            log(
+                logging.ERROR,
+                "a page is not counted: its tag cannot be made",
+                problem=reason,
+                count=count,
+                reader_sourced_id=_named(reader.sourced_id if isinstance(reader, Reader) else reader),
+                resource_id=_named(article.resource_id if isinstance(article, Article) else article),
+            )
+
+
+def _named(value: object) -> str | None:
+    """Return what a log line may say of an id that may be anything, an object with an address in it, too."""
+    if value is None or isinstance(value, str | int):
+        return None if value is None else _checks.without_emails(str(value))
+    return f"({type(value).__name__})"

@@ -20,6 +20,7 @@ class Refusal(StrEnum):
     FOREIGN_ORIGIN = "foreign_origin"
     CONTENT_TYPE = "content_type"
     EMPTY = "empty"
+    UNREADABLE = "unreadable"
     TOO_LARGE = "too_large"
     NOT_JSON = "not_json"
     UNKNOWN_VERSION = "unknown_version"
@@ -30,10 +31,11 @@ class Refusal(StrEnum):
     UNKNOWN_READER = "unknown_reader"
     STORE_UNAVAILABLE = "store_unavailable"
     HOST_FAILED = "host_failed"
+    BEFORE_VIEW = "before_view"
 
     @property
     def status(self) -> int:
-        """The HTTP status that says so."""
+        """The HTTP status that says so; of BEFORE_VIEW whoever turned the signal away has said what he liked."""
         return _STATUS[self]
 
 
@@ -41,6 +43,7 @@ _STATUS: Final = {
     Refusal.FOREIGN_ORIGIN: 403,
     Refusal.CONTENT_TYPE: 400,
     Refusal.EMPTY: 400,
+    Refusal.UNREADABLE: 503,
     Refusal.TOO_LARGE: 413,
     Refusal.NOT_JSON: 400,
     Refusal.UNKNOWN_VERSION: 400,
@@ -51,6 +54,7 @@ _STATUS: Final = {
     Refusal.UNKNOWN_READER: 403,
     Refusal.STORE_UNAVAILABLE: 503,
     Refusal.HOST_FAILED: 503,
+    Refusal.BEFORE_VIEW: 403,
 }
 
 

@@ -34,6 +34,9 @@ CACHED: Final = 1024
 #: Signatures of ours are good for nothing else, and others' for nothing here.
 SALT: Final = "caliper_readtime.page-ticket"
 
+#: Signals under a ticket of this reader, which only a secret of the host's can sign, are answered and not counted.
+PROBE: Final = "caliper-readtime-doctor"
+
 _LAYOUT: Final = 2
 
 

@@ -62,7 +62,7 @@ class WatchedStore:
 
     def meta(self, expected, /):
         """Record or compare what the store is for."""
-        self.inner.meta(expected)
+        return self.inner.meta(expected)
 
     def swept(self, now=None, /):
         """Record that a sweep has run."""

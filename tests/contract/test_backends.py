@@ -39,19 +39,39 @@ def test_without_a_redis(environment, code, counted):
     """Elsewhere they are left out, and the summary says loudly why; in CI they fail. The others run."""
     tests = ["-m", "", "tests/model/test_found.py", "-k", "deferral and not memory"]
     command = [sys.executable, "-c", WITHOUT_A_SERVER, "-q", "-p", "no:cacheprovider", "-p", "no:cov", *tests]
-    hidden = {"CI", "CALIPER_READTIME_REQUIRE_REDIS", "PYTEST_ADDOPTS"}
-    clean = {name: value for name, value in os.environ.items() if name not in hidden}
-    ran = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**clean, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ran = bare(command, environment)
     assert ran.returncode == code, ran.stdout + ran.stderr
     assert {"1 passed", counted} <= set(re.split(r", | in ", ran.stdout.splitlines()[-1]))
     assert "NO REDIS TO TEST WITH" in ran.stdout
+
+
+def bare(command, environment):
+    """Run a command in an environment that requires nothing but what is given."""
+    hidden = ("CI", "CALIPER_READTIME_REQUIRE_", "PYTEST_ADDOPTS")
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}
+    env = {**clean, "PYTHONPATH": str(ROOT), **environment}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("environment", "code", "counted"),
+    [
+        ({}, 0, "1 skipped"),
+        ({"CI": "true"}, 1, "1 error"),
+        ({"CALIPER_READTIME_REQUIRE_POSTGRESQL": "1"}, 1, "1 error"),
+    ],
+    ids=["elsewhere", "ci", "required"],
+)
+def test_without_a_postgresql(environment, code, counted):
+    """The same for what needs a PostgreSQL; the store's tests on SQLite run."""
+    tests = ["-m", "", "tests/contract/test_django_stores.py", "-k", "test_sweeps_are_noted"]
+    program = WITHOUT_A_SERVER.replace("import backends", "import django_databases").replace(
+        "backends.find_server = lambda: None", "django_databases.programs = lambda: None"
+    )
+    ran = bare([sys.executable, "-c", program, "-q", "-p", "no:cacheprovider", "-p", "no:cov", *tests], environment)
+    assert ran.returncode == code, ran.stdout + ran.stderr
+    assert {"1 passed", counted} <= set(re.split(r", | in ", ran.stdout.splitlines()[-1]))
+    assert "NO POSTGRESQL TO TEST WITH" in ran.stdout
 
 
 @pytest.mark.redis

@@ -399,9 +399,15 @@ def test_bad_options_are_refused(options, says):
     [
         ("redis://:hunter2@localhost:1/0?typo=1", "options may be wrong: typo$"),
         ("redis://:hunter2@localhost:1/0?socket_timeout=soon", "options may be wrong: socket_timeout$"),
-        ("redis+cluster://:hunter2@localhost:1?typo=1", "unknown option 'typo'"),
-        ("redis+cluster://localhost:1?ssl_ca_certs=/etc/ca.pem", "unknown option 'ssl_ca_certs'"),
-        ("redis+sentinel://localhost:1/main?typo=1", "unknown option 'typo'"),
+        ("redis+cluster://:hunter2@localhost:1?typo=1", "unknown option: typo"),
+        ("redis+cluster://localhost:1?ssl_ca_certs=/etc/ca.pem", "unknown option: ssl_ca_certs"),
+        ("redis+sentinel://localhost:1/main?typo=1", "unknown option: typo"),
+        ("redis+sentinel://localhost:1/main?sentinel_password=secret&hunter2", "unknown option .*%26"),
+        ("redis+sentinel://localhost:1/main?sentinel_password=secret&hunter2=x", "unknown option .*%26"),
+        ("redis://localhost:1/0?password=secret&hunter2=x", "options may be wrong .*%26"),
+        ("redis://:hunter2@localhost:1/zero", "number of a database"),
+        ("redis://:hunter2@localhost:1/1/2", "number of a database"),
+        ("redis://:hunter2@localhost:1/-1", "number of a database"),
     ],
 )
 def test_unknown_options_of_a_url_are_refused(url, says):
@@ -409,6 +415,33 @@ def test_unknown_options_of_a_url_are_refused(url, says):
     with pytest.raises(ConfigurationError, match=says) as caught:
         RedisStateStore.from_url(url)
     assert "hunter2" not in repr((caught.value, caught.value.__cause__, caught.value.__context__))
+
+
+@pytest.mark.parametrize(
+    ("client", "says"),
+    [
+        ("redis://:hunter2@localhost:1/0", r"not a str: use RedisStateStore\.from_url"),
+        (b"redis://:hunter2@localhost:1/0", r"not a bytes: use RedisStateStore\.from_url"),
+        (None, "not NoneType"),
+        (object(), "not object"),
+    ],
+)
+def test_what_is_no_client_is_refused(client, says):
+    """A ConfigurationError says what is wanted, and not the password."""
+    with pytest.raises(ConfigurationError, match=says) as caught:
+        RedisStateStore(client)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["ssl_cert_reqs=none", "ssl_cert_reqs=optional", "ssl_check_hostname=False"])
+def test_tls_that_checks_nothing_is_warned_of(option, caplog):
+    """A WARNING when the store is made, without the URL; a URL that checks says nothing."""
+    RedisStateStore.from_url("rediss://:hunter2@localhost:1/0?ssl_ca_certs=/etc/ca.pem").close()
+    assert caplog.records == []
+    RedisStateStore.from_url(f"rediss://:hunter2@localhost:1/0?{option}").close()
+    (said,) = caplog.records
+    assert "is not checked" in said.getMessage()
+    assert "hunter2" not in caplog.text
 
 
 def test_sentinels_are_asked_by_tls_too():

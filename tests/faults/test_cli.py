@@ -263,7 +263,9 @@ def test_an_audit_against_the_endpoint(site):
     site.read()
     assert site.run("flush", "anna", "--confirm", "--wait", "5", "--read-back", "true").code == 0
     ran = site.run("audit", "anna", "--json", "--read-back", "true")
-    assert (ran.code, ran.document["sent"], ran.document["shown"]) == (0, 1, 1)
+    assert (ran.code, ran.document["held"], ran.document["problems"]) == (0, 10, [])
+    found = site.run("reconcile", "anna", "--json").document["articles"]
+    assert [one["matching"]["seconds"] for one in found] == [10]
 
 
 def test_a_redis_that_is_away(site):

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import threading
 from contextlib import closing
 
 import pytest
@@ -176,21 +177,28 @@ class SoftTimeLimitExceeded(Exception):
     """As Celery raises it from a signal handler, in the middle of whatever runs."""
 
 
-@pytest.mark.parametrize("slow", ["endpoint", "tokens"])
-def test_what_interrupts_a_call_passes_without_the_frames_that_hold_what_is_private(sentry, slow):
+@pytest.mark.parametrize("limit", [SoftTimeLimitExceeded, TimeoutError, ValueError], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("slow", ["endpoint", "answer", "tokens", "auth"])
+def test_what_interrupts_a_call_passes_without_the_frames_that_hold_what_is_private(sentry, slow, limit):
     """L5: a soft time limit comes out of the emitter as it is, stripped of the frames in which it was raised."""
 
     def interrupt(*_):
-        raise SoftTimeLimitExceeded
+        raise limit
+
+    def waiting(request):
+        threading.Event().wait(5)
+        return request
 
     with RawServer() as server:
         server.answer = server.hang
-        auth = ClientCredentials(server.url, "client", SECRET) if slow == "tokens" else bearer
+        if slow == "answer":
+            server.answer = lambda connection, _: server.trickle(connection, reply(200, b"x" * 1000))
+        auth = {"tokens": ClientCredentials(server.url, "client", SECRET), "auth": waiting}.get(slow, bearer)
         emitter = HttpCaliperEmitter(f"{server.url}?key={TOKEN}", auth=auth)
         before = signal.signal(signal.SIGALRM, interrupt)
         signal.setitimer(signal.ITIMER_REAL, 0.3)
         try:
-            with closing(emitter), pytest.raises(SoftTimeLimitExceeded) as passed:
+            with closing(emitter), pytest.raises(limit) as passed:
                 emitter.emit([{"id": "urn:uuid:1", "object": {"id": "urn:x"}, "actor": {"email": MAIL}}])
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)

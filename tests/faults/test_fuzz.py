@@ -250,7 +250,7 @@ _OTHERS = (None, True, 7, 0.25, "x", "", [], [7], {}, {"x": 7})
 #: Fields that may be null.
 _OPTIONAL = {
     "duration_ms", "claim", "finalized_at_ms", "deferred_at_ms", "last_error", "course", "owner", "status", "event_id",
-    "id", "counts_from_at_ms",
+    "id", "counts_from_at_ms", "context_at_ms",
 }  # fmt: skip
 
 

@@ -330,6 +330,21 @@ def test_a_user_without_the_rights(node, rules):
         assert "ACL" in message, message
 
 
+@pytest.mark.parametrize("command", ["EVAL", "EVALSHA", "TIME", "HSET", "HMGET", "ZADD"])
+def test_a_command_that_was_renamed(command):
+    """rename-command: StoreUnavailable that says what it is and where to look, and quotes no argument."""
+    options = {f"rename-command {command}": f"readtime-renamed-{command}"}
+    with Node(RedisServer(options, program=program())) as node, store_on(node.server.url) as store:
+        for verb in ("accumulate", "sweep"):
+            with pytest.raises(StoreUnavailable, match="does not know the command") as error:
+                VERBS[verb](tracker_on(store)[0])
+                tracker_on(store)[0].accumulate(ANNA, OWLS, 5)  # for what a sweep of nothing does not need
+            assert "renamed" in str(error.value)
+            assert "anna" not in f"{error.value} {error.value.__cause__}"
+            if command.startswith("EVAL"):
+                assert f"command {command}," in str(error.value)
+
+
 def test_a_server_that_is_loading_its_data(node):
     """LOADING: StoreUnavailable that says so, and once it has loaded all is there."""
     options = {"key-load-delay": "2000", "loading-process-events-interval-bytes": "1024", "dbfilename": "dump.rdb"}

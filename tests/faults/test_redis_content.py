@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 import redis as driver
 
-from caliper_readtime import CorruptState, Outcome, RedisStateStore, StoreUnavailable
+from caliper_readtime import CorruptState, Outcome, PageView, RedisStateStore, StoreUnavailable
 from tests.redis_scenes import VERBS, content, names_of, tracker_on
 from tests.scenes import ANNA, BEES, BEN, OWLS, article
 
@@ -200,6 +200,57 @@ def test_whole_indexes_that_are_gone(node, redis):
     redis.clock.advance(60)
     redis.tracker.sweep()
     assert redis.emitter.seconds(ANNA, OWLS) == 40
+
+
+def test_the_readers_index_is_put_back_by_a_steady_heartbeat(node, redis):
+    """D6: the reader's set is gone: the next heartbeat by the script names its state again, for good."""
+    redis.read(seconds=30)
+    node.admin.delete(NAMES.reader)
+    redis.read(seconds=10)
+    assert node.admin.zscore(NAMES.reader, NAMES.resource) == float("inf")
+    assert node.admin.pttl(NAMES.reader) == -1
+    assert redis.tracker.flush_reader(ANNA).seconds_sent == 40
+    assert redis.tracker.flush_reader(ANNA).settled
+
+
+def test_forget_erases_what_the_index_has_lost(node, redis):
+    """X4: no index names the reader's states any more: forget finds them by their own names, and no other reader's."""
+    with_neighbours(redis)
+    redis.tracker.flush_reader(ANNA)
+    node.admin.delete(*(name for name in node.admin.scan_iter() if ":state:" not in name and name != "readtime:meta"))
+    assert redis.tracker.forget(ANNA) == 2
+    assert list(node.admin.scan_iter("*:state:*")) == [names_of(BEN, BEES).state]
+
+
+def test_forget_without_the_right_to_look_around(node, caplog):
+    """X4: a user without SCAN: what the index names is erased, and a warning says that no more was looked for."""
+    node.admin.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-scan")
+    with closing(RedisStateStore.from_url(f"redis://reader:pw@127.0.0.1:{node.port}/0")) as store:
+        tracker, _ = tracker_on(store)
+        tracker.accumulate(ANNA, OWLS, 30)
+        assert tracker.forget(ANNA) == 1
+    assert "not every key could be looked through" in caplog.text
+
+
+@pytest.mark.parametrize(("opened", "paid"), [(True, 120), (False, 60)], ids=["with a ticket", "without"])
+def test_a_page_that_is_open_while_everything_is_flushed(node, redis, caplog, opened, paid):
+    """X6: FLUSHALL: where the opening is known all of the page's time counts, and one warning says what happened."""
+    start = redis.clock()
+
+    def hear(total):
+        view = PageView("view", total, max(0, total - 10))
+        return redis.tracker.observe(ANNA, OWLS, view, opened_at=start if opened else None)
+
+    for total in range(0, 121, 10):
+        if total == 70:
+            node.admin.flushall()
+        state = hear(total).state
+        redis.clock.advance(10)
+    assert state.cumulative_read_time_seconds == paid
+    (said,) = (record for record in caplog.records if "meets no state" in record.getMessage())
+    assert (said.levelname, said.resource_id, said.acknowledged) == ("WARNING", "owls", 60)
+    redis.clock.advance(60)
+    assert redis.tracker.sweep().seconds_sent == paid
 
 
 def test_a_client_that_decodes_meets_bytes_that_are_no_text(node):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -12,12 +13,20 @@ from pathlib import Path
 
 import pytest
 
-from caliper_readtime import ConfigurationError, ReadTimeTracker, SqliteStateStore, StoreUnavailable
+from caliper_readtime import (
+    ConfigurationError,
+    EmitterUnavailable,
+    ReadTimePolicy,
+    ReadTimeTracker,
+    SqliteStateStore,
+    StoreUnavailable,
+)
 from caliper_readtime._building import store as store_at
 from caliper_readtime.doctor import examine
+from caliper_readtime.testing import FlakyEmitter
 from tests.concurrency.children import child
 from tests.concurrency.roles import tracker_on
-from tests.scenes import ANNA, OWLS
+from tests.scenes import ANNA, OWLS, events
 
 # It goes
 
@@ -147,6 +156,34 @@ def test_doctor_tells_of_files_that_others_may_read(tmp_path):
         found = {finding.id: finding for finding in examine(tracker)}["sqlite.rights"]
         assert (found.level, str(path) in found.text) == ("warn", True)
         assert stat.S_IMODE(path.stat().st_mode) == 0o640
+
+
+class Endpoint(FlakyEmitter):
+    """An endpoint that can be asked."""
+
+    def held(self, event_ids, /):
+        return frozenset(event_ids) & {event["id"] for event in self.events}
+
+
+def test_doctor_tells_of_a_restored_copy(tmp_path):
+    """A copy from before a commit is put back: the endpoint holds what it takes for unsent, and doctor says so."""
+    path, emitter = tmp_path / "readtime.db", Endpoint()
+    with closing(SqliteStateStore(path)) as store:
+        tracker = ReadTimeTracker(store, emitter, events(), ReadTimePolicy(leeway_seconds=60))
+        tracker.accumulate(ANNA, OWLS, 30)
+        assert "store.older" not in {finding.id for finding in examine(tracker)}
+        emitter.fail(EmitterUnavailable("down"))
+        with pytest.raises(EmitterUnavailable):
+            tracker.partial(ANNA, OWLS)
+        assert {finding.id: finding.level for finding in examine(tracker)}["store.older"] == "ok"
+        store.close()
+        shutil.copy(path, tmp_path / "backup.db")
+        assert tracker.partial(ANNA, OWLS).delta_seconds == 30
+        store.close()
+        shutil.copy(tmp_path / "backup.db", path)
+        found = {finding.id: finding for finding in examine(tracker)}["store.older"]
+        assert (found.level, "holds 1" in found.text) == ("warn", True)
+        assert "read_back" in found.hint
 
 
 # What a URL names

@@ -154,7 +154,12 @@ def _check_take(verb: AcquireClaim, old: ReadTimeState, new: ReadTimeState, resu
     event = read_event(claim.event)
     must(event["seconds"] * SECOND == claim.end_ms - claim.start_ms, "the event says how long the range is")
     must(event["email"] == claim.context.reader.email, "a claim holds the context of its event")
+    retries = [parked.event_id for parked in old.ledger.parked]
+    again = was is not None or claim.event_id not in retries or claim.event_id in [parked.event_id for parked in ready]
+    must(again, "a parked event goes again only when its context is a new one or its time has come")
+    must(was is not None or claim.event_id not in retries or verb.retries, "a sweep leaves retries for later")
     if was is not None:
+        must(was.owner in (None, verb.owner) or claim.ambiguous, "an owner that was cut off may have sent it")
         own = was.owner == verb.owner
         must(was.event_id == claim.event_id, "an older claim is handed out before a new one is made")
         live = was.owner is not None and not own and was.until_at_ms > now

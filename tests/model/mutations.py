@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 from caliper_readtime._rules import Verb, claim, heartbeat, outcome, steps
-from caliper_readtime._rules.state import Parked, ReadTimeState
+from caliper_readtime._rules.ranges import Claim, Parked
+from caliper_readtime._rules.state import ReadTimeState
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +56,7 @@ class Mutation(NamedTuple):
 def _patches(original: object, mutant: Any) -> Iterator[Any]:
     """Yield a patch for every place that holds the original: modules, classes, and the tables of the verbs."""
     modules = [module for name, module in sys.modules.items() if name.startswith("caliper_readtime.")]
-    for holder in (*modules, ReadTimeState, Parked):
+    for holder in (*modules, ReadTimeState, Parked, Claim):
         for name, value in tuple(vars(holder).items()):
             if value is original:
                 yield mock.patch.object(holder, name, mutant)
@@ -141,7 +142,7 @@ MUTATIONS = (
     Mutation(
         "D3: a parked event is due at once when its context has changed",
         ReadTimeState.due,
-        "parked.retry_at_ms if parked.context == ledger.context else parked.parked_at_ms",
+        "parked.parked_at_ms if parked.corrected(ledger.context) else parked.retry_at_ms",
         "parked.retry_at_ms",
         "slow owner",
     ),
@@ -198,8 +199,8 @@ MUTATIONS = (
     Mutation(
         "C1: another owner's live lease: IN_FLIGHT",
         claim.acquire_held,
-        "claim.until_at_ms > now",
-        "claim.until_at_ms < 0",
+        "claim.leased(now)",
+        "False",
         "hand-over",
     ),
     Mutation(
@@ -269,8 +270,8 @@ MUTATIONS = (
     Mutation(
         "K2: a commit also finds parked events",
         outcome.commit,
-        "if not claimed and not is_parked(ledger, verb.event_id):",
-        "if not claimed:",
+        "known = claimed or listed(ledger, verb.event_id) is not None",
+        "known = claimed",
         "slow owner",
     ),
     Mutation(
@@ -304,15 +305,15 @@ MUTATIONS = (
     Mutation(
         "L2: a failed emission is followed by a back-off",
         outcome.release,
-        "until_at_ms=now + wait",
-        "until_at_ms=now",
+        "until = now + spread(longest if verb.at_maximum else doubled, verb.jitter)",
+        "until = now",
         "hand-over",
     ),
     Mutation(
         "P1: a parked event keeps the context it was built from",
         outcome.park,
-        "parked_entry(claim,",
-        "parked_entry(evolved(claim, context=ledger.context),",
+        "set_aside(ledger, claim,",
+        "set_aside(ledger, evolved(claim, context=ledger.context),",
         "slow owner",
     ),
     Mutation(
@@ -325,8 +326,8 @@ MUTATIONS = (
     Mutation(
         "P8: a new refusal replaces its entry",
         steps.set_aside,
-        "tuple(entry for entry in ledger.parked if entry.event_id != claim.event_id)",
-        "ledger.parked",
+        "*(entry for entry in ledger.parked if entry is not before)",
+        "*ledger.parked",
         "parking",
     ),
     Mutation(
@@ -360,8 +361,92 @@ MUTATIONS = (
     Mutation(
         "P4: a parked event is claimable when its context was corrected",
         Parked.claimable,
-        " or self.context != context",
+        " or self.corrected(context)",
         "",
+        "slow owner",
+    ),
+    Mutation(
+        "P5: each changed value makes an event claimable once",
+        Parked.corrected,
+        " and fingerprint(context) not in self.tried",
+        "",
+        "two addresses",
+    ),
+    Mutation(
+        "P6: a refusal of an earlier try does not undo an unpark",
+        steps.set_aside,
+        "if before is not None and claim.first_claimed_at_ms < before.retry_at_ms <= now:",
+        "if False:",
+        "parking",
+    ),
+    Mutation(
+        "P9: a retry that fails goes back to the list",
+        outcome.release,
+        "if listed(ledger, claim.event_id) is not None:",
+        "if False:",
+        "slow owner",
+    ),
+    Mutation(
+        "P9: … with a back-off of its own",
+        outcome._back_to_the_list,
+        "retry_at_ms=until",
+        "retry_at_ms=0",
+        "slow owner",
+    ),
+    Mutation(
+        "P12: at its third failure an event makes way for newer time",
+        outcome.release,
+        "claim.attempts >= MAX_FAILURES",
+        "claim.attempts > MAX_FAILURES",
+        "making way",
+    ),
+    Mutation(
+        "P12: … and not where none waits",
+        outcome.release,
+        "and state.unclaimed_ms >= SECOND",
+        "",
+        "making way",
+    ),
+    Mutation(
+        "P12, V3: nobody has refused it, so explicit calls do not mind its back-off",
+        Parked.claimable,
+        " or (explicit and not self.refused)",
+        "",
+        "making way",
+    ),
+    Mutation(
+        "V4: what this call has tried already it leaves alone",
+        claim.acquire_unclaimed,
+        "if parked.event_id not in verb.tried",
+        "",
+        "making way",
+    ),
+    Mutation(
+        "P13, R1: a claim remembers that it may have arrived",
+        outcome.release,
+        "ambiguous=claim.ambiguous or verb.ambiguous",
+        "ambiguous=claim.ambiguous",
+        "hand-over",
+    ),
+    Mutation(
+        "P13, R1: … and an owner that was cut off may have sent it",
+        claim._claimed_again,
+        "(claim.owner is not None and not own)",
+        "False",
+        "hand-over",
+    ),
+    Mutation(
+        "L6: what was not tried counts no attempt",
+        outcome.release,
+        "    if verb.counted:",
+        "    if True:",
+        "hand-over",
+    ),
+    Mutation(
+        "W7: a sweep's first pass leaves retries for later",
+        claim.acquire_unclaimed,
+        "if retry is not None and verb.retries:",
+        "if retry is not None:",
         "slow owner",
     ),
 )

@@ -63,6 +63,23 @@ SCENARIOS = (
         programs=("finalize",),
         max_event_ms=2000,
     ),
+    # Two addresses that a host uses in turn, and an endpoint that refuses both.
+    Scenario(
+        "two addresses",
+        VIEWS[:1],
+        Budget(signals=1, rejects=3, corrections=2),
+        programs=("partial",),
+        sweeps=False,
+    ),
+    # An event that is never delivered, and newer time behind it.
+    Scenario(
+        "making way",
+        VIEWS[:2],
+        Budget(signals=2, ticks=1, faults=4),
+        ticks=(6000,),
+        programs=("partial",),
+        sweeps=False,
+    ),
     # An address with which no event can be built.
     Scenario(
         "unbuildable",

@@ -39,7 +39,9 @@ class AcceptedTime:
         if signal.view_id is None:
             claimed = 0 if signal.heartbeat_id in self.beats else total
         else:
-            claimed = max(0, total - self.views.get(signal.view_id, signal.acknowledged_ms))
+            # X6: a page whose opening is known has outlived its state: all of its total counts.
+            unknown = 0 if first and signal.opened_at_ms is not None else signal.acknowledged_ms
+            claimed = max(0, total - self.views.get(signal.view_id, unknown))
         if first:
             opened = now if signal.opened_at_ms is None else min(now, signal.opened_at_ms)
             if signal.opened_at_ms is not None and now - opened >= policy.state_ttl_ms:

@@ -191,8 +191,9 @@ class FaultyStore:
 
     def meta(self, expected, /):
         self.world.at("meta before")
-        self.inner.meta(expected)
+        recorded = self.inner.meta(expected)
         self.world.at("meta after")
+        return recorded
 
     def swept(self, now=None, /):
         self.world.at("swept before")
@@ -276,6 +277,6 @@ def seeded(seed, sleep=lambda seconds: None):
         stack.enter_context(patch("caliper_readtime._tracker.os", SimpleNamespace(urandom=random.randbytes)))
         stack.enter_context(patch("caliper_readtime._tracker.uuid4", uuid4))
         stack.enter_context(patch("caliper_readtime._delivery.report.uuid4", uuid4))
-        stack.enter_context(patch("caliper_readtime._delivery.send._RANDOM", random))
+        stack.enter_context(patch("caliper_readtime._delivery.lease._RANDOM", random))
         stack.enter_context(patch("caliper_readtime._delivery.flush.time", SimpleNamespace(sleep=sleep)))
         yield

@@ -10,10 +10,13 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.safestring import SafeString
 from flask import Flask
 from markupsafe import Markup
+from starlette.applications import Starlette
+from starlette.requests import Request
 
 from caliper_readtime import Accumulation, Article, PageView, Reader, ReadTimeTracker
 from caliper_readtime._settings import Leave, WebSettings
-from caliper_readtime.web import django, flask, script
+from caliper_readtime.web import asgi, django, flask, script
+from caliper_readtime.web.django.asgi import bounded
 from caliper_readtime.web.django.middleware import private_pages
 from caliper_readtime.web.django.pages import readtime_script
 from caliper_readtime.web.django.signing import DjangoSigner
@@ -68,7 +71,7 @@ def signals(tracker: ReadTimeTracker, ticket: Ticket) -> PageView:
         assert_type(refusals.counts(), dict[Refusal, int])
         raise
     assert_type(signal, PageSignal)
-    assert_type(take(tracker, ticket, signal, find, now=tracker.now(), defer=True), Accumulation)
+    assert_type(take(tracker, ticket, signal, find, now=tracker.now(), defer=True, soon=print), Accumulation)
     return signal.view(1000)
 
 
@@ -98,6 +101,16 @@ def flask_app(app: Flask, tracker: ReadTimeTracker, article: Article) -> Markup:
     assert_type(flask.current_page_counter(), PageCounter)
     assert_type(flask.current_tracker, ReadTimeTracker)
     return flask.readtime_script("u1", article, idle=30)
+
+
+async def asgi_app(app: Starlette, tracker: ReadTimeTracker, request: Request, article: Article) -> str:
+    """Use the adapter for Starlette and FastAPI."""
+    counter = asgi.init_app(app, reader=find, tracker=tracker, settings={"SECRETS": ["a" * 16]}, on_refusal=print)
+    assert_type(counter, PageCounter)
+    assert_type(asgi.current_page_counter(request), PageCounter)
+    assert_type(counter.turn_away(request.headers, Refused(Refusal.EMPTY)), PageResponse)
+    bounded(app)
+    return await asgi.readtime_script(request, 7, article, idle=30)
 
 
 def django_project(respond: Callable[[HttpRequest], HttpResponse], article: Article) -> SafeString:

@@ -65,7 +65,7 @@ class Life:
     def beat(self, delta=0.0, *, name=None, **more):
         """A delta."""
         nonce = f"{next(_NONCES):032x}"
-        return self.do(self._signal(nonce, delta, heartbeat_id=nonce if name is None else name, **more))
+        return self.do(self._signal(nonce, delta, heartbeat_id=nonce[16:] if name is None else name, **more))
 
     def view(self, total, name="v", *, acknowledged=0.0, **more):
         """A page view's running total."""

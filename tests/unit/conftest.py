@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from caliper_readtime import InMemoryStateStore
 from tests.backends import STORES
 from tests.scenes import Scene
 
@@ -20,3 +21,9 @@ def scene(request, tmp_path):
     yield Scene(make_store)
     for store in opened:
         store.close()
+
+
+@pytest.fixture
+def memory_scene():
+    """The same in memory alone, for what no store decides."""
+    return Scene(InMemoryStateStore)

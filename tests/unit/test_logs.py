@@ -16,6 +16,7 @@ from caliper_readtime import (
     Reader,
     ReadTimeError,
 )
+from caliper_readtime._logs import log
 from caliper_readtime.testing import RecordingEmitter
 from tests.scenes import (
     ANNA,
@@ -283,3 +284,18 @@ def test_read_back_is_logged_without_bodies(scene: Scene, lines):
     scene.another(recording).partial(ANNA, OWLS)
     (record,) = [r for r in lines.records if "read-back" in r.getMessage()]
     assert (record.levelno, record.resource_id) == (logging.INFO, "owls")
+
+
+@pytest.mark.parametrize(
+    "odd", ["\u2028", "\u2029", "\u202e", "\u2066", "\u200b", "\ufeff", "\n", "\x1b[31m", "\x85", "\ud800"]
+)
+def test_nothing_breaks_or_reorders_a_line(caplog, odd):
+    """G2: separators, overrides of the direction, invisible and control characters of an id are written escaped."""
+    with caplog.at_level(logging.INFO, "caliper_readtime"):
+        log(logging.INFO, "said", reader_sourced_id=f"a{odd}b", error=ValueError(f"x{odd}y"), count=1)
+    (record,) = caplog.records
+    line = record.getMessage()
+    assert line.isprintable()
+    assert line.startswith("said reader_sourced_id=a\\")
+    assert (record.reader_sourced_id.isprintable(), record.count) == (True, 1)
+    assert len(line.splitlines()) == 1

@@ -17,6 +17,7 @@ from caliper_readtime import (
     ReadTimeTracker,
 )
 from caliper_readtime._policy import MAX_DELTA_SECONDS
+from caliper_readtime._rules.state import MOST_CLAMPED_MS
 from caliper_readtime.testing import ManualClock
 from tests.scenes import ANNA, OWLS, START
 from tests.unit.builders import DAY, NOW, Life, ms
@@ -59,6 +60,35 @@ def test_a_known_view_is_judged_by_the_stored_total_alone():
 def test_a_first_signal_honours_what_is_acknowledged():
     """S2: at a birth, too, only what the client does not know to be acknowledged is claimed."""
     assert counted(Life().view(10, acknowledged=8)) == (2.0, 0.0)
+
+
+def test_a_page_that_outlives_its_state_is_counted_from_its_opening():
+    """X6: a birth counts the whole total of a view whose opening is known, within the time since then."""
+    life = Life()
+    life.wait(120)
+    assert counted(life.view(120, acknowledged=60, opened=life.now - 120_000)) == (120.0, 0.0)
+    assert life.wait(10).view(130, acknowledged=120, opened=life.now - 130_000).accepted_ms == 10_000
+    # No ticket makes more of it than wall time, and none that an earlier life may have paid for.
+    short, old = Life(), Life()
+    assert counted(short.wait(120).view(120, acknowledged=60, opened=short.now - 40_000)) == (45.0, 0.0)
+    old.wait(old.policy.state_ttl_seconds)
+    assert counted(old.view(120, acknowledged=60, opened=old.now - old.policy.state_ttl_ms)) == (0.0, 0.0)
+
+
+def test_clamped_time_does_not_grow_beyond_what_stores_can_keep():
+    """B4: what is clamped in all stays at the largest number that every store keeps."""
+    life = Life().read(10)
+    life.state = attrs.evolve(life.state, meter=life.meter._replace(clamped_ms=MOST_CLAMPED_MS - 5000))
+    life.beat(1000)
+    assert life.meter.clamped_ms == MOST_CLAMPED_MS
+
+
+def test_an_id_that_merely_ends_as_a_drawn_one_is_remembered():
+    """S4: an id of the client's own is known, though the nonce of its signal ends in it."""
+    life = Life().read(10)
+    for digit in "0123456789abcdef":
+        life.beat(0, name=digit)
+        assert digit in life.meter.heartbeats
 
 
 def test_sixteen_views_are_remembered_and_the_least_recently_used_goes_first():

@@ -5,17 +5,20 @@ from __future__ import annotations
 import json
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from flask import Flask
+from starlette.applications import Starlette
 from werkzeug.test import Client
 
 from caliper_readtime import InMemoryStateStore, Reader, ReadTimePolicy, ReadTimeTracker
 from caliper_readtime.testing import FlakyEmitter, ManualClock
+from caliper_readtime.web import asgi as asgi_adapter
 from caliper_readtime.web import flask as flask_adapter
 from caliper_readtime.web.tickets import application_of
 from tests.scenes import START, article, events
+from tests.web.bridge import Bridge
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "docs" / "examples"
@@ -134,4 +137,22 @@ def django_site(*, secrets=SECRETS, reader=READERS.get, settings=None, on_refusa
         yield Site(get_wsgi_application(), host, **parts)
 
 
-SITES = {"flask": flask_site, "django": django_site}
+@contextmanager
+def asgi_site(*, secrets=SECRETS, reader=READERS.get, settings=None, on_refusal=None, framework=Starlette, **parts):
+    """A Starlette application that has nothing but ``init_app``."""
+    app = framework()
+    host = asgi_adapter.init_app(
+        app,
+        reader=reader,
+        tracker=ReadTimeTracker(InMemoryStateStore()),
+        settings={"SECRETS": list(secrets), **(settings or {})},
+        on_refusal=on_refusal,
+    )
+    bridge = Bridge(app)
+    with closing(bridge):
+        site = Site(bridge, host, **parts)
+        site.app = app
+        yield site
+
+
+SITES = {"flask": flask_site, "django": django_site, "asgi": asgi_site}

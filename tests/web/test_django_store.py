@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 from contextlib import contextmanager
 from html import unescape
@@ -118,6 +120,23 @@ def test_commands_work_without_a_line_of_code(entry, capsys):
         assert "database.durable" in run("doctor")
 
 
+def test_outside_a_project():
+    """The command that stands alone knows no project's databases, and says which one does."""
+    command = [sys.executable, "-m", "caliper_readtime", "status", "--store-url", "django://default"]
+    others = {
+        "endpoint": "x",
+        "oneroster-url": SETTINGS["ONEROSTER_URL"],
+        "sensor": SETTINGS["SENSOR"],
+        "app-name": "A",
+    }
+    command += [word for name, value in others.items() for word in (f"--{name}", value)]
+    clean = {name: value for name, value in os.environ.items() if name != "DJANGO_SETTINGS_MODULE"}
+    ran = subprocess.run(command, env=clean, capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert "manage.py readtime" in ran.stderr
+    assert "Traceback" not in ran.stderr
+
+
 def test_doctor_knows_what_a_database_is_for(entry, tmp_path):
     """A sound database is sound; one that does not wait for its disk, is read-only or locks too late is not."""
     with site_on(entry) as site:
@@ -155,7 +174,7 @@ def admin(entry):
         from django.core.management import call_command  # noqa: PLC0415
         from django.test import RequestFactory  # noqa: PLC0415
 
-        from caliper_readtime.web.django.admin import StateAdmin  # noqa: PLC0415
+        from caliper_readtime.web.django.admin import _StateAdmin  # noqa: PLC0415
         from caliper_readtime.web.django.models import State  # noqa: PLC0415
 
         call_command("migrate", "contenttypes", database="readtime", verbosity=0)
@@ -166,7 +185,7 @@ def admin(entry):
             request._dont_enforce_csrf_checks = True
             request.user = User(username="staff", is_staff=True, is_superuser=True) if user is None else user
             request._messages = default_storage(request)
-            answer = getattr(StateAdmin(State, admin_site), view)(request, *args)
+            answer = getattr(_StateAdmin(State, admin_site), view)(request, *args)
             said = [str(message) for message in request._messages]
             return (answer.render().content.decode() if hasattr(answer, "render") else ""), said
 
@@ -194,13 +213,13 @@ def test_the_admin_changes_nothing(admin):
     from django.test import RequestFactory  # noqa: PLC0415
 
     from caliper_readtime import InMemoryStateStore  # noqa: PLC0415
-    from caliper_readtime.web.django.admin import StateAdmin  # noqa: PLC0415
+    from caliper_readtime.web.django.admin import _StateAdmin  # noqa: PLC0415
     from caliper_readtime.web.django.models import State  # noqa: PLC0415
 
     site, _ = admin
     request = RequestFactory().get("/")
     request.user = User(is_active=True, is_staff=True, is_superuser=True)
-    page = StateAdmin(State, admin_site)
+    page = _StateAdmin(State, admin_site)
     assert page.get_model_perms(request) == {"add": False, "change": False, "delete": False, "view": True}
     assert list(page.get_actions(request)) == ["unpark"]
     site.host.tracker = ReadTimeTracker(InMemoryStateStore())

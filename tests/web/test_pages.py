@@ -91,10 +91,11 @@ def test_the_tag_takes_the_articles_fields(site):
     ],
 )
 def test_wrong_options_are_told(site, arguments, field):
-    """A mistyped option, a field too many or one too few is named."""
+    """A mistyped option, a field too many or one too few is named where pages are written; no page breaks for it."""
     with pytest.raises(InvalidInput) as caught:
-        site.host.script_tag(("/a", "/b"), "anna", **arguments)
+        site.host.script_tag(("/a", "/b"), "anna", **arguments, debug=True)
     assert caught.value.field == field
+    assert site.host.script_tag(("/a", "/b"), "anna", **arguments) == ""
 
 
 def test_the_tag_is_escaped(site):
@@ -327,7 +328,7 @@ def test_djangos_middleware_is_asynchronous_too():
     from caliper_readtime.web.django.pages import MARK  # noqa: PLC0415
 
     class Request:
-        pass
+        method = "GET"
 
     async def view(_):
         return HttpResponse(headers={"Cache-Control": "public"})

@@ -9,6 +9,7 @@ from typing import Final
 
 import attrs
 
+from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import MAX_VIEWS, SECOND
 from caliper_readtime.stores._codec import SCHEMA
 
@@ -33,6 +34,7 @@ _VALUES: Final = {
     "MAX_VIEWS": str(MAX_VIEWS),
     "LARGEST": str(LARGEST_IN_LUA),
     "GRACE": str(GRACE_MS),
+    "LONGEST_WAIT": str(LONGEST_WAIT_MS),
 }
 
 

@@ -362,8 +362,8 @@ class RedisStateStore:
         """Return the clock of the server (of the shard that holds ``key``), in milliseconds since the epoch."""
         return self._redis.clock(self._layout.meta if key is None else self._layout.names(key).state, key)
 
-    def meta(self, expected: Mapping[str, str]) -> None:
-        """Record what this namespace is used for, or compare.
+    def meta(self, expected: Mapping[str, str]) -> Mapping[str, str]:
+        """Record what this namespace is used for, or compare; return all that is recorded.
 
         Raises:
             ConfigurationError: a recorded fact differs, such as the number of shards.
@@ -373,7 +373,7 @@ class RedisStateStore:
             scripts.META, (self._layout.meta,), [part for fact in facts.items() for part in fact]
         )
         texts = list(map(text_of, recorded))
-        compare_meta(dict(zip(texts[::2], texts[1::2], strict=True)), facts)
+        return compare_meta(dict(zip(texts[::2], texts[1::2], strict=True)), facts)
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run. What has expired is removed by Redis."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -14,13 +15,14 @@ from redis.exceptions import RedisError
 from redis.retry import Retry
 from redis.sentinel import Sentinel
 
+from caliper_readtime._logs import log
 from caliper_readtime.errors import ConfigurationError
 from caliper_readtime.stores._redis.cluster import ClusterLink
 from caliper_readtime.stores._redis.connection import Link, SingleLink
 from caliper_readtime.stores._redis.driver_errors import DRIVER_ERRORS, unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from collections.abc import Set as AbstractSet
 
 #: What a URL may begin with.
@@ -35,6 +37,7 @@ SCHEMES: Final = (
 )
 _REDIS_PORT: Final = 6379
 _SENTINEL_PORT: Final = 26379
+_NO: Final = frozenset({"false", "no", "0", "f", "n"})  # as the driver reads them
 #: What the URL of several nodes may say in its query: files for TLS, and a login that sentinels ask for.
 _TLS: Final = frozenset({"ssl_ca_certs", "ssl_ca_path", "ssl_certfile", "ssl_keyfile"})
 _OF_SENTINELS: Final = frozenset({"sentinel_username", "sentinel_password"})
@@ -98,7 +101,10 @@ def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) ->
 
 
 def _single(url: str, parts: SplitResult, options: dict[str, Any]) -> Redis:
-    said = ", ".join(name for name, _ in parse_qsl(parts.query))
+    database = parts.path.strip("/")
+    if parts.scheme != "unix" and database and not database.isdecimal():
+        raise ConfigurationError("Redis URL: after the host comes the number of a database: redis://host:6379/0")
+    query = dict(parse_qsl(parts.query))
     try:
         client: Redis = Redis.from_url(url, **options)
         pool = client.connection_pool
@@ -107,19 +113,36 @@ def _single(url: str, parts: SplitResult, options: dict[str, Any]) -> Redis:
     except (ValueError, TypeError, RedisError):
         pass  # their words may hold the password
     else:
+        if (
+            query.get("ssl_cert_reqs", "required") != "required"
+            or query.get("ssl_check_hostname", "yes").lower() in _NO
+        ):
+            log(
+                logging.WARNING,
+                "Redis' certificate or host name is not checked, so anybody on the way can read and change reading"
+                " time: give ssl_ca_certs instead",
+            )
         return client
     raise ConfigurationError(
         "Redis URL: cannot be read; it looks like redis://user:password@host:6379/0"
-        + (f", and one of its options may be wrong: {said}" if said else "")
+        + (f", and one of its options may be wrong{_named(query, query)}" if query else "")
     )
 
 
 def _query(parts: SplitResult, known: AbstractSet[str]) -> dict[str, str]:
-    query = dict(parse_qsl(parts.query))
+    query = dict(parse_qsl(parts.query, keep_blank_values=True))
     unknown = query.keys() - known
     if unknown:
-        raise ConfigurationError(f"Redis URL: unknown option {min(unknown)!r}")
+        expected = f"; known here: {', '.join(sorted(known))}" if known else ""
+        raise ConfigurationError(f"Redis URL: unknown option{_named(query, unknown)}{expected}")
     return query
+
+
+def _named(query: Mapping[str, str], names: Iterable[str]) -> str:
+    """Return the options' names, unless one of them may be what follows an unescaped & of a password."""
+    if any("password" in name for name in query):
+        return " (a password's & is written %26, its # %23)"
+    return f": {', '.join(sorted(names))}"
 
 
 def _check_timeouts(**timeouts: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from caliper_readtime._logs import log_unreadable
+from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
 from caliper_readtime.errors import CorruptState, StoreError
 from caliper_readtime.stores._codec import SCHEMA
@@ -27,6 +28,11 @@ R = TypeVar("R")
 BUSY_SECONDS: Final = 5.0
 #: States that ``unreported`` reads in one go.
 PAGE: Final = 100
+
+_DUE: Final = "SELECT due_at_ms, reader, resource FROM state WHERE due_at_ms IS NOT NULL AND soft = ? AND due_at_ms"
+_COME: Final = f"{_DUE} <= ? ORDER BY due_at_ms LIMIT ?"
+# D5: an entry that lies further ahead than one can was left by a clock that jumped.
+_TOO_FAR: Final = f"{_DUE} > ? ORDER BY due_at_ms LIMIT ?"
 
 
 class SqliteStateStore:
@@ -106,15 +112,13 @@ class SqliteStateStore:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         moment = self.now() if now is None else now
         with self._file.reading as sqlite:
-            rows = sqlite.execute(
-                "SELECT * FROM (SELECT due_at_ms, reader, resource FROM state"
-                " WHERE due_at_ms IS NOT NULL AND soft = 0 AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?)"
-                " UNION ALL SELECT * FROM (SELECT due_at_ms, reader, resource FROM state"
-                " WHERE due_at_ms IS NOT NULL AND soft = 1 AND due_at_ms <= ? ORDER BY due_at_ms LIMIT ?)"
-                " ORDER BY 1 LIMIT ?",
-                (moment, limit, moment - idle_ms, limit, limit),
-            ).fetchall()
-        return tuple(Key(reader, resource) for _, reader, resource in rows)
+            rows = [
+                row
+                for soft, come in ((0, moment), (1, moment - idle_ms))
+                for where, bound in ((_COME, come), (_TOO_FAR, moment + LONGEST_WAIT_MS))
+                for row in sqlite.execute(where, (soft, bound, limit))
+            ]
+        return tuple(Key(*row[1:]) for row in sorted(rows)[:limit])
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events; one that cannot be read is logged and left out."""
@@ -163,16 +167,17 @@ class SqliteStateStore:
         """Return this machine's clock, which every user of the file shares."""
         return time.time_ns() // 1_000_000
 
-    def meta(self, expected: Mapping[str, str]) -> None:
-        """Record what this file is used for, or compare.
+    def meta(self, expected: Mapping[str, str]) -> Mapping[str, str]:
+        """Record what this file is used for, or compare; return all that is recorded.
 
         Raises:
             ConfigurationError: a recorded fact differs.
         """
         facts = {"schema": str(SCHEMA[0]), **expected}
         with self._file.writing as sqlite:
-            compare_meta(dict(sqlite.execute("SELECT name, value FROM meta").fetchall()), facts)
+            recorded = compare_meta(dict(sqlite.execute("SELECT name, value FROM meta").fetchall()), facts)
             sqlite.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", facts.items())
+        return recorded
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run, and remove what has expired."""

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from caliper_readtime.protocols import StateStore
     from caliper_readtime.web.page_counter import PageCounter
 
-__all__ = ["current_page_counter", "current_tracker", "store_of"]
+__all__ = ["current_page_counter", "current_tracker"]
 
 
 def current_page_counter() -> PageCounter:

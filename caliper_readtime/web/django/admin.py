@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from caliper_readtime._rules.state import ReadTimeState
 
 
-class Parked(admin.SimpleListFilter):
+class _Parked(admin.SimpleListFilter):
     """States that hold parked events."""
 
     title = "parked events"
@@ -37,11 +37,11 @@ class Parked(admin.SimpleListFilter):
 
 
 @admin.register(State)
-class StateAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in stubs alone
+class _StateAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in stubs alone
     """Read-only: states change by the tracker's verbs alone. It shows no e-mail address."""
 
     list_display = ("reader", "resource", "phase", "read", "reported", "unreported", "due", "parked")
-    list_filter = (Parked,)
+    list_filter = (_Parked,)
     list_per_page = 50
     search_fields = ("=reader", "=resource")
     search_help_text = "the whole OneRoster id of a reader or an article"

@@ -27,6 +27,7 @@ NUMBERS: Final = {
     "sweep.last": 14,
     "store.unknown": 20,
     "memory.volatile": 21,
+    "store.older": 22,
     "sqlite.file": 30,
     "sqlite.wal": 31,
     "sqlite.disk": 32,

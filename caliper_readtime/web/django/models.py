@@ -35,7 +35,7 @@ class State(models.Model):
 
         verbose_name = "reading time"
         verbose_name_plural = "reading times"
-        indexes: ClassVar = [
+        indexes: ClassVar[list[models.Index]] = [
             models.Index(fields=["reader"], name="readtime_reader"),
             models.Index(
                 fields=["soft", "due_at_ms"], name="readtime_due", condition=models.Q(due_at_ms__isnull=False)

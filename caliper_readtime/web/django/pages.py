@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from django.conf import settings
+from django.core.exceptions import DisallowedHost
 from django.urls import reverse
 from django.utils.safestring import SafeString, mark_safe
 
@@ -11,6 +13,8 @@ from caliper_readtime.web.django import current_page_counter
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from django.http import HttpRequest
 
     from caliper_readtime._model import Article, Reader
 
@@ -39,4 +43,12 @@ def readtime_script(
         nonce = getattr(request, "csp_nonce", getattr(request, "_csp_nonce", None))
         options.setdefault("nonce", None if nonce is None else str(nonce))
     urls = reverse("caliper_readtime:script", args=["readtime.js"]), reverse("caliper_readtime:signals")
-    return mark_safe(current_page_counter().script_tag(urls, reader, article, request=request, **options))  # noqa: S308 - escaped there
+    how: dict[str, Any] = {"request": request, "base_url": _base(request), "debug": settings.DEBUG}
+    return mark_safe(current_page_counter().script_tag(urls, reader, article, **how, **options))  # noqa: S308 - escaped there
+
+
+def _base(request: HttpRequest | None) -> str | None:
+    try:
+        return None if request is None else request.build_absolute_uri("/")
+    except DisallowedHost:
+        return None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from django.db import router
 from django.db.models import Q
 
+from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
 from caliper_readtime.errors import ContentionError, StoreError
 from caliper_readtime.stores._codec import SCHEMA
@@ -138,8 +139,10 @@ class DjangoStateStore:
         # What another sweep is claiming is locked: this one takes what is next, and they share the work.
         free = self._rows.select_for_update(skip_locked=True).order_by("due_at_ms")
         with self._database.transaction(durable=False):
-            hard = free.filter(soft=False, due_at_ms__lte=moment)
-            soft = free.filter(soft=True, due_at_ms__lte=moment - idle_ms)
+            # D5: an entry that lies further ahead than one can was left by a clock that jumped.
+            too_far = Q(due_at_ms__gt=moment + LONGEST_WAIT_MS)
+            hard = free.filter(Q(due_at_ms__lte=moment) | too_far, soft=False)
+            soft = free.filter(Q(due_at_ms__lte=moment - idle_ms) | too_far, soft=True)
             pages = [list(rows.values_list("due_at_ms", "reader", "resource")[:limit]) for rows in (hard, soft)]
         return tuple(Key(reader, resource) for _, reader, resource in islice(merge(*pages), limit))
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import DisallowedHost
 from django.db.transaction import non_atomic_requests
 from django.http import HttpRequest, HttpResponse
 from django.utils.cache import get_conditional_response
 from django.utils.http import quote_etag
 from django.views.decorators.csrf import csrf_exempt
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from caliper_readtime.web import script
 from caliper_readtime.web.django import current_page_counter
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from caliper_readtime.web.page_counter import PageResponse
 
 
+#: Set on a request for a signal that has come to its view.
+SEEN: Final = "_caliper_readtime_signal"
+
+
 class _Headers:
     """A request's header fields, looked up one by one: Django's own are made all at once, which costs a heartbeat."""
 
@@ -32,7 +37,10 @@ class _Headers:
     def get(self, name: str, /) -> str | None:
         """Return a field's value, or None; of the host what Django makes of it, behind proxies too."""
         if name == "Host":
-            return self._request.get_host()
+            try:
+                return self._request.get_host()
+            except DisallowedHost:  # no page of ours has sent it from there
+                return None
         key = name.upper().replace("-", "_")
         value: str | None = self._request.META.get(key if key == "CONTENT_TYPE" else f"HTTP_{key}")
         return value
@@ -51,26 +59,44 @@ def _in_no_transaction(view: Callable[..., HttpResponse]) -> Callable[..., HttpR
 @require_POST
 def signals(request: HttpRequest) -> HttpResponse:
     """Take a signal."""
-    # One byte more than is taken tells a longer body, which is not read.
-    return _response(current_page_counter().receive(_Headers(request), request.read(MAX_BODY + 1), request))
+    setattr(request, SEEN, True)
+    return _response(current_page_counter().receive(_Headers(request), _body(request), request))
+
+
+def _body(request: HttpRequest) -> bytes:
+    """Return the body; one byte more than is taken tells a longer one, which is not read."""
+    # Django takes a body without a length for none. A server that takes chunks says so where it ends them itself.
+    if request.META.get("wsgi.input_terminated") and not request.META.get("CONTENT_LENGTH"):
+        body: bytes = request.META["wsgi.input"].read(MAX_BODY + 1)
+        return body or request.body
+    return request.read(MAX_BODY + 1)
 
 
 @login_not_required
-@require_GET
+@require_safe
 def script_file(request: HttpRequest, name: str) -> HttpResponse:
     """Serve a file of the script."""
     file = script.file(name)
     headers = {"Cache-Control": file.cache_control(request.GET.get("v")), "ETag": quote_etag(file.version)}
     response = HttpResponse(file.body, content_type="text/javascript", headers=headers)
-    return _without_cookies(get_conditional_response(request, etag=headers["ETag"], response=response) or response)
+    answer: Any = get_conditional_response(request, etag=headers["ETag"], response=response) or response
+    return _for(request, _without_cookies(answer))
 
 
 @login_not_required
 @_in_no_transaction
-@require_GET
-def health(request: HttpRequest) -> HttpResponse:  # noqa: ARG001 - Django passes it
+@require_safe
+def health(request: HttpRequest) -> HttpResponse:
     """Answer a probe."""
-    return _response(current_page_counter().health())
+    return _for(request, _response(current_page_counter().health()))
+
+
+def _for(request: HttpRequest, response: HttpResponse) -> HttpResponse:
+    """Leave the body out for HEAD: not every server does."""
+    if request.method == "HEAD":
+        response.headers.setdefault("Content-Length", str(len(response.content)))
+        response.content = b""
+    return response
 
 
 def _response(answer: PageResponse) -> HttpResponse:

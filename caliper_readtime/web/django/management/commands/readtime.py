@@ -4,13 +4,28 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.urls import reverse
 
 from caliper_readtime._cli import add_commands, run
 from caliper_readtime.errors import ReadTimeError
-from caliper_readtime.web.django import current_tracker
+from caliper_readtime.web._probe import examine_signals
+from caliper_readtime.web.django import current_page_counter, current_tracker
+
+if TYPE_CHECKING:
+    from caliper_readtime.doctor import Finding
+
+
+def _pages() -> Finding:
+    # Importing it sets Django up, as far as it is not.
+    from django.core.handlers.wsgi import WSGIHandler  # noqa: PLC0415
+
+    names = [name.removeprefix(".") for name in settings.ALLOWED_HOSTS if name != "*"]
+    path = reverse("caliper_readtime:signals")
+    return examine_signals(current_page_counter(), WSGIHandler(), path, names[0] if names else "localhost")
 
 
 class Command(BaseCommand):
@@ -29,6 +44,6 @@ class Command(BaseCommand):
             tracker = current_tracker()
         except ReadTimeError as error:
             raise CommandError(str(error)) from error
-        code = run(argparse.Namespace(**options), tracker)
+        code = run(argparse.Namespace(**options), tracker, checks=[_pages])
         if code:
             sys.exit(code)

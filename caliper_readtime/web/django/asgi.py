@@ -1,0 +1,58 @@
+"""Keeps long bodies from Django under ASGI, which writes a whole body to the disk before any view may refuse it.
+
+``application = bounded(get_asgi_application())``
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.urls import reverse
+
+from caliper_readtime.web.django import current_page_counter
+from caliper_readtime.web.refusals import Refusal, Refused
+from caliper_readtime.web.signals import MAX_BODY
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, MutableMapping
+
+    Message = MutableMapping[str, Any]
+    Receive = Callable[[], Awaitable[Message]]
+    Send = Callable[[Message], Awaitable[None]]
+    Application = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
+
+
+class _Nothing:
+    """No header fields: a refusal that is answered here is shown to no other origin."""
+
+    def get(self, _: str, /) -> None:
+        """Return none."""
+
+
+def bounded(application: Application) -> Application:
+    """Return the application, with signals of more than 4 KiB refused before they are read to their end."""
+
+    async def bounding(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != reverse("caliper_readtime:signals"):
+            await application(scope, receive, send)
+            return
+        read, size = [], 0
+        while size <= MAX_BODY:
+            message = await receive()
+            read.append(message)
+            size += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body", False):
+                break
+        else:
+            answer = current_page_counter().turn_away(_Nothing(), Refused(Refusal.TOO_LARGE))
+            headers = [(name.lower().encode(), value.encode()) for name, value in answer.headers]
+            await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+            await send({"type": "http.response.body", "body": answer.body})
+            return
+
+        async def replayed() -> Message:
+            return read.pop(0) if read else await receive()
+
+        await application(scope, replayed, send)
+
+    return bounding

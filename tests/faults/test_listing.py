@@ -1,0 +1,249 @@
+"""How the list of an actor's events is read over HTTP, and what a list that cannot be trusted comes to (J3)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from caliper_readtime import (
+    ConfigurationError,
+    EmitterUnavailable,
+    EndpointRefused,
+    HttpCaliperEmitter,
+    InMemoryStateStore,
+    InvalidInput,
+    JsonLinesEmitter,
+    ReadTimeTracker,
+)
+from caliper_readtime.emitters import _listing
+from caliper_readtime.testing import ManualClock
+from caliper_readtime.testing.behaviours import Answer, Drop
+from tests.scenes import ANNA, BEES, BEN, OWLS, START, events
+
+ACTOR = events().actor_id("anna")
+
+
+@pytest.fixture
+def emitter(caliper_endpoint):
+    """An emitter for the endpoint."""
+    emitter = HttpCaliperEmitter(caliper_endpoint.url, attempts=1, timeout=2.0)
+    yield emitter
+    emitter.close()
+
+
+@pytest.fixture
+def clock():
+    """The tracker's clock."""
+    return ManualClock(START)
+
+
+@pytest.fixture
+def tracker(emitter, clock):
+    """A tracker that sends there."""
+    return ReadTimeTracker(InMemoryStateStore(), emitter, events(), clock=clock)
+
+
+def read(tracker, clock, reader=ANNA, what=OWLS, seconds=30.0):
+    """Half a minute, reported."""
+    if tracker.state(reader, what) is None:
+        tracker.accumulate(reader, what, 0)
+    clock.advance(seconds)
+    tracker.accumulate(reader, what, seconds)
+    tracker.partial(reader, what)
+
+
+def asked(endpoint):
+    """Queries of the list."""
+    return [request.path.partition("?")[2] for request in endpoint.requests if "/events?" in request.path]
+
+
+def test_every_page_is_read(caliper_endpoint, tracker, clock, emitter, monkeypatch):
+    """J3: pages are asked for until the total is there; other readers' events are not among them."""
+    monkeypatch.setattr(_listing, "PAGE", 4)
+    for _ in range(9):
+        read(tracker, clock)
+    read(tracker, clock, BEN)
+    assert [event["externalId"] for event in emitter.listed(ACTOR)] == [
+        event["id"] for event in caliper_endpoint.events[:9]
+    ]
+    assert [query.rpartition("=")[2] for query in asked(caliper_endpoint)] == ["0", "4", "8"]
+    found = tracker.reconcile("anna")
+    (one,) = found.articles
+    assert (found.balanced, one.matching.seconds, one.held_seconds, one.missing.event_ids) == (True, 270.0, 270.0, ())
+
+
+def test_a_long_page_is_read_whole(caliper_endpoint, tracker, clock, emitter):
+    """J3: a hundred events are more than the emitter reads of any other answer."""
+    for _ in range(100):
+        read(tracker, clock)
+    assert len(emitter.listed(ACTOR)) == 100
+    assert len(asked(caliper_endpoint)) == 1
+
+
+def test_an_endpoint_url_with_a_query_keeps_it(caliper_endpoint):
+    """H14: a key in the endpoint's URL is sent along."""
+    emitter = HttpCaliperEmitter(f"{caliper_endpoint.url}?key=7", attempts=1)
+    emitter.listed(ACTOR)
+    emitter.close()
+    assert asked(caliper_endpoint)[0].startswith("key=7&actorId=http")
+
+
+def page(total, *documents):
+    """An answer with a page."""
+    return Answer.json(200, {"events": list(documents), "pagination": {"total": total}})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        page(1, {"id": "urn:uuid:x"}, {"id": "urn:uuid:y"}),
+        page(2),
+        page("2"),
+        page(1, "urn:uuid:x"),
+        Answer(200, b"<html>"),
+        Answer.json(200, []),
+        Answer.json(200, {"events": []}),
+        Answer(503, b""),
+        Drop(),
+    ],
+    ids=["too many", "none", "no number", "no event", "no JSON", "a list", "no pages", "503", "dropped"],
+)
+def test_a_list_that_is_not_whole_is_no_list(caliper_endpoint, tracker, clock, answer):
+    """J3: what is left out would be taken for lost, so the call fails, and nothing is sent again."""
+    read(tracker, clock)
+    clock.advance(999)
+    caliper_endpoint.misbehave_reads(answer)
+    with pytest.raises(EmitterUnavailable):
+        tracker.reconcile("anna", repair=True)
+    assert len(caliper_endpoint.deliveries) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_an_endpoint_that_does_not_list(caliper_endpoint, tracker, clock, status):
+    """J3: it is the endpoint or the credentials, and said so."""
+    read(tracker, clock)
+    caliper_endpoint.misbehave_reads(Answer(status, b""))
+    with pytest.raises(EndpointRefused):
+        tracker.reconcile("anna")
+
+
+def test_a_list_that_changes_is_begun_again(monkeypatch):
+    """J3: pages of two different lists are never put together; after three tries the call fails."""
+    totals = iter([2, 3, 2, 2])
+    offsets = []
+
+    def ask(query):
+        offsets.append(query["offset"])
+        return Reply(json.dumps({"events": [{}], "pagination": {"total": next(totals)}}))
+
+    assert _listing.EventList("x", ask).read(ACTOR) == [{}, {}]
+    assert offsets == ["0", "1", "0", "1"]
+    totals = iter([2, 3] * 3)
+    with pytest.raises(EmitterUnavailable, match="changed"):
+        _listing.EventList("x", ask).read(ACTOR)
+
+
+class Reply:
+    """A page's answer."""
+
+    status = 200
+
+    def __init__(self, body):
+        self.body = body
+
+
+def test_what_is_missing_is_sent_again_once_it_is_certain(caliper_endpoint, tracker, clock):
+    """J5, J6: not before it had its time to be shown; then once, byte for byte, and not again meanwhile."""
+    for what in (OWLS, BEES):
+        read(tracker, clock, what=what)
+    sent = caliper_endpoint.events
+    caliper_endpoint.reset()
+    assert not tracker.reconcile("anna", repair=True).articles[0].missing
+    clock.advance(301)
+    found = tracker.reconcile("anna", repair=True)
+    assert [one.repaired for one in found.articles] == [one.missing for one in found.articles]
+    assert sorted(map(json.dumps, caliper_endpoint.events)) == sorted(map(json.dumps, sent))
+    caliper_endpoint.hold_reads(True)
+    found = tracker.reconcile("anna", repair=True)
+    assert [len(one.pending.event_ids) for one in found.articles] == [1, 1]
+    caliper_endpoint.hold_reads(False)
+    assert tracker.reconcile("anna", repair=True).balanced
+    assert len(caliper_endpoint.deliveries) == 2
+
+
+def test_events_that_are_not_ours(caliper_endpoint, tracker, clock):
+    """J4: an earlier life's, another sensor's, and those of an article without a state; none of them is a fault."""
+    read(tracker, clock)
+    read(tracker, clock, what=BEES)
+    tracker.forget("anna")
+    read(tracker, clock)
+    other = HttpCaliperEmitter(caliper_endpoint.url, sensor="https://other.example.org")
+    (event,) = (event for event in caliper_endpoint.events[:1])
+    other.emit([{**event, "id": "urn:uuid:7c0d6f0e-6f8a-4e0c-9d0a-3f8f5b0f2a11"}])
+    other.close()
+    found = tracker.reconcile("anna")
+    (one,) = found.articles
+    assert (found.balanced, one.earlier.seconds, one.foreign.seconds, found.elsewhere.seconds) == (True, 30, 30, 30)
+    assert (one.reported_seconds, one.held_seconds) == (30.0, 90.0)
+
+
+def test_what_the_endpoint_lists_as_deleted_is_not_sent_again(caliper_endpoint, tracker, clock):
+    """J4, J6: an endpoint that keeps deleted rows says so, and nobody puts back what somebody took away."""
+    read(tracker, clock)
+    (event,) = caliper_endpoint.events
+    caliper_endpoint.misbehave_reads(page(1, {**event, "externalId": event["id"], "id": 7, "deleted_at": "now"}))
+    clock.advance(999)
+    (one,) = tracker.reconcile("anna", repair=True).articles
+    assert (one.deleted.event_ids, one.missing.event_ids, one.held_seconds) == ((event["id"],), (), 0)
+    assert len(caliper_endpoint.deliveries) == 1
+
+
+def test_since_leaves_out_what_is_older(caliper_endpoint, tracker, clock):
+    """J4: ours and the endpoint's."""
+    read(tracker, clock)
+    clock.advance(1000)
+    since = clock()
+    read(tracker, clock)
+    (one,) = tracker.reconcile("anna", since=since).articles
+    assert (one.matching.seconds, one.held_seconds, one.reported_seconds) == (30.0, 30.0, 60.0)
+
+
+def test_an_event_that_was_changed_there(caliper_endpoint, tracker, clock):
+    """J4, J7: other seconds under the same id are reported, and never sent over."""
+    read(tracker, clock)
+    (event,) = caliper_endpoint.events
+    event["generated"]["items"][0]["value"] = 12
+    caliper_endpoint.misbehave_reads(page(1, event))
+    clock.advance(999)
+    found = tracker.reconcile("anna", repair=True)
+    assert (found.balanced, found.articles[0].altered.seconds) == (False, 12.0)
+    assert len(caliper_endpoint.deliveries) == 1
+    assert "altered" in found._repr_html_()
+
+
+def test_an_account_that_cannot_be_read_is_named(caliper_endpoint, tracker, clock):
+    """T7: the others are compared, and the state stays as it is."""
+    for what in (OWLS, BEES):
+        read(tracker, clock, what=what)
+    store = tracker.store
+    key = tracker.state("anna", "owls").key
+    ledger = store._states[key].ledger
+    account = type(ledger.account)(cuts="x", recent="y")
+    state = store._states[key]
+    store._states[key] = type(state)(*key, state.meter, type(ledger)(**{**vars(ledger), "account": account}))
+    found = tracker.reconcile("anna")
+    assert (found.unread, found.balanced, [one.resource_id for one in found.articles]) == (("owls",), False, ["bees"])
+
+
+def test_what_reconcile_needs(tmp_path, tracker):
+    """An emitter that lists, and values that make sense; bad ones change nothing."""
+    deaf = ReadTimeTracker(InMemoryStateStore(), JsonLinesEmitter(tmp_path / "events.jsonl"), events())
+    with pytest.raises(ConfigurationError, match="cannot list"):
+        deaf.reconcile("anna")
+    with pytest.raises(ConfigurationError, match="no emitter"):
+        ReadTimeTracker(InMemoryStateStore()).reconcile("anna")
+    for bad in ({"settle_seconds": -1}, {"since": START.replace(tzinfo=None)}, {"since": 7}):
+        with pytest.raises(InvalidInput):
+            tracker.reconcile("anna", **bad)
+    assert tracker.reconcile("nobody").articles == ()
