@@ -12,9 +12,10 @@ from caliper_readtime import _checks
 from caliper_readtime._accounts import SETTLE_SECONDS
 from caliper_readtime._delivery.given import send_given
 from caliper_readtime._delivery.reconcile import Reconciling
+from caliper_readtime._delivery.send import SWEEP
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
 from caliper_readtime._inspection import explained, status_of
-from caliper_readtime._logs import log_unreadable
+from caliper_readtime._logs import StoreAway, log_unreadable
 from caliper_readtime._model import Article, ParkedEvent, Reader
 from caliper_readtime._rules import Caller, Unpark
 from caliper_readtime._rules.identity import identified, reduced
@@ -44,6 +45,8 @@ class Operations:
     _delivery: Delivery
     _reporting: Reporting
     _policy: ReadTimePolicy
+    _away: StoreAway
+    _clock: Callable[[], datetime]
     _compare: Callable[[], None]
     _roster: Callable[..., str | None]
 
@@ -84,10 +87,11 @@ class Operations:
         idle_ms = to_ms(idle_seconds, "idle_seconds")
         _checks.count(limit, "limit")
         budget = None if budget_seconds is None else to_ms(budget_seconds, "budget_seconds") / 1000
-        self._compare()
         self._delivery.require()
-        owner = uuid4().hex
-        return Sweep(self._delivery, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
+        sweep = Sweep(self._delivery, uuid4().hex, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on)
+        with self._away.told(SWEEP):
+            self._compare()
+            return sweep.run()
 
     def send_deferred(self, keys: Iterable[tuple[str, str]]) -> SweepReport:
         """Report what these states have put off, at once and in as few envelopes as possible.
@@ -139,6 +143,18 @@ class Operations:
         return Reconciling(self._delivery, sourced_id, since_ms=since_ms, settle_ms=settle_ms).run(repair=repair)
 
     # A look inside
+
+    @property
+    def policy(self) -> ReadTimePolicy:
+        """The rules."""
+        return self._policy
+
+    def now(self) -> datetime:
+        """Return the time that decides, for ``opened_at``: the tracker's clock, or the store's own.
+
+        The store is asked at most once a minute; when it does not answer, its last word is carried on.
+        """
+        return self._clock()
 
     @property
     def store(self) -> StateStore:
@@ -221,10 +237,11 @@ class Operations:
             StoreError: the store could not be reached.
         """
         key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
-        self._compare()
         self._delivery.require()
-        self._delivery.leases.update(key, Unpark())
-        return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
+        with self._away.told("article unpark", **key._asdict()):
+            self._compare()
+            self._delivery.leases.update(key, Unpark())
+            return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
 
     def forget(self, reader: Reader | str) -> int:
         """Erase everything that is stored of a reader; return how many states. Unreported time goes too.
@@ -232,10 +249,11 @@ class Operations:
         End the reader's sessions first: a page that is still open would count anew.
         """
         sourced_id = self._reader_key(reader)
-        self._compare()
-        forgotten = self._store.delete(sourced_id)
-        while self._store.keys(sourced_id, self._delivery.leases.now()):
-            forgotten += self._store.delete(sourced_id)
+        with self._away.told("article forget", reader_sourced_id=sourced_id):
+            self._compare()
+            forgotten = self._store.delete(sourced_id)
+            while self._store.keys(sourced_id, self._delivery.leases.now()):
+                forgotten += self._store.delete(sourced_id)
         return forgotten
 
     def _stretches(self, keys: Iterable[Key]) -> Iterator[Stretch]:

@@ -13,8 +13,8 @@ import attrs
 from caliper_readtime import _building, _checks, _settings
 from caliper_readtime._delivery.flush import Flush
 from caliper_readtime._delivery.report import Reporting
-from caliper_readtime._delivery.send import Delivery
-from caliper_readtime._logs import log_counted, log_outlived, logger
+from caliper_readtime._delivery.send import FINALIZE, FLUSH, PARTIAL, Delivery
+from caliper_readtime._logs import StoreAway, log_counted, log_missing, log_outlived, logger
 from caliper_readtime._model import Article, PageView, Reader
 from caliper_readtime._operations import Operations
 from caliper_readtime._policy import Completion, ReadTimePolicy
@@ -22,7 +22,7 @@ from caliper_readtime._results import Accumulation, FlushReport, Outcome, Report
 from caliper_readtime._rules import Caller, Defer, Signal
 from caliper_readtime._rules.identity import identified, reduced
 from caliper_readtime._units import to_epoch_ms, to_ms
-from caliper_readtime.errors import InvalidInput
+from caliper_readtime.errors import InvalidInput, MissingField, StoreUnavailable
 from caliper_readtime.stores._clock import StoreClock
 
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class ReadTimeTracker(Operations):
         self._reporting = Reporting(self._delivery)
         self._facts = {} if events is None else {"sensor": events.sensor, "oneroster_url": events.oneroster_url}
         self._compared = False
+        self._away = StoreAway()
         self._created: tuple[StateStore | Emitter, ...] = ()
 
     @classmethod
@@ -127,18 +128,6 @@ class ReadTimeTracker(Operations):
         """Close what ``from_settings`` or ``from_env`` created; parts that were passed in are their owner's."""
         for part in self._created:
             part.close()
-
-    @property
-    def policy(self) -> ReadTimePolicy:
-        """The rules."""
-        return self._policy
-
-    def now(self) -> datetime:
-        """Return the time that decides, for ``opened_at``: the tracker's clock, or the store's own.
-
-        The store is asked at most once a minute; when it does not answer, its last word is carried on.
-        """
-        return self._clock()
 
     # Time comes in
 
@@ -274,7 +263,14 @@ class ReadTimeTracker(Operations):
         if not self._compared:
             self._compare()
         now = self._delivery.leases.now() if until_ms is None else min(until_ms, self._delivery.leases.moment())
-        counted, state = self._store.update(key, signal, now)
+        try:
+            counted, state = self._store.update(key, signal, now)
+        except StoreUnavailable as error:
+            self._away.tell("article accumulate", error, **key._asdict())
+            raise
+        except MissingField as error:
+            log_missing(error, key)
+            raise
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
@@ -330,10 +326,11 @@ class ReadTimeTracker(Operations):
 
     def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
         key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
-        self._compare()
-        if not defer:
-            return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
-        waits, state = self._delivery.leases.update(key, Defer(finalize, known_reader, known_article))
+        with self._away.told(FINALIZE if finalize else PARTIAL, **key._asdict()):
+            self._compare()
+            if not defer:
+                return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
+            waits, state = self._delivery.leases.update(key, Defer(finalize, known_reader, known_article))
         return self._reporting.deferred(key, state) if waits else Report(Outcome.NOTHING_TO_SEND, *key, state=state)
 
     def flush_reader(
@@ -366,7 +363,6 @@ class ReadTimeTracker(Operations):
             raise InvalidInput("resource_ids", "must be several ids, not one")
         given = tuple(resource_ids or ())
         wanted = {reduced(resource_id, "resource_ids", self._roster(resource_id)) for resource_id in given}
-        self._compare()
         known_reader = attrs.evolve(reader, sourced_id=sourced_id) if isinstance(reader, Reader) else None
 
         def list_keys() -> Sequence[Key]:
@@ -374,7 +370,9 @@ class ReadTimeTracker(Operations):
             return keys if resource_ids is None else [key for key in keys if key.resource_id in wanted]
 
         flush = Flush(self._delivery, uuid4().hex, list_keys, reader=known_reader, wait_seconds=wait)
-        return flush.run(confirm=confirm)
+        with self._away.told(FLUSH, reader_sourced_id=sourced_id):
+            self._compare()
+            return flush.run(confirm=confirm)
 
     # Shared
 

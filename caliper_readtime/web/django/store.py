@@ -181,8 +181,8 @@ class DjangoStateStore:
         """Return the database's clock."""
         return self._database.now()
 
-    def meta(self, expected: Mapping[str, str]) -> None:
-        """Record what these tables are used for, or compare.
+    def meta(self, expected: Mapping[str, str]) -> Mapping[str, str]:
+        """Record what these tables are used for, or compare; return all that is recorded.
 
         Raises:
             ConfigurationError: a recorded fact differs.
@@ -191,7 +191,7 @@ class DjangoStateStore:
         with self._database.transaction(durable=False):
             new = [Fact(name=name, value=value) for name, value in facts.items()]
             self._facts.bulk_create(new, ignore_conflicts=True)
-            compare_meta(dict(self._facts.filter(name__in=facts).values_list("name", "value")), facts)
+            return compare_meta(dict(self._facts.values_list("name", "value")), facts)
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run, and remove what has expired."""
