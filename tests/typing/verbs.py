@@ -138,6 +138,7 @@ def reported(tracker: ReadTimeTracker, state: ReadTimeState) -> Outcome:
     found = tracker.reconcile("u1", repair=True, settle_seconds=60)
     assert_type(found, Reconciliation)
     assert_type(found.articles, tuple[ArticleReconciliation, ...])
+    assert_type(found.balanced and found.articles[0].balanced, bool)
     assert_type(found.articles[0].missing, EventSum)
     swept = tracker.sweep(idle_seconds=0, limit=10, budget_seconds=5)
     assert_type(swept, SweepReport)
