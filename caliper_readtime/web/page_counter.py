@@ -308,13 +308,14 @@ class PageCounter:
         what = _cleaning.article(fields, base_url) if article is None else article
         tracker = self.tracker
         bound = self._bound(tracker, request)
-        ticket = self._issued(reader, what, tracker.now(), duration_seconds=options.get("duration_seconds"), **bound)
+        now = tracker.now()
+        ticket = self._issued(reader, what, now, duration_seconds=options.get("duration_seconds"), **bound)
         src, url = urls
-        heartbeat = f"{tracker.policy.heartbeat_seconds:g}"
+        heartbeat, opened = f"{tracker.policy.heartbeat_seconds:g}", f"{now.timestamp():.0f}"
         return script.tag(
             f"{src}?v={script.file('readtime.js').version}",
             options.get("nonce"),
-            {"url": url, "ticket": ticket, "heartbeat": heartbeat, **told},
+            {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **told},
         )
 
     def _issued(self, reader: Reader | str, article: Article, now: datetime, **more: Any) -> str:

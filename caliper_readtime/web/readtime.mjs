@@ -36,7 +36,7 @@ var readtime = readtime || (() => {
   let looking = 0; // the element that is asked about and not answered yet
   let inView, counting, timer, beating, later, caughtUp, tagged;
   let path = location.pathname;
-  let back; // it was reached through history
+  let back; // spent tickets count again: the path was reached through history, or has not changed
   let owed; // a view has ended by itself, and its host may not have said stop() yet
 
   const now = () => Math.floor(performance.now());
@@ -204,10 +204,7 @@ var readtime = readtime || (() => {
       if (counted) leave();
     }
     timer = shown ? timer || setInterval(tick, TICK) : clearInterval(timer);
-    if (shown && !caughtUp) {
-      caughtUp = true;
-      catchUp();
-    }
+    if (shown && !caughtUp) caughtUp = !catchUp();
   };
 
   const tick = () => {
@@ -260,9 +257,9 @@ var readtime = readtime || (() => {
     for (const tag of tags) {
       const { dataset } = tag;
       if (!dataset.ticket) continue;
-      const mine = id && dataset.ticket == options.ticket;
+      const mine = dataset.ticket == options.ticket;
       if (mine) there = true;
-      // What comes with a spent ticket is a preview or a snapshot, but for a page that the reader went back to.
+      // What comes with a spent ticket is a preview or a snapshot, but where the reader went back or has not moved.
       if (tag.home ? moved && tag.home == path : back || !spent[dataset.ticket]) next = dataset;
       if (!tag.home || (mine && young())) tag.home = path;
       spent[dataset.ticket] = true;
@@ -270,6 +267,7 @@ var readtime = readtime || (() => {
     if (id && ((moved && !young()) || !there || part?.isConnected == false)) {
       end();
       owed = true;
+      back = back || !moved;
     }
     if (next) {
       start(next);

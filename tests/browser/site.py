@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from html import escape
 from io import BytesIO
@@ -81,6 +82,7 @@ class Site:
         self.asked = []
         self.kinds = set()
         self._news = threading.Condition()
+        self._free = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.set_app(self._front)
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
@@ -96,6 +98,10 @@ class Site:
             self._tell(self.asked, (environ["PATH_INFO"], environ.get("HTTP_SEC_PURPOSE", "")))
             return answer
         body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+        if environ["PATH_INFO"] == "/held":
+            self._free.wait(WAIT_SECONDS)
+            start_response("204 No Content", [])
+            return []
         fault, status = self.fault, []
         if fault is None or fault is LOSE_REPLY:
             environ["wsgi.input"] = BytesIO(body)
@@ -136,6 +142,15 @@ class Site:
         headers = [(name, value) for name, value in started[1] if name.lower() != "content-length"]
         start_response(started[0], [*headers, ("Content-Length", str(len(page)))])
         return [page]
+
+    @contextmanager
+    def holding(self):
+        """Answer nothing that is posted to ``/held``, for as long as this lasts."""
+        self._free.clear()
+        try:
+            yield
+        finally:
+            self._free.set()
 
     def _tell(self, log, entry):
         with self._news:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tests.browser.site import LOSE_REPLY, LOSE_SIGNAL
-from tests.browser.stage import scene
+from tests.browser.stage import scene, scene_of_the_script
+from tests.browser.test_leaving import NO_FETCH_LATER
 
 SERVER_DOWN = ("503 Service Unavailable", "")
 
@@ -91,4 +92,41 @@ def test_beacon_refused(stage):
     stage.site.fault = None
     browser.page(stage.article("volcanoes"))
     stage.site.until_left()
+    stage.judge()
+
+
+#: Fills what a browser grants all beacons of a page, 64 KiB, with a request that is not answered.
+FILL = 'void fetch("/held", { method: "POST", keepalive: true, body: "x".repeat(65500) })'
+
+
+@scene_of_the_script
+def test_beacons_full(stage):
+    """Where other beacons of the page have taken all there is, fetchLater brings the leave, or else the next page."""
+    browser = stage.browser()
+    page = browser.page(stage.article())
+    with stage.site.holding():
+        page.run(FILL)
+        stage.read(3)
+        assert page.run("navigator.sendBeacon('/held', 'x'.repeat(2000))") is False
+        page.close()
+        arrived = stage.timed(stage.site.until_left)
+    assert arrived < 6
+    browser.quit()
+    stage.judge()
+
+
+@scene_of_the_script
+def test_beacons_full_without_fetch_later(stage):
+    """Without fetchLater nothing arrives as the page closes; the next article brings all of it."""
+    browser = stage.browser()
+    page = browser.page(stage.article(), before=NO_FETCH_LATER)
+    with stage.site.holding():
+        page.run(FILL)
+        stage.read(3)
+        page.close()
+        stage.pass_by(1)
+        assert stage.site.heard == []
+        browser.page(stage.article("volcanoes"), before=NO_FETCH_LATER)
+        stage.site.until_left()
+    browser.quit()
     stage.judge()

@@ -53,13 +53,16 @@ def test_carousel_takes_no_lease(stage):
 
 @scene_of_the_script
 def test_signs_of_the_reader(stage):
-    """A wheel, a key, text that is spoken or composed, a selection, focus and a turned screen all wake."""
+    """A wheel, a finger, a key, text that is spoken or composed, a selection, focus and a turned screen all wake."""
     browser, page = opened(stage, idle=120)
     size = {"width": 800, "height": 500, "deviceScaleFactor": 1, "mobile": False}
     page.run(FIELD.format())
+    page.call("Emulation.setTouchEmulationEnabled", enabled=True)
+    finger = [{"x": 29, "y": 300}]
     signs = [
         lambda: page.call("Input.dispatchMouseEvent", type="mouseWheel", x=9, y=300, deltaX=0, deltaY=40),
         lambda: page.call("Input.dispatchMouseEvent", type="mouseMoved", x=19, y=300),
+        lambda: page.call("Input.dispatchTouchEvent", type="touchStart", touchPoints=finger),
         lambda: page.call("Input.dispatchKeyEvent", type="keyDown", key="ArrowDown"),
         lambda: page.run("document.querySelector('#field').focus()"),
         lambda: page.call("Input.insertText", text="spoken"),

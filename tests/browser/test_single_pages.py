@@ -154,6 +154,22 @@ def test_swapped_fragment(stage):
 
 
 @scene_of_the_script
+def test_tag_is_made_anew(stage):
+    """A tag that a framework takes away and puts back, at once or later, is the same article's."""
+    walk = Walk(stage, "bare", "leaves")
+    stage.read(2)
+    anew = (
+        "const tag = document.querySelector('script[data-ticket]'), copy = tag.cloneNode();"
+        "tag.remove(); {0} document.body.append(copy);"
+    )
+    walk.page.run(f"{{ {anew.format('')} }}")
+    stage.read(2)
+    walk.page.run(f"(async () => {{ {anew.format('await new Promise(requestAnimationFrame);')} }})()")
+    stage.read(2)
+    walk.judge()
+
+
+@scene_of_the_script
 def test_path_changes_after_the_article(stage):
     """A path that changes a little after the article has come is the article's."""
     walk = Walk(stage, "bare")

@@ -56,7 +56,7 @@ def tag(site, **options):
 def test_the_tag_starts_the_script(site):
     """An external file, data attributes, a good ticket, the policy's heartbeat; no inline code."""
     found = tag(site)
-    assert set(found) == {"src", "data-url", "data-ticket", "data-heartbeat"}
+    assert set(found) == {"src", "data-url", "data-ticket", "data-opened", "data-heartbeat"}
     assert found["src"] == f"/readtime/readtime.js?v={script.file('readtime.js').version}"
     assert (found["data-url"], found["data-heartbeat"]) == ("/readtime/signals", "10")
     assert site.read(found["data-ticket"]).status_code == 204
