@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from caliper_readtime._units import to_seconds
+from caliper_readtime.errors import StoreUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from caliper_readtime._rules import Counted, Signal
     from caliper_readtime._rules.state import Key, ReadTimeState
-    from caliper_readtime.errors import CorruptState
+    from caliper_readtime.errors import CorruptState, MissingField
 
 logger: Final = logging.getLogger("caliper_readtime")
 logger.addHandler(logging.NullHandler())
@@ -77,6 +82,42 @@ def log_outlived(key: Key, signal: Signal, state: ReadTimeState) -> None:
         )
 
 
+def log_missing(error: MissingField, key: Key) -> None:
+    """Tell the operator that no event could ever be built of what was passed, so that it was not counted."""
+    log(
+        logging.ERROR,
+        "article accumulate: not counted, since nothing is stored yet and only an id was passed: pass a Reader and an"
+        " Article once",
+        **key._asdict(),
+        missing=error.field,
+    )
+
+
+class StoreAway:
+    """Tells the operator that a verb could not reach the store: one line for each verb, and again after a minute."""
+
+    def __init__(self) -> None:
+        self._said_at: dict[str, float] = {}
+
+    @contextmanager
+    def told(self, verb: str, **whose: Any) -> Iterator[None]:
+        """Watch over what a verb does; what it raises is raised."""
+        try:
+            yield
+        except StoreUnavailable as error:
+            self.tell(verb, error, **whose)
+            raise
+
+    def tell(self, verb: str, error: StoreUnavailable, **whose: Any) -> None:
+        """Log the line, unless it has just been."""
+        now = time.monotonic()
+        if now - self._said_at.get(verb, float("-inf")) >= _SAY_AGAIN_SECONDS:
+            self._said_at[verb] = now
+            then = "what was accepted is kept, and is reported once the store is back"
+            log(logging.ERROR, f"{verb}: failed, the store is away", **whose, error=str(error), then=then)
+
+
+_SAY_AGAIN_SECONDS: Final = 60.0
 #: Clamped time of one state from which its clamping is worth a warning: beyond a busy page with a few tabs.
 CLAMP_WARNING_MS: Final = 300_000
 
@@ -92,6 +133,9 @@ def log_counted(key: Key, signal: Signal, counted: Counted, state: ReadTimeState
                 level,
                 "article accumulate: clamp",
                 **whose,
+                claimed=to_seconds(counted.accepted_ms + counted.clamped_ms),
+                allowed=to_seconds(counted.accepted_ms),
+                elapsed=to_seconds(state.meter.last_sync_at_ms - state.ledger.first_sync_at_ms),
                 clamped=to_seconds(counted.clamped_ms),
                 clamped_in_all=state.clamped_seconds,
             )

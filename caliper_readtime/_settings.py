@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
-from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Annotated, Any, Final, TypeAlias, get_origin
 
 import attrs
@@ -313,12 +313,11 @@ def _many(value: Any, _: Any) -> tuple[Any, ...]:
 def _dotted(value: Any, _: Any) -> Any:
     if not isinstance(value, str):
         return value
-    module, _, name = value.rpartition(".")
     # Something else may hold a password, as a URL does, so it is not quoted.
-    if not module or not all(word.isidentifier() for word in value.split(".")):
+    if "." not in value or not all(word.isidentifier() for word in value.split(".")):
         raise ValueError("must be an object, or its dotted path such as news.students.find_reader")
     try:
-        return getattr(import_module(module), name)
+        return resolve_name(value)
     except (ImportError, AttributeError) as error:
         raise ValueError(f"{value!r} cannot be imported: {error}") from None
 

@@ -5,53 +5,36 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
 
 import attrs
 
 from caliper_readtime import _building, _checks, _settings
-from caliper_readtime._accounts import SETTLE_SECONDS
 from caliper_readtime._delivery.flush import Flush
-from caliper_readtime._delivery.given import send_given
-from caliper_readtime._delivery.reconcile import Reconciling
 from caliper_readtime._delivery.report import Reporting
-from caliper_readtime._delivery.send import Delivery
-from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
-from caliper_readtime._inspection import explained, status_of
-from caliper_readtime._logs import log_counted, log_outlived, log_unreadable, logger
-from caliper_readtime._model import Article, PageView, ParkedEvent, Reader
+from caliper_readtime._delivery.send import FINALIZE, FLUSH, PARTIAL, Delivery
+from caliper_readtime._logs import StoreAway, log_counted, log_missing, log_outlived, logger
+from caliper_readtime._model import Article, PageView, Reader
+from caliper_readtime._operations import Operations
 from caliper_readtime._policy import Completion, ReadTimePolicy
-from caliper_readtime._results import (
-    Accumulation,
-    Explanation,
-    FlushReport,
-    Outcome,
-    Reconciliation,
-    Report,
-    Status,
-    SweepReport,
-)
-from caliper_readtime._rules import Caller, Defer, Signal, Unpark
+from caliper_readtime._results import Accumulation, FlushReport, Outcome, Report
+from caliper_readtime._rules import Caller, Defer, Signal
 from caliper_readtime._rules.identity import identified, reduced
-from caliper_readtime._rules.state import Key
-from caliper_readtime._rules.wall import beside, stretches_of
 from caliper_readtime._units import to_epoch_ms, to_ms
-from caliper_readtime.errors import CorruptState, InvalidInput
+from caliper_readtime.errors import InvalidInput, MissingField, StoreUnavailable
 from caliper_readtime.stores._clock import StoreClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from caliper_readtime._rules.event import TimeSpentEvents
-    from caliper_readtime._rules.state import ReadTimeState
-    from caliper_readtime._rules.wall import Stretch
+    from caliper_readtime._rules.state import Key
     from caliper_readtime.protocols import Emitter, StateStore
 
 
-class ReadTimeTracker:
+class ReadTimeTracker(Operations):
     """Owns readers' time: accepts it, keeps it, and reports every whole second of it exactly once.
 
     Thread-safe. May be built before a fork. A context manager: leaving it closes what the tracker created itself.
@@ -100,6 +83,7 @@ class ReadTimeTracker:
         self._reporting = Reporting(self._delivery)
         self._facts = {} if events is None else {"sensor": events.sensor, "oneroster_url": events.oneroster_url}
         self._compared = False
+        self._away = StoreAway()
         self._created: tuple[StateStore | Emitter, ...] = ()
 
     @classmethod
@@ -144,18 +128,6 @@ class ReadTimeTracker:
         """Close what ``from_settings`` or ``from_env`` created; parts that were passed in are their owner's."""
         for part in self._created:
             part.close()
-
-    @property
-    def policy(self) -> ReadTimePolicy:
-        """The rules."""
-        return self._policy
-
-    def now(self) -> datetime:
-        """Return the time that decides, for ``opened_at``: the tracker's clock, or the store's own.
-
-        The store is asked at most once a minute; when it does not answer, its last word is carried on.
-        """
-        return self._clock()
 
     # Time comes in
 
@@ -291,7 +263,14 @@ class ReadTimeTracker:
         if not self._compared:
             self._compare()
         now = self._delivery.leases.now() if until_ms is None else min(until_ms, self._delivery.leases.moment())
-        counted, state = self._store.update(key, signal, now)
+        try:
+            counted, state = self._store.update(key, signal, now)
+        except StoreUnavailable as error:
+            self._away.tell("article accumulate", error, **key._asdict())
+            raise
+        except MissingField as error:
+            log_missing(error, key)
+            raise
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
@@ -347,10 +326,11 @@ class ReadTimeTracker:
 
     def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
         key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
-        self._compare()
-        if not defer:
-            return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
-        waits, state = self._delivery.leases.update(key, Defer(finalize, known_reader, known_article))
+        with self._away.told(FINALIZE if finalize else PARTIAL, **key._asdict()):
+            self._compare()
+            if not defer:
+                return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
+            waits, state = self._delivery.leases.update(key, Defer(finalize, known_reader, known_article))
         return self._reporting.deferred(key, state) if waits else Report(Outcome.NOTHING_TO_SEND, *key, state=state)
 
     def flush_reader(
@@ -383,7 +363,6 @@ class ReadTimeTracker:
             raise InvalidInput("resource_ids", "must be several ids, not one")
         given = tuple(resource_ids or ())
         wanted = {reduced(resource_id, "resource_ids", self._roster(resource_id)) for resource_id in given}
-        self._compare()
         known_reader = attrs.evolve(reader, sourced_id=sourced_id) if isinstance(reader, Reader) else None
 
         def list_keys() -> Sequence[Key]:
@@ -391,221 +370,11 @@ class ReadTimeTracker:
             return keys if resource_ids is None else [key for key in keys if key.resource_id in wanted]
 
         flush = Flush(self._delivery, uuid4().hex, list_keys, reader=known_reader, wait_seconds=wait)
-        return flush.run(confirm=confirm)
-
-    def sweep(
-        self, *, idle_seconds: float = IDLE_SECONDS, limit: int = LIMIT, budget_seconds: float | None = None
-    ) -> SweepReport:
-        """Report what browsers and workers left behind. Safe on many hosts at once; they share the work.
-
-        Args:
-            idle_seconds: leave readers alone who were active within this time.
-            limit: most events to send.
-            budget_seconds: start no further envelope after this time.
-
-        Raises:
-            ConfigurationError: the tracker has no emitter.
-            InvalidInput: a value is not acceptable.
-            StoreError: the store could not be reached; everything stays due.
-        """
-        return self.sweep_while(None, idle_seconds=idle_seconds, limit=limit, budget_seconds=budget_seconds)
-
-    def sweep_while(
-        self,
-        go_on: Callable[[Sequence[Report]], bool] | None,
-        *,
-        idle_seconds: float = IDLE_SECONDS,
-        limit: int = LIMIT,
-        budget_seconds: float | None = None,
-    ) -> SweepReport:
-        """Do what ``sweep`` does for as long as the caller wants; see there.
-
-        Args:
-            go_on: asked before each envelope, with what this sweep has done so far; no further one starts once it
-                answers False.
-            idle_seconds: as for ``sweep``.
-            limit: as for ``sweep``.
-            budget_seconds: as for ``sweep``.
-        """
-        idle_ms = to_ms(idle_seconds, "idle_seconds")
-        _checks.count(limit, "limit")
-        budget = None if budget_seconds is None else to_ms(budget_seconds, "budget_seconds") / 1000
-        self._compare()
-        self._delivery.require()
-        owner = uuid4().hex
-        return Sweep(self._delivery, owner, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on).run()
-
-    def send_deferred(self, keys: Iterable[tuple[str, str]]) -> SweepReport:
-        """Report what these states have put off, at once and in as few envelopes as possible.
-
-        What cannot be sent now (another owner is at it, a back-off runs) stays due, and is the sweeper's.
-
-        Args:
-            keys: (reader sourced id, resource id) of each, as reports name them.
-
-        Raises:
-            ConfigurationError: the tracker has no emitter.
-            StoreError: the store could not be reached; everything stays due.
-        """
-        self._compare()
-        self._delivery.require()
-        return send_given(self._delivery, uuid4().hex, [Key(*key) for key in keys])
-
-    def reconcile(
-        self,
-        reader: Reader | str,
-        *,
-        since: datetime | None = None,
-        repair: bool = False,
-        settle_seconds: float = SETTLE_SECONDS,
-    ) -> Reconciliation:
-        """Compare what the endpoint holds of a reader with what it has accepted, event by event.
-
-        Args:
-            reader: whose time.
-            since: leave out events whose time ended before; aware.
-            repair: send missing events again, under the same id and byte for byte; each only once it has been missing
-                for ``settle_seconds``, was never shown before, and is not shown when asked for by its id.
-            settle_seconds: how long the endpoint may take to show what it has accepted.
-
-        Returns:
-            For each article which events match, are missing, deleted, doubled, altered or foreign. What is doubled can
-            only be reported: the endpoint's operator has to delete it.
-
-        Raises:
-            ConfigurationError: the tracker has no emitter, or one that cannot list events.
-            EmitError: the endpoint could not be asked, or not be sent to; what was repaired before stays repaired.
-            InvalidInput: a value is not acceptable.
-            StoreError: the store could not be reached.
-        """
-        sourced_id = self._reader_key(reader)
-        settle_ms = to_ms(settle_seconds, "settle_seconds")
-        since_ms = None if since is None else to_epoch_ms(since, "since")
-        self._compare()
-        return Reconciling(self._delivery, sourced_id, since_ms=since_ms, settle_ms=settle_ms).run(repair=repair)
-
-    # A look inside
-
-    @property
-    def store(self) -> StateStore:
-        """Where states live."""
-        return self._store
-
-    @property
-    def emitter(self) -> Emitter | None:
-        """What delivers events, if anything does."""
-        return self._delivery.emitter
-
-    @property
-    def events(self) -> TimeSpentEvents | None:
-        """What builds events."""
-        return self._delivery.leases.events
-
-    def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
-        """Return the state, or None where there is none."""
-        key, _, _ = identified(self._roster(reader, article), reader, article)
-        return self._seen(key)
-
-    def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
-        """Return every state of a reader; one that cannot be read is logged and left out."""
-        keys = self._store.keys(self._reader_key(reader), self._delivery.leases.now())
-        return tuple(state for state in map(self._readable, keys) if state is not None)
-
-    def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
-        """Return refused events, at most ``limit``."""
-        _checks.count(limit, "limit")
-        now = self._delivery.leases.moment()
-        return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
-
-    def status(self) -> Status:
-        """Return how much time waits in the store, how old it is, and when a sweep last ran.
-
-        Looks at every state with unreported time: a second or so for a hundred thousand of them. One that cannot be
-        read is logged and left out.
-
-        Raises:
-            StoreError: the store could not be reached.
-        """
-        waiting = self._store.unreported(self._delivery.leases.now())
-        return status_of(waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep())
-
-    def explain(self, reader: Reader | str, article: Article | str) -> Explanation:
-        """Say in plain sentences why this reader gets the minutes on this article that he or she gets.
-
-        What was accepted, clamped, sent and refused, what waits and until when, and what would be banked. For an
-        article of which nothing is stored: what is known of the reader.
-
-        Args:
-            reader: a ``Reader``, or an id; nothing is stored of what is passed.
-            article: an ``Article``, or an id.
-
-        Raises:
-            CorruptState: the stored state cannot be read.
-            InvalidInput: a value is not acceptable.
-            StoreError: the store could not be reached.
-        """
-        key, _, _ = identified(self._roster(reader, article), reader, article)
-        state = self._seen(key)
-        known = self._store.keys(key.reader_sourced_id, self._delivery.leases.now())
-        return explained(
-            key,
-            state,
-            tuple(sorted(each.resource_id for each in known)),
-            now=self._delivery.leases.moment() if state is None else state.seen_at_ms,
-            policy=self._policy,
-            events=self._delivery.leases.events,
-            last_sweep=self._store.last_sweep(),
-            beside_ms=0 if state is None else beside(self._stretches(known)),
-        )
-
-    def unpark(self, reader: Reader | str, article: Article | str) -> Report:
-        """Let a state's parked events be sent now, and send what can be sent, as ``partial`` does.
-
-        Raises:
-            EventRejected: the endpoint refuses it still.
-            EmitterUnavailable: not delivered; it stays due.
-            StoreError: the store could not be reached.
-        """
-        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
-        self._compare()
-        self._delivery.require()
-        self._delivery.leases.update(key, Unpark())
-        return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
-
-    def forget(self, reader: Reader | str) -> int:
-        """Erase everything that is stored of a reader; return how many states. Unreported time goes too.
-
-        End the reader's sessions first: a page that is still open would count anew.
-        """
-        sourced_id = self._reader_key(reader)
-        self._compare()
-        forgotten = self._store.delete(sourced_id)
-        while self._store.keys(sourced_id, self._delivery.leases.now()):
-            forgotten += self._store.delete(sourced_id)
-        return forgotten
+        with self._away.told(FLUSH, reader_sourced_id=sourced_id):
+            self._compare()
+            return flush.run(confirm=confirm)
 
     # Shared
-
-    def _stretches(self, keys: Iterable[Key]) -> Iterator[Stretch]:
-        """Yield what is remembered of a reader's reading; an account that cannot be read says nothing."""
-        for state in map(self._readable, keys):
-            with suppress(ValueError, IndexError):
-                yield from () if state is None else tuple(stretches_of(state, self._policy))
-
-    def _seen(self, key: Key) -> ReadTimeState | None:
-        state = self._store.load(key, self._delivery.leases.now())
-        return None if state is None else attrs.evolve(state, seen_at_ms=self._delivery.leases.moment())
-
-    def _readable(self, key: Key) -> ReadTimeState | None:
-        try:
-            return self._seen(key)
-        except CorruptState as error:
-            log_unreadable(error, "states")
-            return None
-
-    def _reader_key(self, reader: Reader | str) -> str:
-        plain = reader.sourced_id if isinstance(reader, Reader) else reader
-        return reduced(plain, "reader", self._roster(plain))
 
     def _roster(self, *named: object) -> str | None:
         """Return the OneRoster base URL; I2: without ``events=`` the one that the store has on record."""

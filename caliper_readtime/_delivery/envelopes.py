@@ -150,6 +150,7 @@ class EnvelopeBatch:
     def _halve(self, envelope: list[LeasedEvent]) -> bool:
         """Send an envelope, in parts if it has to be; return whether all went at once."""
         waiting: list[list[LeasedEvent]] = [envelope]
+        whole = True
         while waiting:
             part = waiting.pop()
             if part is not envelope:
@@ -162,6 +163,7 @@ class EnvelopeBatch:
             failed, error = self._sent(part)
             if error is None:
                 continue
+            whole = False
             rest = [leased for others in waiting for leased in others]
             if not _may_be_the_event(error):
                 # Nothing is known of the event, but that a single one may have been too much for the endpoint.
@@ -177,7 +179,7 @@ class EnvelopeBatch:
             elif self._suspect(failed[0], error):
                 self._blame_endpoint(error, rest)
                 return False
-        return error is None and len(part) == len(envelope)
+        return whole
 
     def _split(self, part: list[LeasedEvent], error: EmitError) -> list[list[LeasedEvent]]:
         """Return the parts to try next, the last one first."""

@@ -282,6 +282,7 @@ class Delivery:
                 self.leases.jitter(),
                 _status(error),
                 _reason(error),
+                refused=not (isinstance(error, EmitterUnavailable) and error.ambiguous),
             ),
         )
         parked = found is ParkResult.PARKED

@@ -142,15 +142,17 @@ def _walked(words: Iterable[str]) -> Iterator[tuple[Span, int]]:
 
 def with_sent(account: Account, event: SentEvent) -> Account:
     """Return the account with one more accepted event; the oldest makes room."""
-    contexts, lines = account.contexts, account.recent.split("\n") if account.recent else []
+    contexts = account.contexts
     newer = not contexts or contexts[-1] != event.context
-    lines.append(_line(event, newer=newer))
+    lines = _line(event, newer=newer)
+    if account.recent:
+        lines = f"{account.recent}\n{lines}"
     contexts = (*contexts, event.context) if newer else contexts
-    if len(lines) > MAX_RECENT:
-        del lines[0]
-        if lines[0].endswith("+"):
+    if lines.count("\n") >= MAX_RECENT:
+        lines = lines.partition("\n")[2]
+        if lines.partition("\n")[0].endswith("+"):
             contexts = contexts[1:]
-    return Account(account.cut_at_ms, account.cuts, "\n".join(lines), contexts)
+    return Account(account.cut_at_ms, account.cuts, lines, contexts)
 
 
 def with_recent(account: Account, events: Iterable[SentEvent]) -> Account:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from caliper_readtime._model import Article, Reader
     from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules.event import TimeSpentEvents
+    from caliper_readtime._rules.ranges import Context
 
 
 class Caller(StrEnum):
@@ -191,7 +192,7 @@ def _claimed_again(
     new = evolved(claim, owner=verb.owner, until_at_ms=now + verb.policy.lock_ms, ambiguous=ambiguous)
     if claim.rejections and claim.context != ledger.context and not own:
         # P11: a refused event that stayed in the slot is rebuilt if the context has changed.
-        body = _built(verb.events, state, claim)
+        body = _built(verb.events, state, claim, ledger.context)
         new = new if isinstance(body, Exception) else evolved(new, context=ledger.context, event=body)
     if not own:
         ledger = remembered(
@@ -213,7 +214,7 @@ def _claimed(
         to_ms,
         began_at_ms,
         ended_at_ms,
-        ledger.context,
+        retry.context if retry is not None and retry.fixed else ledger.context,
         "",
         verb.owner,
         now + verb.policy.lock_ms,
@@ -221,7 +222,7 @@ def _claimed(
         attempts=0 if retry is None else retry.attempts,
         ambiguous=retry is not None and retry.ambiguous,
     )
-    body = _built(verb.events, state, claim)
+    body = _built(verb.events, state, claim, claim.context)
     if isinstance(body, Exception):
         # C5: an event that cannot be built is parked. Its text may hold an address, so only its kind is kept.
         reason = f"the event cannot be built: {type(body).__name__}"
@@ -242,9 +243,8 @@ def _claimed(
     )
 
 
-def _built(events: TimeSpentEvents, state: ReadTimeState, claim: Claim) -> str | Exception:
-    """Return the claim's event, built from the newest context, or why it cannot be built."""
-    context = state.ledger.context
+def _built(events: TimeSpentEvents, state: ReadTimeState, claim: Claim, context: Context) -> str | Exception:
+    """Return the claim's event, or why it cannot be built."""
     try:
         event = events.event(
             context.reader,

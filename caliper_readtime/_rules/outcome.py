@@ -248,6 +248,7 @@ class Park(Verb[ParkResult]):
         jitter: random number in [0, 1).
         status: HTTP status.
         reason: why, for the operator.
+        refused: the event itself was refused, so that it has not arrived; otherwise it keeps its bytes (I7).
     """
 
     name = "park"
@@ -258,6 +259,7 @@ class Park(Verb[ParkResult]):
     jitter: float
     status: int | None
     reason: str
+    refused: bool = True
 
 
 def park(verb: Park, state: ReadTimeState, now: int) -> tuple[ReadTimeState, ParkResult]:
@@ -272,7 +274,7 @@ def park(verb: Park, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Par
         stuck = Release(verb.owner, verb.event_id, verb.policy, verb.jitter, verb.reason, refused=True, at_maximum=True)
         return release(stuck, state, now)[0], ParkResult.STUCK
     retry_at_ms = now + int(LONGEST_WAIT_MS * (1 - verb.jitter / 20))
-    ledger = set_aside(ledger, claim, now, retry_at_ms, verb.status, verb.reason)
+    ledger = set_aside(ledger, claim, now, retry_at_ms, verb.status, verb.reason, refused=verb.refused)
     return settled(evolved(state, ledger=ledger), now), ParkResult.PARKED
 
 

@@ -107,9 +107,16 @@ class Parked:
     refused: bool = True
     tried: tuple[str, ...] = ()
 
+    @property
+    def fixed(self) -> bool:
+        """Whether it keeps its bytes: it was sent, may have arrived, and nobody has refused it (I7)."""
+        return not self.refused and self.attempts > 0
+
     def corrected(self, context: Context) -> bool:
         """Return whether the context has changed, to one that it was not sent with yet (P5)."""
-        return context != self.context and len(self.tried) < MAX_TRIED and fingerprint(context) not in self.tried
+        if self.fixed or context == self.context:
+            return False
+        return len(self.tried) < MAX_TRIED and fingerprint(context) not in self.tried
 
     def claimable(self, context: Context, now: int, *, explicit: bool = True) -> bool:
         """Return whether it is sent again: its context was corrected, or its retry time has come (P4).

@@ -229,6 +229,21 @@ def test_long_read(stage):
 
 
 @scene_of_the_script
+def test_nothing_is_touched(stage):
+    """Five minutes on a visible page without key, pointer or scroll count in full; with a limit, up to the limit."""
+    for options, true in (({}, 300), ({"idle": 120}, 300 + 120)):
+        browser = stage.browser()
+        page = browser.page(stage.site("/plain"))
+        page.call("Emulation.setVirtualTimePolicy", policy="pause")
+        page.call("Page.navigate", url=stage.article(**options))
+        read_virtually(stage, page, 300)
+        page.close()
+        stage.site.until_left()
+        browser.quit()
+        stage.judge(true=true, **EXACTLY)
+
+
+@scene_of_the_script
 def test_absent_reader(stage):
     """17: with a limit for idleness, reading pauses that long after the last sign of the reader, and goes on."""
     browser = stage.browser()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -16,6 +17,7 @@ from caliper_readtime.testing._redis_server import RedisServer
 from tests.canaries import hearing
 from tests.faults.emitting import endpoint_and_emitter
 from tests.faults.raw_server import RawServer
+from tests.postgresql_server import PostgresqlServer
 from tests.redis_topologies import Node, program
 from tests.scenes import Scene
 
@@ -80,4 +82,11 @@ def tls_server(certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate / "cert.pem", certificate / "key.pem")
     with RawServer(tls=context) as server:
+        yield server
+
+
+@pytest.fixture
+def server():
+    """A PostgreSQL that this test may kill; it waits for its disk as a real one does."""
+    with closing(PostgresqlServer()) as server:
         yield server

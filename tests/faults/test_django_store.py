@@ -27,7 +27,7 @@ from caliper_readtime.testing._store_concurrency import ConcurrencyRules
 from caliper_readtime.testing._store_driver import Look, StoreDriver
 from caliper_readtime.testing._store_many import ManyRules
 from tests.django_databases import database, postgresql, sqlite
-from tests.postgresql_server import PostgresqlServer, pooled
+from tests.postgresql_server import pooled
 from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, Scene, events
 
 pytestmark = pytest.mark.postgresql
@@ -57,13 +57,6 @@ def either(request, tmp_path):
     """A scene on each kind of database."""
     with scene_on(postgresql() if request.param == "postgresql" else sqlite(tmp_path)) as scene:
         yield scene
-
-
-@pytest.fixture
-def server():
-    """A server that this test may kill; it waits for its disk as a real one does."""
-    with closing(PostgresqlServer()) as server:
-        yield server
 
 
 @pytest.fixture

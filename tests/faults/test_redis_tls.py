@@ -125,3 +125,7 @@ def test_what_cannot_be_trusted_is_unavailable(server, authority, tmp_path, wron
         with pytest.raises(StoreUnavailable, match=f"{host}:{port}") as caught:
             store.now()
         assert "hunter2" not in repr((caught.value, caught.value.__cause__))
+        if wrong != "no such file":
+            # A handshake is work for both sides: it is not tried again at once.
+            with pytest.raises(StoreUnavailable, match="a moment ago"):
+                store.now()

@@ -181,7 +181,8 @@ def _check_take(verb: AcquireClaim, old: ReadTimeState, new: ReadTimeState, resu
 
 def _corrected(parked: Any, context: Any) -> bool:
     """Return whether a context is one that a parked event was not sent with yet."""
-    return parked.context != context and fingerprint(context) not in parked.tried
+    unsure = parked.attempts > 0 and not parked.refused  # it may have arrived as it is
+    return not unsure and parked.context != context and fingerprint(context) not in parked.tried
 
 
 def _check_released(verb: Release, old: ReadTimeState, new: ReadTimeState, now: int) -> None:

@@ -401,6 +401,13 @@ MUTATIONS = (
         "making way",
     ),
     Mutation(
+        "I7, P12: … with its bytes, since it may have arrived",
+        claim._claimed,
+        "retry is not None and retry.fixed",
+        "False",
+        "making way",
+    ),
+    Mutation(
         "P12: … and not where none waits",
         outcome.release,
         "and state.unclaimed_ms >= SECOND",

@@ -75,7 +75,7 @@ SCENARIOS = (
     Scenario(
         "making way",
         VIEWS[:2],
-        Budget(signals=2, ticks=1, faults=4),
+        Budget(signals=2, ticks=1, faults=4, corrections=1),
         ticks=(6000,),
         programs=("partial",),
         sweeps=False,

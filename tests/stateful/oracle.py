@@ -15,6 +15,7 @@ from caliper_readtime._rules import (
     Renew,
     Signal,
 )
+from caliper_readtime._rules.ranges import LONGEST_LEASE_MS
 from caliper_readtime._rules.state import MAX_PARKED, MAX_VIEWS, SECOND, Phase
 
 DAY_MS = 86_400_000
@@ -139,6 +140,8 @@ class Book:
         self.told = {}  # event id -> times that a host was told of its acceptance
         self.arrived = {}  # event id -> its bytes
         self.refused = set()  # ids that the endpoint has refused
+        self.copies = Counter()  # event id -> times that it arrived
+        self.doubts = Counter()  # event id -> tries after which nobody knew, or whose owner was taken for dead
 
     def expect(self, holds, fault):
         if not holds:
@@ -187,7 +190,9 @@ class Book:
     def _leases(self, key, transition, now, old, state):
         """L1, P1: while a lease lives, only its owner may end it; a commit apart, which anybody may bring (K2)."""
         held, after = None if old is None else old.ledger.claim, state.ledger.claim
-        if held is None or held.owner is None or held.until_at_ms <= now or isinstance(transition, Commit):
+        if held is None or held.owner is None or isinstance(transition, Commit):
+            return
+        if not now < held.until_at_ms <= now + LONGEST_LEASE_MS:  # D5: a clock that jumped leaves no lease
             return
         if old.ledger.generation == state.ledger.generation and (after is None or after.owner != held.owner):
             self.expect(transition.owner == held.owner, f"{key}: {transition!r} ended another owner's lease")
@@ -221,7 +226,9 @@ class Book:
             self.expect(result.retry == listed, f"{key}: {claim.event_id} is a retry of a parked event, or is not")
             before = None if old is None else old.ledger.claim
             held = before is not None and before.event_id == claim.event_id and before.owner
-            self.seen["take-overs"] += bool(held) and before.owner != claim.owner
+            taken_over = bool(held) and before.owner != claim.owner
+            self.seen["take-overs"] += taken_over
+            self.doubts[claim.event_id] += taken_over
             self.seen["claims again"] += result.again
             self.seen["splits"] += claim.end_ms - claim.start_ms == DAY_MS and state.unclaimed_ms >= SECOND
 
@@ -235,6 +242,8 @@ class Book:
                 seen["parkings"] += result is ParkResult.PARKED
             case Release():
                 seen["releases"] += result
+                aside = result and state.ledger.claim is None and len(state.ledger.parked) > len(old.ledger.parked)
+                seen["made way"] += aside
                 seen["systemic refusals"] += result and transition.refused
                 seen["late, nothing sent"] += result and not transition.counted and "lease" in transition.error
             case Commit():
@@ -272,6 +281,7 @@ class Book:
         """Note that the endpoint accepted an event."""
         event_id = event["id"]
         first = self.arrived.setdefault(event_id, body)
+        self.copies[event_id] += 1
         self.seen["duplicates at the endpoint"] += first is not body
         if event_id not in self.refused:
             # I7: same id, same bytes; they differ only after a refusal.
@@ -300,6 +310,11 @@ class Book:
             self.expect(
                 at_endpoint <= whole if life.forgotten else at_endpoint == whole,
                 f"{name}: the endpoint has {at_endpoint} ms, accepted were {life.time.spent}",
+            )
+        for event_id, copies in self.copies.items():
+            # H8: a further copy takes a try that ended in doubt.
+            self.expect(
+                copies <= 1 + self.doubts[event_id], f"{event_id}: {copies} copies, {self.doubts[event_id]} doubts"
             )
         for key, last in self.states.items():
             state = load(key)

@@ -8,6 +8,8 @@ from random import Random
 
 from caliper_readtime import (
     EmitError,
+    EmitterUnavailable,
+    EndpointRefused,
     EventRejected,
     MissingField,
     PageView,
@@ -22,6 +24,19 @@ from tests.stateful.world import Crash, World, failure, seeded
 READERS = ("anna", "ben", "cleo", "dora")
 ARTICLES = ("owls", "bees", "ants")
 EXPECTED = (StoreUnavailable, EmitError, MissingField, Crash)
+
+
+#: What one reader's, one article's or one event's bytes hold, what they always get, and whether they are kept.
+POISONS = tuple(
+    (text, error, keeps)
+    for text in ("/users/anna", '"Owls"', '"value": 40')
+    for error, keeps in (
+        (lambda: EndpointRefused("404", status=404), False),
+        (lambda: EmitterUnavailable("500", status=500), False),
+        (lambda: EmitterUnavailable("500", status=500), True),
+        (lambda: EmitterUnavailable("no answer"), True),
+    )
+)
 
 
 class Task:
@@ -85,14 +100,20 @@ class Simulation:
             state_ttl_seconds=random.choice([30, 1]) * 86400.0,
         )
         self.world = World(
-            store, policy, max_batch=random.choice([1, 3, 100]), read_back=random.random() < 0.5, at=self._boundary
+            store,
+            policy,
+            max_batch=random.choice([1, 3, 100]),
+            read_back=random.random() < 0.5,
+            emit_seconds=random.choice([0.0, 0.0, 3.0]),
+            at=self._boundary,
         )
+        self.world.endpoint.poison = random.choice([None, None, *POISONS])
         self.book = self.world.book
         self.fault_rate = random.choice([0.0, 0.02, 0.06])
         self.pause_rate = random.choice([0.02, 0.15, 0.4])
         self.roster = {name: Reader(name, f"{name}@example.org") for name in READERS}
         self.articles = {name: article(name) for name in ARTICLES}
-        self.workers = [self.world.tracker() for _ in range(3)]
+        self.workers = [self._worker() for _ in range(3)]
         self.tasks = []
         self.running = None
         self.tabs = []
@@ -104,6 +125,12 @@ class Simulation:
             (self._look, 2), (self._mood, 4), (self._time, 12),
         ]  # fmt: skip
 
+    def _worker(self):
+        first = self.random.choice([5.0, 1.0, 60.0])
+        return self.world.tracker(
+            retry_backoff_seconds=first, max_retry_backoff_seconds=self.random.choice([first, 3600.0])
+        )
+
     # Scheduling
 
     def run(self):
@@ -112,7 +139,7 @@ class Simulation:
             for _ in range(self.steps):
                 self._step()
             self.faults_on = False
-            self.world.endpoint.mood = "ok"
+            self.world.endpoint.mood, self.world.endpoint.poison = "ok", None
             while self.tasks:
                 self._resume(self.tasks[0])
             self._heal()
@@ -149,7 +176,7 @@ class Simulation:
                 # The process is gone with every call that it had under way.
                 for other in self.tasks:
                     other.killed |= other.worker[1] is worker
-                self.workers[number] = self.world.tracker()
+                self.workers[number] = self._worker()
             elif task.error is not None and not isinstance(task.error, EXPECTED):
                 raise task.error
         self._complain()
@@ -267,8 +294,19 @@ class Simulation:
         wait = self.random.choice([0.0, 0.2, 40.0])
 
         def act(tracker):
+            before = {key: state for key, state in self.book.states.items() if key.reader_sourced_id == reader}
             report = tracker.flush_reader(reader, resource_ids=some, wait_seconds=wait, confirm=confirm)
             self.book.seen["flush: settled" if report.settled else "flush: unsettled"] += 1
+            for key, state in before.items() if report.settled else ():
+                now = self.book.states.get(key)
+                if (
+                    (some is None or key.resource_id in some)
+                    and now
+                    and now.ledger.generation == state.ledger.generation
+                ):
+                    whole = state.meter.cumulative_ms // 1000 * 1000
+                    # F6: whatever had been accepted when it began.
+                    self.book.expect(now.reported_ms >= whole, f"{key}: settled at {now.reported_ms} of {whole} ms")
 
         self._start(act)
 
@@ -306,6 +344,10 @@ class Simulation:
         if seconds < 0:
             self.world.clock.advance(seconds)  # the wall clock alone steps back
             self.book.seen["clock stepped back"] += 1
+        elif self.random.random() < 0.02:
+            days = self.random.choice([5, -5]) * 86_400.0
+            self.world.clock.advance(days)  # or jumps
+            self.book.seen["clock jumped"] += 1
         else:
             self.world.advance(seconds)
 

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from unittest.mock import patch
 from uuid import UUID
 
+import attrs
+
 from caliper_readtime import (
     EmitterUnavailable,
     EndpointRefused,
@@ -58,9 +60,10 @@ class World:
     def now_ms(self):
         return to_epoch_ms(self.clock(), "now")
 
-    def tracker(self):
-        """A fresh worker."""
-        tracker = ReadTimeTracker(self.store, self.emitter, events(), self.policy, self.clock, on_report=self._heard)
+    def tracker(self, **own):
+        """A fresh worker, with rules of its own where they decide when it sends."""
+        policy = attrs.evolve(self.policy, **own)
+        tracker = ReadTimeTracker(self.store, self.emitter, events(), policy, self.clock, on_report=self._heard)
         tracker._delivery.leases.monotonic = lambda: self.monotonic
         return tracker
 
@@ -107,6 +110,9 @@ class Endpoint:
         self.log = []  # every accepted event's bytes, in order of arrival
         self.mood = "ok"
         self.lenient = False  # takes addresses that it used to refuse
+        self.poison = (
+            None  # (what an event's bytes hold, the error that it always gets, whether it is kept all the same)
+        )
 
     def take(self, events):
         """Accept all of the events, or say why not."""
@@ -114,6 +120,13 @@ class Endpoint:
             raise EmitterUnavailable("503", status=503, retry_after_seconds=7)
         if self.mood == "forbidden":
             raise EndpointRefused("403", status=403)
+        if self.poison is not None:
+            text, error, keeps = self.poison
+            if any(text in json.dumps(event) for event in events):
+                self.book.seen["poisoned"] += 1
+                if keeps:
+                    self._keep(events)
+                raise error()
         bad = [e["id"] for e in events if self.mood == "broken" or (is_bad(e["actor"]["email"]) and not self.lenient)]
         if bad:
             if len(events) == 1:
@@ -121,6 +134,9 @@ class Endpoint:
             else:
                 self.book.seen["bisections"] += 1
             raise EventRejected("422", event_ids=bad, status=422)
+        self._keep(events)
+
+    def _keep(self, events):
         for event in events:
             body = json.dumps(event, separators=(",", ":"))
             self.log.append(body)
@@ -146,10 +162,15 @@ class FaultyEmitter:
         ids = [event["id"] for event in events]
         world.book.sends(ids, world.worker, world.monotonic, self.deadline_seconds)
         world.book.expect(len(events) <= self.max_batch, "more events than max_batch")
-        world.at("emit before")
-        world.advance(world.emit_seconds)
-        world.endpoint.take(events)
-        world.at("emit after")
+        try:
+            world.at("emit before")
+            world.advance(world.emit_seconds)
+            world.endpoint.take(events)
+            world.at("emit after")
+        except BaseException as error:
+            if getattr(error, "ambiguous", not isinstance(error, EventRejected)):
+                world.book.doubts.update(ids)
+            raise
 
     def close(self):
         pass

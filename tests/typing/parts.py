@@ -19,6 +19,7 @@ from caliper_readtime._rules.state import Claim, Context, Due, Key, Ledger, Mete
 from caliper_readtime.protocols import (
     DescribesItself,
     LimitsBatch,
+    ListsEvents,
     NeedsSensor,
     ReadsBack,
     StatesDeadline,
@@ -26,9 +27,11 @@ from caliper_readtime.protocols import (
     UpdatesMany,
     Validates,
 )
-from caliper_readtime.stores._codec import (
+from caliper_readtime.stores import (
     SCHEMA,
+    Account,
     check_meter,
+    compare_meta,
     dump_heartbeats,
     dump_ledger,
     dump_views,
@@ -37,7 +40,6 @@ from caliper_readtime.stores._codec import (
     load_views,
     named,
 )
-from caliper_readtime.stores._meta import compare_meta
 from caliper_readtime.testing import (
     CaliperEndpoint,
     EmitterContract,
@@ -107,6 +109,7 @@ class ShelfStore:
         assert_type(ledger.parked, tuple[Parked, ...])
         assert_type(ledger.context, Context)
         assert_type(ledger.history, tuple[HistoryEntry, ...])
+        assert_type(ledger.account, Account)
         kept = meter._replace(views=views, heartbeats=heartbeats)
         return ReadTimeState(state.reader_sourced_id, state.resource_id, kept, ledger)
 
@@ -229,6 +232,8 @@ def tested(meter: Meter, ledger: Ledger) -> float:
     assert_type(flaky.events, list[dict[str, Any]])
     assert_type(flaky.seconds("u1", "r1"), float)
     assert_type(recording.held(["a"]), frozenset[str])
+    lists: ListsEvents = recording
+    assert_type(lists.listed("u1"), Sequence[Mapping[str, Any]])
     recording.close()
     accepted: list[Success] = [StatusBody(), Reply202JobId(), EmptyBody()]
     wrong: list[Behaviour] = [

@@ -14,6 +14,7 @@ from caliper_readtime import (
     Accumulation,
     App,
     Article,
+    ArticleReconciliation,
     ConfigurationError,
     ContentionError,
     CorruptState,
@@ -23,6 +24,7 @@ from caliper_readtime import (
     EmitterUnavailable,
     EndpointRefused,
     EventRejected,
+    EventSum,
     Explanation,
     FlushReport,
     HistoryEntry,
@@ -39,6 +41,7 @@ from caliper_readtime import (
     ReadTimePolicy,
     ReadTimeState,
     ReadTimeTracker,
+    Reconciliation,
     RedisStateStore,
     Report,
     SqliteStateStore,
@@ -132,6 +135,11 @@ def reported(tracker: ReadTimeTracker, state: ReadTimeState) -> Outcome:
     assert_type(flushed, FlushReport)
     assert_type(flushed.confirmed, bool | None)
     flushed.raise_unless_settled()
+    found = tracker.reconcile("u1", repair=True, settle_seconds=60)
+    assert_type(found, Reconciliation)
+    assert_type(found.articles, tuple[ArticleReconciliation, ...])
+    assert_type(found.balanced and found.articles[0].balanced, bool)
+    assert_type(found.articles[0].missing, EventSum)
     swept = tracker.sweep(idle_seconds=0, limit=10, budget_seconds=5)
     assert_type(swept, SweepReport)
     assert_type(swept.reports, tuple[Report, ...])

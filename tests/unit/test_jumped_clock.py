@@ -25,26 +25,23 @@ def partial(scene, error):
 
 @pytest.mark.parametrize("error", [EmitterUnavailable("down"), EventRejected("no", status=422), SystemExit()])
 @pytest.mark.parametrize("verb", ["sweep", "flush"])
-def test_nothing_waits_for_the_clock_to_catch_up(memory_scene: Scene, error, verb):
+def test_nothing_waits_for_the_clock_to_catch_up(scene: Scene, error, verb):
     """D5: a back-off, a retry time or a lease a month ahead is due at the next sweep: all 30 s arrive."""
-    scene = memory_scene
     scene.read(seconds=30)
     jumped(scene, lambda: partial(scene, error))
     sent = (scene.tracker.sweep() if verb == "sweep" else scene.tracker.flush_reader(ANNA)).seconds_sent
     assert (sent, scene.state().unreported_seconds) == (30.0, 0.0)
 
 
-def test_a_deferral_far_ahead_is_due(memory_scene: Scene):
+def test_a_deferral_far_ahead_is_due(scene: Scene):
     """D5: so is a deferral."""
-    scene = memory_scene
     scene.read(seconds=30)
     jumped(scene, lambda: scene.tracker.partial(ANNA, OWLS, defer=True))
     assert scene.tracker.sweep().seconds_sent == 30.0
 
 
-def test_time_whose_last_sync_lies_far_ahead_is_swept(memory_scene: Scene):
+def test_time_whose_last_sync_lies_far_ahead_is_swept(scene: Scene):
     """D5: time that was read by the wrong clock is reported all the same."""
-    scene = memory_scene
     scene.read(seconds=30)
     jumped(scene, lambda: scene.tracker.accumulate(ANNA, OWLS, 20))
     scene.clock.advance(60)
@@ -52,9 +49,8 @@ def test_time_whose_last_sync_lies_far_ahead_is_swept(memory_scene: Scene):
 
 
 @pytest.mark.parametrize("ahead", [1, 29])
-def test_a_small_step_back_frees_no_lease(memory_scene: Scene, ahead):
+def test_a_small_step_back_frees_no_lease(scene: Scene, ahead):
     """C1, D5: a lease that can be true stays one."""
-    scene = memory_scene
     scene.read(seconds=30)
     scene.clock.advance(ahead)
     partial(scene, SystemExit())

@@ -11,10 +11,12 @@ from caliper_readtime import (
     EmitterUnavailable,
     EndpointRefused,
     EventRejected,
+    MissingField,
     Outcome,
     PageView,
     Reader,
     ReadTimeError,
+    StoreUnavailable,
 )
 from caliper_readtime._logs import log
 from caliper_readtime.testing import RecordingEmitter
@@ -299,3 +301,49 @@ def test_nothing_breaks_or_reorders_a_line(caplog, odd):
     assert line.startswith("said reader_sourced_id=a\\")
     assert (record.reader_sourced_id.isprintable(), record.count) == (True, 1)
     assert len(line.splitlines()) == 1
+
+
+def test_a_clamp_says_what_was_claimed_and_allowed(scene: Scene, lines):
+    """G3: claimed, allowed and elapsed: 40 s were claimed 10 s after the first signal, which left 5 s of leeway."""
+    scene.tracker.accumulate(ANNA, OWLS, 10)
+    scene.clock.advance(10)
+    scene.tracker.accumulate(ANNA, OWLS, 40)
+    (record,) = said(lines, "article accumulate: clamp")
+    assert (record.claimed, record.allowed, record.elapsed, record.clamped) == (40.0, 15.0, 10.0, 25.0)
+
+
+def test_an_id_of_which_nothing_is_stored_is_an_error_line(scene: Scene, lines):
+    """G1: nothing can be built of an id alone: one error line, which names what is missing."""
+    with pytest.raises(MissingField):
+        scene.tracker.accumulate("anna", OWLS, 10)
+    (record,) = [record for record in lines.records if record.levelno == logging.ERROR]
+    assert (record.missing, record.reader_sourced_id) == ("reader", "anna")
+
+
+@pytest.mark.parametrize(
+    ("verb", "call"),
+    [
+        ("article accumulate", lambda tracker: tracker.accumulate(ANNA, OWLS, 10)),
+        ("article partial finalize", lambda tracker: tracker.partial(ANNA, OWLS)),
+        ("article partial finalize", lambda tracker: tracker.partial(ANNA, OWLS, defer=True)),
+        ("article finalize", lambda tracker: tracker.finalize(ANNA, OWLS)),
+        ("article flush", lambda tracker: tracker.flush_reader(ANNA)),
+        ("article sweep", lambda tracker: tracker.sweep()),
+        ("article unpark", lambda tracker: tracker.unpark(ANNA, OWLS)),
+        ("article forget", lambda tracker: tracker.forget(ANNA)),
+    ],
+)
+def test_a_store_that_is_away_is_one_error_line(memory_scene: Scene, lines, monkeypatch, verb, call):
+    """G1: every verb says so, once a minute, however often it is called."""
+    memory_scene.read(ANNA)
+
+    def away(*_args, **_more):
+        raise StoreUnavailable("no answer")
+
+    for name in ("update", "keys", "delete", "due"):
+        monkeypatch.setattr(memory_scene.store, name, away)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailable):
+            call(memory_scene.tracker)
+    (record,) = [record for record in lines.records if record.levelno == logging.ERROR]
+    assert record.getMessage().startswith(f"{verb}: failed, the store is away")

@@ -371,13 +371,19 @@ class Recording(RecordingEmitter):
         super().__init__()
 
 
-def told(report):
-    REPORTS.append(report.outcome)
+class Listener:
+    """A host's object, whose method is told."""
+
+    def told(self, report):
+        REPORTS.append(report.outcome)
+
+
+LISTENER = Listener()
 
 
 def test_parts_by_dotted_path():
-    """STORE, EMITTER and ON_REPORT: dotted paths from the environment, of an object, a class and a function."""
-    here = {"STORE": f"{__name__}.STORE", "EMITTER": f"{__name__}.Recording", "ON_REPORT": f"{__name__}.told"}
+    """STORE, EMITTER and ON_REPORT: dotted paths from the environment, of an object, a class and an object's method."""
+    here = {"STORE": f"{__name__}.STORE", "EMITTER": f"{__name__}.Recording", "ON_REPORT": f"{__name__}.LISTENER.told"}
     given = environment(STORE_URL=None, ENDPOINT=None, **here)
     with ReadTimeTracker.from_env(given, clock=ManualClock()) as tracker:
         store, emitter, _ = parts(tracker)

@@ -320,7 +320,9 @@ def test_frameworks_do_not_log_each_refusal(make_site, caplog):
     for _ in range(5):
         site.post(b"")
         site.log(ticket)
-    assert sorted(record.reason for record in caplog.records) == ["empty", "store_unavailable"]
+    reasons = [record.reason for record in caplog.records if hasattr(record, "reason")]
+    assert sorted(reasons) == ["empty", "store_unavailable"]
+    assert len(caplog.records) <= 3  # and the tracker's own line, once a minute
 
 
 def test_a_hook_that_fails_costs_nothing(make_site, caplog):

@@ -25,7 +25,7 @@ from caliper_readtime.stores._redis.driver_errors import (
     unquoted,
 )
 from caliper_readtime.stores._redis.encoding import text_of
-from caliper_readtime.stores._redis.info import describe
+from caliper_readtime.stores._redis.info import address, describe
 
 try:
     # The driver uses it, too, where it is installed. A name that type checkers need not know.
@@ -81,6 +81,7 @@ class Link(SurvivesFork):
     def __init__(self, where: str, namespace: str) -> None:
         self.where = where
         self._namespace = namespace
+        self._why = "it did not answer in time"  # why calls fail fast
         self._locked: list[Any] = []
         super().__init__()
 
@@ -167,16 +168,20 @@ class Link(SurvivesFork):
         seen = circuit.failures and circuit.enter()
         if seen is None:
             raise StoreUnavailable(
-                f"Redis at {self.where} did not answer a moment ago, so this was not tried: look whether it hangs, is"
-                " overloaded, or cannot be reached in time"
+                f"Redis at {self.where} did not answer a moment ago, so this was not tried; then it was said:"
+                f" {self._why}"
             )
         try:
             if seen % _PATIENT_PROBE:
                 self._probe()
             answer = call()
         except DRIVER_ERRORS as error:
-            circuit.leave(seen, failed=self._costly(error))
-            raise self._told(error, key, name) from error
+            failed = self._costly(error)
+            circuit.leave(seen, failed=failed)
+            told = self._told(error, key, name)
+            if failed:
+                self._why = str(told).removeprefix(f"Redis at {self.where}: ")
+            raise told from error
         except BaseException:
             circuit.leave(seen, failed=None)
             raise
@@ -240,7 +245,7 @@ class SingleLink(Link):
         self._free: list[Any] = []
         self._pid = os.getpid()
         self._breaker = Circuit(FAIL_FAST_SECONDS, MAX_FAIL_FAST_SECONDS, jitter=0.5)
-        super().__init__(_address(self._pool), namespace)
+        super().__init__(address(self._pool), namespace)
 
     def guarded(self) -> list[tuple[Any, str]]:
         """Return the breaker, the pool, and the pools of the Sentinels that it asks for a master."""
@@ -388,13 +393,3 @@ def pipelined(client: Any, calls: Sequence[Call], waits: Waits) -> list[Answer]:
 def _packed(connection: Any, words: tuple[Any, ...]) -> Any:
     """Return a command as Redis wants to hear it. The driver packs with hiredis, too, but takes three times as long."""
     return connection.pack_command(*words) if pack_command is None else (pack_command(words),)
-
-
-def _address(pool: Any) -> str:
-    options = pool.connection_kwargs
-    if "path" in options:
-        return str(options["path"])
-    service = getattr(pool, "service_name", None)
-    if service is not None:
-        return f"the master that Sentinel calls {service}"
-    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"

@@ -52,3 +52,14 @@ def _patience(client: Redis) -> dict[str, Any]:
     made = pool.connection_class(**pool.connection_kwargs)  # it does not connect yet
     waits = getattr(made, "socket_timeout", None)
     return {"socket_timeout": waits, "socket_connect_timeout": getattr(made, "socket_connect_timeout", waits)}
+
+
+def address(pool: Any) -> str:
+    """Return the name by which errors call what a client's pool connects to."""
+    options = pool.connection_kwargs
+    if "path" in options:
+        return str(options["path"])
+    service = getattr(pool, "service_name", None)
+    if service is not None:
+        return f"the master that Sentinel calls {service}"
+    return f"{options.get('host', 'localhost')}:{options.get('port', 6379)}"

@@ -166,6 +166,7 @@ class Database(SurvivesFork):
             self.connection.close_if_unusable_or_obsolete()
 
     def let_go(self) -> None:
-        """Close this thread's connection: none may be open in two processes."""
-        if not self.connection.in_atomic_block:
-            self.connection.close()
+        """Close this thread's connection, if it has one: none may be open in two processes."""
+        for connection in connections.all(initialized_only=True):
+            if connection.alias == self.alias and not connection.in_atomic_block:
+                connection.close()

@@ -18,20 +18,24 @@ from caliper_readtime.stores._codec import (
     load_views,
     named,
 )
-from caliper_readtime.web.django.models import State
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from caliper_readtime.protocols import Transition
     from caliper_readtime.web.django._database import Database
+    from caliper_readtime.web.django.models import State
 
 R = TypeVar("R")
 
 _NUMBERS: Final = ("cumulative_ms", "last_sync_at_ms", "budget_ms", "since_at_ms", "clamped_ms", "position_ms")
 _METER: Final = (*_NUMBERS, "views", "heartbeats")
-#: What a write may change.
-WRITTEN: Final = ("nonce", *_METER, "ledger", "due_at_ms", "soft", "expires_at_ms", "parked")
+_WRITTEN: Final = ("nonce", *_METER, "ledger", "due_at_ms", "soft", "expires_at_ms", "parked")
+_COLUMNS: Final = ("key", "reader", "resource", *_WRITTEN)
+#: What a state is made of, besides its key.
+STATE: Final = (*_METER, "ledger")
+# SQLite takes no more than 32,766 values in one statement.
+_MOST_ROWS: Final = 1000
 
 
 def name_of(key: Key) -> str:
@@ -44,21 +48,41 @@ def nonce() -> int:
     return secrets.randbits(63)
 
 
-def row_of(key: Key, state: ReadTimeState) -> State:
+def row_of(key: Key, state: ReadTimeState) -> tuple[Any, ...]:
     """Return the row of a state, to be written."""
     due = state.due
-    return State(
-        key=name_of(key),
-        reader=key.reader_sourced_id,
-        resource=key.resource_id,
-        nonce=nonce(),
-        **dict(zip(_METER, _meter(state), strict=True)),
-        ledger=dump_ledger(state.ledger),
-        due_at_ms=None if due is None else due.at_ms,
-        soft=due is not None and due.soft,
-        expires_at_ms=state.expires_at_ms,
-        parked=len(state.ledger.parked),
+    return (
+        name_of(key),
+        *key,
+        nonce(),
+        *_meter(state),
+        dump_ledger(state.ledger),
+        None if due is None else due.at_ms,
+        due is not None and due.soft,
+        state.expires_at_ms,
+        len(state.ledger.parked),
     )
+
+
+def write(database: Database, rows: Sequence[tuple[Any, ...]], *, births: bool) -> None:
+    """Write rows in as few statements as possible, inside the caller's transaction. The ORM takes twice as long.
+
+    Args:
+        database: where.
+        rows: by ``row_of``.
+        births: nobody else may have made one of them; otherwise the caller has locked each.
+    """
+    one = f"({', '.join(['%s'] * len(_COLUMNS))})"
+    changed = ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN)
+    conflict = "" if births else f"ON CONFLICT (key) DO UPDATE SET {changed}"
+    with database.connection.cursor() as cursor:
+        for start in range(0, len(rows), _MOST_ROWS):
+            page = rows[start : start + _MOST_ROWS]
+            cursor.execute(
+                f"INSERT INTO {database.states} ({', '.join(_COLUMNS)})"  # noqa: S608 - constants
+                f" VALUES {', '.join([one] * len(page))} {conflict}",
+                [value for row in page for value in row],
+            )
 
 
 def state_of(row: State) -> ReadTimeState:
@@ -67,7 +91,7 @@ def state_of(row: State) -> ReadTimeState:
     Raises:
         CorruptState: it holds something else.
     """
-    return _state(Key(row.reader, row.resource), [getattr(row, name) for name in (*_METER, "ledger")])
+    return state_from(Key(row.reader, row.resource), [getattr(row, name) for name in STATE])
 
 
 def readable(rows: Iterable[State], doing: str) -> Iterator[ReadTimeState]:
@@ -95,7 +119,7 @@ def beat(
         # What has a due entry holds unreported time, so it neither expires nor gets a date to.
         if row is None or row[9] is None:
             return None
-        old = _state(key, row[:9])
+        old = state_from(key, row[:9])
         moment = now if now is not None else row[11] if clock else database.now()
         new, result = transition(old, moment)
         if new is old:
@@ -115,7 +139,12 @@ def _meter(state: ReadTimeState) -> tuple[Any, ...]:
     return (*meter[:6], dump_views(meter.views), dump_heartbeats(meter.heartbeats))
 
 
-def _state(key: Key, row: Sequence[Any]) -> ReadTimeState:
+def state_from(key: Key, row: Sequence[Any]) -> ReadTimeState:
+    """Return the state of these columns (``STATE``).
+
+    Raises:
+        CorruptState: they hold something else.
+    """
     try:
         check_meter(row)
         meter = Meter(row[0], row[1], row[2], row[3], row[4], row[5], load_views(row[6]), load_heartbeats(row[7]))

@@ -16,7 +16,7 @@ from caliper_readtime.errors import ContentionError, StoreError
 from caliper_readtime.stores._codec import SCHEMA
 from caliper_readtime.stores._meta import compare_meta
 from caliper_readtime.web.django._database import Database
-from caliper_readtime.web.django._rows import WRITTEN, beat, name_of, readable, row_of, state_of
+from caliper_readtime.web.django._rows import STATE, beat, name_of, readable, row_of, state_from, state_of, write
 from caliper_readtime.web.django.models import Fact, State
 
 if TYPE_CHECKING:
@@ -86,17 +86,18 @@ class DjangoStateStore:
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None, *, durable: bool
     ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
         answers: list[tuple[R, ReadTimeState | None] | StoreError] = []
-        births: list[State] = []
-        others: list[State] = []
+        births: list[tuple[Any, ...]] = []
+        others: list[tuple[Any, ...]] = []
         with self._database.transaction(durable=durable):
             # In one order, so that no two of them wait for each other.
             locked = self._rows.select_for_update().order_by("key")
-            rows = {row.key: row for row in locked.filter(key__in=[name_of(key) for key, _ in changes])}
+            wanted = locked.filter(key__in=[name_of(key) for key, _ in changes])
+            rows = {row[0]: row[1:] for row in wanted.values_list("key", *STATE)}
             moment = self.now() if now is None else now
             for key, transition in changes:
                 row = rows.get(name_of(key))
                 try:
-                    old = None if row is None else state_of(row)
+                    old = None if row is None else state_from(key, row)
                     if old is not None and old.expired(moment):
                         old = None
                     new, result = transition(old, moment)
@@ -106,9 +107,8 @@ class DjangoStateStore:
                 answers.append((result, new))
                 if new is not None and new is not old:
                     (births if row is None else others).append(row_of(key, new))
-            self._rows.bulk_create(births)
-            if others:
-                self._rows.bulk_create(others, update_conflicts=True, unique_fields=["key"], update_fields=WRITTEN)
+            write(self._database, births, births=True)
+            write(self._database, others, births=False)
         return answers
 
     def _again(self, work: Callable[[], R]) -> R:
@@ -181,8 +181,8 @@ class DjangoStateStore:
         """Return the database's clock."""
         return self._database.now()
 
-    def meta(self, expected: Mapping[str, str]) -> None:
-        """Record what these tables are used for, or compare.
+    def meta(self, expected: Mapping[str, str]) -> Mapping[str, str]:
+        """Record what these tables are used for, or compare; return all that is recorded.
 
         Raises:
             ConfigurationError: a recorded fact differs.
@@ -191,7 +191,7 @@ class DjangoStateStore:
         with self._database.transaction(durable=False):
             new = [Fact(name=name, value=value) for name, value in facts.items()]
             self._facts.bulk_create(new, ignore_conflicts=True)
-            compare_meta(dict(self._facts.filter(name__in=facts).values_list("name", "value")), facts)
+            return compare_meta(dict(self._facts.values_list("name", "value")), facts)
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run, and remove what has expired."""
