@@ -93,9 +93,11 @@ class Sweep:
 
     def _claimed(self) -> list[LeasedEvent]:
         """Claim the next batch of due states; empty where none is left."""
-        most = min(self._most, self._limit - self._taken - min(len(self._last), self._kept))
         leased_events: list[LeasedEvent] = []
-        while most > 0 and not leased_events:
+        while not leased_events:
+            most = min(self._most, self._limit - self._taken - min(len(self._last), self._kept))
+            if most <= 0:
+                break
             keys = [key for key in self._due(most + len(self._seen)) if key not in self._seen][:most]
             if not keys:
                 break
