@@ -128,7 +128,7 @@ class PageCounter:
         """Take a signal.
 
         Args:
-            headers: the request's; its ``PageCounter`` is this host as the browser sees it.
+            headers: the request's; its ``Host`` is this host as the browser sees it.
             body: the request's; of a long one no more than ``signals.MAX_BODY + 1`` bytes need be read.
             request: the framework's, for the setting ``SESSION``.
 
@@ -300,7 +300,7 @@ class PageCounter:
         base_url: str | None,
         options: dict[str, Any],
     ) -> str:
-        told = {_OPTIONS[name]: options[name] for name in _OPTIONS if name in options}
+        chosen = {_OPTIONS[name]: options[name] for name in _OPTIONS if name in options}
         fields = {name: value for name, value in options.items() if name not in (*_OPTIONS, *_TAG)}
         for name in fields:
             if article is not None or name not in _FIELDS:
@@ -315,7 +315,7 @@ class PageCounter:
         return script.tag(
             f"{src}?v={script.file('readtime.js').version}",
             options.get("nonce"),
-            {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **told},
+            {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **chosen},
         )
 
     def _issued(self, reader: Reader | str, article: Article, now: datetime, **more: Any) -> str:

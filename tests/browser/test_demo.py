@@ -174,7 +174,7 @@ def test_hidden_panels_hear_nothing_and_catch_up(visit):
     visit.until_read(2)
     other = visit.browser.page(f"{visit.served.url}elsewhere")
     visit.page.until_shown(shown=False)
-    visit.served.world.turn(EndpointMode.DOWN)
+    visit.served.stage.turn(EndpointMode.DOWN)
     pressed = "document.querySelector('[data-act=down]').ariaPressed"
     assert visit.page.run(pressed) == "false"
     other.close()
