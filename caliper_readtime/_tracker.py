@@ -210,6 +210,7 @@ class ReadTimeTracker(Operations):
             opened_at=opened_at,
             position_seconds=position_seconds,
             duration_seconds=duration_seconds,
+            asks=False,
         )
 
     def observe_page(
@@ -223,6 +224,7 @@ class ReadTimeTracker(Operations):
         duration_seconds: float | None = None,
         until: datetime | None = None,
         defer: bool = False,
+        asks: bool = True,
     ) -> Accumulation:
         """Do what ``observe`` does, for a page under a ticket that ends; see there.
 
@@ -235,6 +237,7 @@ class ReadTimeTracker(Operations):
             duration_seconds: as for ``observe``.
             until: wall time after this is not paid, by the server's word: the view is judged as if it came then.
             defer: an article that counts as read now is left to the sweeper, whatever the policy says.
+            asks: the caller looks up a reader that is missing, so that it is worth no line in the log.
         """
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
@@ -257,9 +260,10 @@ class ReadTimeTracker(Operations):
                 defer or not self._sends,
             ),
             None if until is None else to_epoch_ms(until, "until"),
+            asks=asks,
         )
 
-    def _signal(self, key: Key, signal: Signal, until_ms: int | None = None) -> Accumulation:
+    def _signal(self, key: Key, signal: Signal, until_ms: int | None = None, *, asks: bool = False) -> Accumulation:
         if not self._compared:
             self._compare()
         now = self._delivery.leases.now() if until_ms is None else min(until_ms, self._delivery.leases.moment())
@@ -269,7 +273,8 @@ class ReadTimeTracker(Operations):
             self._away.failed("article accumulate", error, **key._asdict())
             raise
         except MissingField as error:
-            log_missing(error, key)
+            if not asks:
+                log_missing(error, key)
             raise
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):

@@ -29,7 +29,7 @@ R = TypeVar("R")
 # Jitter must differ between hosts and forked workers, whatever seed a host gives the global generator.
 _RANDOM: Final = random.SystemRandom()
 #: Claims that are asked for in one go, before the lease that is left is looked at again.
-_CLAIMS: Final = 25
+_CLAIMS: Final = 50
 
 
 @attrs.frozen
@@ -86,6 +86,7 @@ class Leases:
         self.events = events
         self.policy = policy
         self.monotonic: Callable[[], float] = time.monotonic
+        self.step = _CLAIMS if isinstance(store, UpdatesMany) else 1
         self._clock = clock
         self._deadline = deadline_seconds
 
@@ -145,13 +146,12 @@ class Leases:
             asked: more fields of ``AcquireClaim``.
         """
         began = self.monotonic()
-        step = _CLAIMS if isinstance(self.store, UpdatesMany) else 1
         answers: list[ClaimAnswer | StoreError] = []
         while len(answers) < len(keys):
             since = self.monotonic()
             if answers and since - began > (self.policy.lock_seconds - self._deadline) / 2:
                 break
-            part = keys[len(answers) : len(answers) + step]
+            part = keys[len(answers) : len(answers) + self.step]
             changes = [
                 (key, AcquireClaim(owner, self.policy, self.require(), caller, self.jitter(), **asked)) for key in part
             ]

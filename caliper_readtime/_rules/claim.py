@@ -150,6 +150,10 @@ def acquire_unclaimed(verb: AcquireClaim, state: ReadTimeState, now: int) -> tup
 def _acquire_new(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
     """C3: claim the whole seconds from the pointer on, at most 86,400."""
     ledger = state.ledger
+    if ledger.accepted_to_ms > ledger.pointer_ms:
+        # K6: totals that have climbed back are not sent again.
+        ledger = evolved(ledger, pointer_ms=min(ledger.accepted_to_ms, state.meter.cumulative_ms))
+        state = evolved(state, ledger=ledger)
     whole = min(state.unclaimed_ms // SECOND * SECOND, MAX_EVENT_MS)
     if whole <= 0:
         return settled(state, now), Acquired(AcquireResult.NOTHING, parked=ledger.parked[0] if ledger.parked else None)

@@ -99,6 +99,7 @@ class Ledger:
         context_at_ms: when the page was opened that brought it; None where the host did so itself.
         duration_ms: the first duration that was given.
         pointer_ms: everything below it is reported or parked.
+        accepted_to_ms: what a claim that the store had lost covered, where the store lost the time of it too.
         claim: what is being reported.
         parked: refused events, oldest first.
         finalize_wanted: a finalize has not finished yet.
@@ -118,6 +119,7 @@ class Ledger:
     context: Context
     duration_ms: int | None = None
     pointer_ms: int = 0
+    accepted_to_ms: int = 0
     claim: Claim | None = None
     parked: tuple[Parked, ...] = ()
     finalize_wanted: bool = False

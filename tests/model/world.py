@@ -291,6 +291,7 @@ def _state_key(state: ReadTimeState | None, now: int, floor: int, scenario: Scen
         ledger.generation,
         ledger.context.reader.email,
         ledger.pointer_ms,
+        ledger.accepted_to_ms,
         None
         if claim is None
         else (
