@@ -200,7 +200,7 @@ class Operations:
         return status_of(waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep())
 
     def explain(self, reader: Reader | str, article: Article | str) -> Explanation:
-        """Say in plain sentences why this reader gets the minutes on this article that he or she gets.
+        """Explain in plain sentences why this reader gets these minutes on this article.
 
         What was accepted, clamped, sent and refused, what waits and until when, and what would be banked. For an
         article of which nothing is stored: what is known of the reader.

@@ -68,14 +68,16 @@ def known_states(session: Session, reader: str) -> tuple[tuple[ReadTimeState, ..
         named = ", ".join(unread)
         unreadable = f"stored states of reader {reader} cannot be read: {named}; were they written by a newer release?"
     if not states:
-        nothing = f"nothing is stored of reader {reader}: look whether this is the OneRoster sourcedId"
+        nothing = f"nothing is stored of reader {reader}: check that this is the OneRoster sourcedId"
         raise CommandError(unreadable or f"{nothing}, and the right store")
     return states, unreadable
 
 
 def unknown_article(reader: str, article: str, known: tuple[str, ...]) -> CommandError:
     """Return the problem of an article that this reader has not read."""
-    listed = f"known: {', '.join(known)}" if known else "nothing at all is: look whether these are the OneRoster ids"
+    listed = (
+        f"known: {', '.join(known)}" if known else "this reader has no article: check that these are the OneRoster ids"
+    )
     return CommandError(f"nothing is stored of reader {reader} on article {article}; {listed}")
 
 

@@ -64,7 +64,7 @@ class Served:
     def __init__(self, store: str = "memory", port: int = 0) -> None:
         if not 0 <= port <= _MAX_PORT:
             raise ConfigurationError(
-                f"--port: {port} is no port; take one from 1 to {_MAX_PORT}, or 0 for any free one"
+                f"--port: {port} is not a port: choose one from 1 to {_MAX_PORT}, or 0 for any free one"
             )
         with ExitStack() as stack:
             self.endpoint: CaliperEndpoint = stack.enter_context(CaliperEndpoint())

@@ -13,7 +13,7 @@ from caliper_readtime._demo.parts import EXPECTED_XP, LEAVES, READER
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._results import Outcome
 from caliper_readtime._tracker import ReadTimeTracker
-from caliper_readtime._units import to_epoch_ms, to_plain_seconds
+from caliper_readtime._units import plural, to_epoch_ms, to_plain_seconds
 from caliper_readtime.errors import EmitError, ReadTimeError, StoreError
 from caliper_readtime.testing import banked_minutes
 from caliper_readtime.testing._endpoint import Answer, Drop
@@ -58,7 +58,7 @@ class Stage:
     """One reader's time and everybody who handles it. Thread-safe.
 
     Args:
-        store: where her time lives.
+        store: where Ada's time lives.
         endpoint: where it goes.
         clock: the time that decides; None for the store's own clock.
 
@@ -75,7 +75,7 @@ class Stage:
         self._store = store
         self._clock = clock
         self.tracker: ReadTimeTracker = self._worker(self._wire)
-        self.tracker.forget(READER)  # a store that is kept may know her from an earlier run
+        self.tracker.forget(READER)  # a store that is kept may know Ada from an earlier run
         self._mode = EndpointMode.WORKS
         self._opened: int | None = None
         self._banked: str | None = None
@@ -130,7 +130,7 @@ class Stage:
         """Let the sweeper come by."""
         report = self.tracker.sweep(idle_seconds=IDLE_SECONDS)
         if report.events_sent:
-            events = "1 event" if report.events_sent == 1 else f"{report.events_sent} events"
+            events = plural(report.events_sent, "event")
             self._log(f"Sweep: {events} sent, {report.seconds_sent:g} s.")
         elif not report.failed:
             self._log(f"Sweep: {self._why_nothing()}")

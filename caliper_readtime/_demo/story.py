@@ -41,7 +41,7 @@ def run(store: str = "sqlite", log: Callable[[str], object] = print) -> None:
         events = parts.events()
         clock = ManualClock(datetime.now(UTC).replace(microsecond=0))
         tracker = stack.enter_context(ReadTimeTracker(opened, emitter, events, clock=clock))
-        tracker.forget(READER)  # a store that is kept may know her from an earlier run
+        tracker.forget(READER)  # a store that is kept may know Ada from an earlier run
         log(f"A Caliper endpoint listens at {endpoint.url}; states live in {opened!r}.")
         log("The clock is moved by hand, so minutes pass in no time.")
         _Story(tracker, clock, endpoint, log).tell()
@@ -69,7 +69,7 @@ class _Story:
         self._clock.advance(10)
         self._beat(LEAVES, 50, note="the lost one is healed")
         self._clock.advance(7)
-        self._log("\nShe clicks the next article. The leaving page has one last word, and it is reported at once.")
+        self._log("\nAda clicks the next article. The leaving page has one last word, and it is reported at once.")
         self._beat(LEAVES, 57)
         self._endpoint.misbehave(Drop(after="accept"))
         with suppress(EmitterUnavailable):

@@ -67,7 +67,7 @@ def init_app(
     if given is None:
         lacking = _building.missing(settings)
         if lacking:
-            log(logging.WARNING, "no page is counted before these are set", problem=lacking)
+            log(logging.WARNING, "no page is counted until these are set", problem=lacking)
     counter = PageCounter(
         (lambda: ReadTimeTracker.from_settings(settings)) if given is None else given,
         ItsdangerousSigner(chosen_secrets(web, _own_secrets(app), "Flask's SECRET_KEY and SECRET_KEY_FALLBACKS")),
@@ -108,8 +108,8 @@ def readtime_script(reader: Reader | str, article: Article | None = None, **opti
     """Return the script tag of an article page, for templates.
 
     Args:
-        reader: whose page, or her sourced id.
-        article: what she reads; or name its fields.
+        reader: whose page, or their sourced id.
+        article: what they read; or name its fields.
         options: as for ``PageCounter.script_tag``.
     """
     g.caliper_readtime_ticket = True

@@ -213,7 +213,7 @@ def test_two_hosts_end_with_the_newer_total(scene, mirror, host, gradebook):
 def test_what_never_arrived_is_not_in_the_result(scene, mirror, gradebook):
     """Failed and parked seconds are no reported seconds; once corrected and accepted, they are."""
     scene.read()
-    scene.emitter.fail(EventRejected("who is she?", status=422), EmitterUnavailable("gone"))
+    scene.emitter.fail(EventRejected("who are they?", status=422), EmitterUnavailable("gone"))
     with pytest.raises(EventRejected):
         scene.tracker.partial(ANNA, OWLS)
     scene.read(seconds=12)

@@ -327,7 +327,7 @@ def test_a_port_that_is_taken_is_one_line(capsys):
 
 def test_wrong_ports(capsys):
     """What is no port is told so, and a port without a page is wrong usage."""
-    with pytest.raises(ConfigurationError, match="70000 is no port"):
+    with pytest.raises(ConfigurationError, match="70000 is not a port"):
         Served(port=70_000)
     assert main(["demo", "--port", "80"]) == 2
     assert capsys.readouterr().err == "caliper-readtime: --port goes with --serve\n"

@@ -214,7 +214,7 @@ def test_flask_routes_needs_no_settings(monkeypatch, caplog):
     app = bare_flask()
     (line,) = caplog.records
     assert line.levelname == "WARNING"
-    assert re.search("before these are set.*STORE_URL.*ENDPOINT", line.getMessage())
+    assert re.search("until these are set.*STORE_URL.*ENDPOINT", line.getMessage())
     runner = app.test_cli_runner()
     assert "/readtime/signals" in runner.invoke(routes_command, []).output
     answer = runner.invoke(readtime, ["doctor"])

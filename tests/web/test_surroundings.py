@@ -97,7 +97,7 @@ def test_pages_are_private_without_the_context_processor(source):
 
 
 def test_djangos_cache_page_keeps_no_ticket():
-    """A view under ``cache_page`` gives each reader a ticket of her own; without the tag its page is kept."""
+    """A view under ``cache_page`` gives each reader a ticket of their own; without the tag its page is kept."""
     from django.core.cache import cache  # noqa: PLC0415
     from django.http import HttpResponse  # noqa: PLC0415
     from django.template import engines  # noqa: PLC0415
