@@ -270,7 +270,7 @@ class ReadTimeTracker(Operations):
         try:
             counted, state = self._store.update(key, signal, now)
         except StoreUnavailable as error:
-            self._away.tell("article accumulate", error, **key._asdict())
+            self._away.failed("article accumulate", error, **key._asdict())
             raise
         except MissingField as error:
             if not asks:
@@ -331,7 +331,7 @@ class ReadTimeTracker(Operations):
 
     def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
         key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
-        with self._away.told(FINALIZE if finalize else PARTIAL, **key._asdict()):
+        with self._away.with_context(FINALIZE if finalize else PARTIAL, **key._asdict()):
             self._compare()
             if not defer:
                 return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
@@ -375,7 +375,7 @@ class ReadTimeTracker(Operations):
             return keys if resource_ids is None else [key for key in keys if key.resource_id in wanted]
 
         flush = Flush(self._delivery, uuid4().hex, list_keys, reader=known_reader, wait_seconds=wait)
-        with self._away.told(FLUSH, reader_sourced_id=sourced_id):
+        with self._away.with_context(FLUSH, reader_sourced_id=sourced_id):
             self._compare()
             return flush.run(confirm=confirm)
 

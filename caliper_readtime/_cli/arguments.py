@@ -15,7 +15,7 @@ def seconds(text: str) -> float:
         value = float(text)
         to_ms(value, "seconds")
     except (ValueError, InvalidInput):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more") from None
     return value
 
 
@@ -30,7 +30,7 @@ def positive_seconds(text: str) -> float:
 def whole(text: str) -> int:
     """Return a whole number, from 0."""
     if not (text.isascii() and text.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
     return int(text)
 
 

@@ -1,4 +1,4 @@
-"""Exit codes, and ``Problem``: what ends a command with one line."""
+"""Exit codes, and ``CommandError``: what ends a command with one line."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def add(add_command: Add) -> None:
     add_reader(inspecting)
     inspecting.add_argument("article", metavar="ARTICLE", nargs="?", help="the resource's sourcedId, or its full URL")
     add_json(inspecting)
-    explaining = add_command("explain", "say in plain sentences what became of a reader's time", explain)
+    explaining = add_command("explain", "explain in plain sentences what became of a reader's time", explain)
     add_reader(explaining)
     explaining.add_argument("article", metavar="ARTICLE", help="the resource's sourcedId, or its full URL")
 

@@ -38,7 +38,7 @@ def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) 
     parser = _Parser(
         prog="caliper-readtime",
         description="Reading time, reported exactly once.",
-        epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong",
+        epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is not as it should be",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_commands(parser, settings=settings, more=more)

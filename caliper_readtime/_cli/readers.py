@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from caliper_readtime._cli.arguments import seconds
 from caliper_readtime._cli.exits import FAILED, OK, USAGE, CommandError
 from caliper_readtime._cli.session import add_json, add_reader, known_states
+from caliper_readtime._units import plural
 from caliper_readtime.errors import EmitError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 def add(add_command: Add) -> None:
     """Add the commands."""
-    flushing = add_command("flush", "report everything of one reader now, as before banking", flush, sends=True)
+    flushing = add_command("flush", "report all of one reader's time now, as before banking", flush, sends=True)
     add_reader(flushing)
     flushing.add_argument("--article", action="append", metavar="ARTICLE", help="only this one; may be repeated")
     flushing.add_argument(
@@ -25,7 +26,7 @@ def add(add_command: Add) -> None:
     )
     flushing.add_argument("--confirm", action="store_true", help="ask the endpoint whether it holds what was sent")
     add_json(flushing)
-    forgetting = add_command("forget", "erase everything of one reader, unreported time too", forget)
+    forgetting = add_command("forget", "erase all that is stored of one reader, unreported time too", forget)
     add_reader(forgetting)
     forgetting.add_argument("--yes", action="store_true", help="do not ask; required where nobody can answer")
 
@@ -73,16 +74,18 @@ def forget(arguments: argparse.Namespace, session: Session) -> int:
     tracker, output = session.tracker, session.output
     if not arguments.yes:
         if not output.answers:
-            raise CommandError("nobody can be asked here: say --yes to erase what is stored of this reader", USAGE)
+            raise CommandError(
+                "there is no terminal to ask on: pass --yes to erase what is stored of this reader", USAGE
+            )
         states = tracker.states(arguments.reader)
         unreported = sum(state.unreported_seconds for state in states)
         if not output.asks(
-            f"Erase {len(states)} states of reader {arguments.reader}, {unreported:g} s of them unreported?"
+            f"Erase {plural(len(states), 'state')} of reader {arguments.reader}, {unreported:g} s of them unreported?"
         ):
             raise CommandError("nothing was erased")
     erased = tracker.forget(arguments.reader)
     if not erased:
         output.complain(f"nothing was stored of reader {arguments.reader}")
         return FAILED
-    output.line(f"{erased} states of reader {arguments.reader} are erased")
+    output.line(f"erased {plural(erased, 'state')} of reader {arguments.reader}")
     return OK

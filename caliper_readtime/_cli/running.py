@@ -42,7 +42,7 @@ def main(
         checks: a host's own, which doctor makes as well.
 
     Returns:
-        0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong.
+        0 done, 1 failed, 2 wrong usage, 3 something is not as it should be.
 
     Raises:
         SystemExit: argparse has shown help, or what is wrong with the usage (2).
@@ -68,7 +68,7 @@ def run(
         checks: a host's own, which doctor makes as well.
 
     Returns:
-        0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong.
+        0 done, 1 failed, 2 wrong usage, 3 something is not as it should be.
     """
     output = choose(_patient(sys.stdout) if out is None else out, _patient(sys.stderr) if err is None else err)
     try:

@@ -56,26 +56,28 @@ def known_states(session: Session, reader: str) -> tuple[tuple[ReadTimeState, ..
     """Return a reader's states, and what is to be said of those that cannot be read.
 
     Raises:
-        Problem: there are none that can be.
+        CommandError: there are none that can be.
     """
     tracker = session.tracker
     states = tracker.states(reader)
     plain = reduced(reader, "reader", None if tracker.events is None else tracker.events.oneroster_url)
     keys = tracker.store.keys(plain, to_epoch_ms(tracker.now(), "now"))
     unread = sorted({key.resource_id for key in keys} - {state.resource_id for state in states})
-    trouble = None
+    unreadable = None
     if unread:
         named = ", ".join(unread)
-        trouble = f"stored states of reader {reader} cannot be read: {named}; were they written by a newer release?"
+        unreadable = f"stored states of reader {reader} cannot be read: {named}; were they written by a newer release?"
     if not states:
-        nothing = f"nothing is stored of reader {reader}: look whether this is the OneRoster sourcedId"
-        raise CommandError(trouble or f"{nothing}, and the right store")
-    return states, trouble
+        nothing = f"nothing is stored of reader {reader}: check that this is the OneRoster sourcedId"
+        raise CommandError(unreadable or f"{nothing}, and the right store")
+    return states, unreadable
 
 
 def unknown_article(reader: str, article: str, known: tuple[str, ...]) -> CommandError:
     """Return the problem of an article that this reader has not read."""
-    listed = f"known: {', '.join(known)}" if known else "nothing at all is: look whether these are the OneRoster ids"
+    listed = (
+        f"known: {', '.join(known)}" if known else "this reader has no article: check that these are the OneRoster ids"
+    )
     return CommandError(f"nothing is stored of reader {reader} on article {article}; {listed}")
 
 

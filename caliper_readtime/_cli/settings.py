@@ -47,7 +47,7 @@ def tracker_of(arguments: argparse.Namespace, *, sends: bool) -> ReadTimeTracker
     Raises:
         ConfigurationError: settings are missing, unknown or wrong.
         StoreUnavailable: the store cannot be opened.
-        Problem: a flag holds a secret.
+        CommandError: a flag holds a secret.
     """
     given = {name: getattr(arguments, f"setting_{name}", None) for name in FLAGS}
     overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

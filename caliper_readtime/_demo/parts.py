@@ -1,4 +1,4 @@
-"""What both demos share: Ada, her articles, the application, and the store in which her time lives."""
+"""What both demos share: Ada, the articles, the application, and the store in which the time lives."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ MAX_VIEWS: Final = 16
 MAX_PARKED: Final = 8
 #: Steps of its life that one state remembers.
 MAX_HISTORY: Final = 32
-#: What hosts offer by mistake is clamped without end, but databases' numbers end.
+#: Mistakes of hosts are clamped for as long as they go on, but a database's integers have a largest.
 MOST_CLAMPED_MS: Final = 2**62 - 1
 #: Events carry whole seconds, and so does everything that is due.
 SECOND: Final = 1000

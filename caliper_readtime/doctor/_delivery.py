@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from caliper_readtime._inspection import SWEEP_SECONDS
+from caliper_readtime._units import plural
 from caliper_readtime.doctor._findings import Finding, error, ok, warn
 from caliper_readtime.errors import EndpointRefused, EventRejected
 
@@ -74,7 +75,7 @@ def judge_validation(name: str, problem: Exception | None) -> Finding:
 
 def judge_unsent(asked: int, held: int) -> Finding:
     """Judge how many of the events that the store takes for unsent the endpoint holds all the same."""
-    text = f"of {asked} events that wait to be sent again the endpoint holds {held}"
+    text = f"the endpoint holds {held} of {plural(asked, 'event')} waiting to be sent again"
     if not held:
         return ok("store.older", text)
     return warn(

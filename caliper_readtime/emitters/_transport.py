@@ -89,7 +89,7 @@ class _Response(http.client.HTTPResponse):
             for _ in range(_MOST_HEADERS):
                 if self.fp.readline(_LONGEST_LINE) in (b"\r\n", b"\n", b""):
                     break
-        raise http.client.HTTPException("there is no end of informational answers")
+        raise http.client.HTTPException("too many informational answers")
 
     def begin(self) -> None:
         super().begin()

@@ -1,4 +1,4 @@
-"""The served demo in a real Chromium: what its visitor does with it, and what she sees."""
+"""The served demo in a real Chromium: what its visitors do with it, and what they see."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def visit(tmp_path):
 
 
 def test_an_outage_costs_nothing(visit):
-    """She reads, the endpoint breaks, she closes the tab; mended and swept, her time arrives, once."""
+    """Ada reads, the endpoint breaks, Ada closes the tab; mended and swept, the time arrives, once."""
     visit.until_read(3)
     visit.press("Answers 503")
     visit.until("document.querySelector('[data-act=down]').ariaPressed == 'true'")
@@ -171,7 +171,7 @@ def test_hidden_panels_hear_nothing_and_catch_up(visit):
     visit.until_read(2)
     other = visit.browser.page(f"{visit.served.url}elsewhere")
     visit.page.until_shown(shown=False)
-    visit.served.world.turn(EndpointMode.DOWN)
+    visit.served.stage.turn(EndpointMode.DOWN)
     pressed = "document.querySelector('[data-act=down]').ariaPressed"
     assert visit.page.run(pressed) == "false"
     other.close()

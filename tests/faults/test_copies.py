@@ -8,7 +8,7 @@ import pytest
 from caliper_readtime import EmitterUnavailable, HttpCaliperEmitter, InMemoryStateStore, ReadTimeTracker
 from caliper_readtime.testing import CaliperEndpoint
 from caliper_readtime.testing.behaviours import AcceptThen, Answer, Drop, Hang
-from tests.canaries import ARTICLE, EVENTS, READER
+from tests.redaction import ARTICLE, EVENTS, READER
 
 TRIES = 3
 TIMEOUT_SECONDS = 0.3

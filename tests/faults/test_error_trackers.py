@@ -22,8 +22,8 @@ from caliper_readtime import (
 from caliper_readtime.emitters.oauth2 import ClientCredentials
 from caliper_readtime.testing import CaliperEndpoint
 from caliper_readtime.testing.behaviours import Answer, Drop, Hang
-from tests.canaries import ARTICLE, CANARIES, EVENTS, MAIL, READER, SECRET, TOKEN, chain
 from tests.faults.raw_server import RawServer, reply
+from tests.redaction import ARTICLE, CANARIES, EVENTS, MAIL, READER, SECRET, TOKEN, chain
 
 THIS = "tests/faults/test_error_trackers.py"
 

@@ -227,7 +227,7 @@ def test_a_terminal_without_rich(no_rich, scene):
     assert type(output) is Output
     scene.read(ANNA, OWLS, 30)
     ran = command("sweep", "--idle", "0", tracker=scene.tracker, terminal=True)
-    assert "1 events sent, 30 s" in ran.out
+    assert "1 event sent, 30 s" in ran.out
     assert "events: 0 of 1" in ran.err
 
 

@@ -268,6 +268,6 @@ def test_an_event_that_cannot_be_built_is_parked_and_told(scene: Scene):
     swept = scene.tracker.sweep(idle_seconds=0)
     assert (swept.events_sent, swept.parked, swept.stopped_by) == (2, 1, "drained")
     assert outcomes(swept)["r1"] is Outcome.PARKED
-    assert [report.outcome for report in scene.told if report.reader_sourced_id == "r1"] == [Outcome.PARKED]
+    assert [report.outcome for report in scene.reports if report.reader_sourced_id == "r1"] == [Outcome.PARKED]
     (parked,) = scene.tracker.parked()
     assert (parked.status, "@" in parked.reason) == (None, False)
