@@ -382,7 +382,7 @@ def test_what_certainly_did_not_arrive_is_not_asked_for(scene):
 
 @pytest.mark.parametrize("bad", range(10))
 def test_an_article_that_always_times_out_keeps_no_other_from_being_flushed(scene, bad):
-    """W9, F4: a time-out ends each flush, so those with fewer failures go first: no article waits behind it for ever."""
+    """W9, F4: a time-out ends each flush, so those with fewer failures go first: nobody waits behind it for ever."""
     endpoint = Endpoint(silent, of_article(f"a{bad}"))
     scene.use(endpoint)
     articles = [article(f"a{number}") for number in range(10)]
