@@ -177,7 +177,9 @@ class SoftTimeLimitExceeded(Exception):
     """As Celery raises it from a signal handler, in the middle of whatever runs."""
 
 
-@pytest.mark.parametrize("limit", [SoftTimeLimitExceeded, TimeoutError, ValueError], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "limit", [SoftTimeLimitExceeded, TimeoutError, ConnectionError, ValueError], ids=lambda kind: kind.__name__
+)
 @pytest.mark.parametrize("slow", ["endpoint", "answer", "tokens", "auth"])
 def test_what_interrupts_a_call_passes_without_the_frames_that_hold_what_is_private(sentry, slow, limit):
     """L5: a soft time limit comes out of the emitter as it is, stripped of the frames in which it was raised."""

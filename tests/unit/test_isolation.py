@@ -399,6 +399,25 @@ def test_retries_have_a_share_of_the_limit(scene):
     assert scene.state(ANNA).unreported_seconds == 0.0
 
 
+@pytest.mark.parametrize("limit", [1, 10])
+def test_retries_that_are_due_before_all_else_keep_their_share(scene, limit):
+    """W7: as many retries as the limit allows, met first, leave no more of it to new time than what is not theirs."""
+    endpoint = Endpoint(lambda: EventRejected("bad", status=422))
+    scene.use(endpoint)
+    pupils = [Reader(f"p{number}", f"p{number}@example.org") for number in range(limit)]
+    for pupil in pupils:
+        scene.read(pupil, OWLS, 30)
+        endpoint.bad = of_reader(pupil.sourced_id)
+        with pytest.raises(EventRejected):
+            scene.tracker.partial(pupil, OWLS)
+    endpoint.bad = nothing
+    scene.clock.advance(86_400)
+    everybody_reads(scene, 30)
+    swept = scene.tracker.sweep(idle_seconds=0, limit=limit)
+    assert (swept.events_sent, swept.stopped_by, swept.more) == (limit, "limit", True)
+    assert sum(scene.state(pupil).unreported_seconds == 0.0 for pupil in pupils) >= 1
+
+
 def test_a_builder_that_fails_for_everybody_parks_nobody_for_a_day(scene):
     """C5: the round ends as for an endpoint that refuses all; the builder mended, a flush sends at once."""
 
