@@ -10,9 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from caliper_readtime._accounts import SETTLE_SECONDS
 from caliper_readtime._cli.accounts import account
-from caliper_readtime._cli.arguments import seconds
-from caliper_readtime._cli.exits import OK, UNHEALTHY, USAGE, CommandError
-from caliper_readtime._cli.session import add_json, add_reader, known_states
+from caliper_readtime._cli.session import (
+    OK,
+    UNHEALTHY,
+    USAGE,
+    CommandError,
+    add_json,
+    add_reader,
+    known_states,
+    seconds,
+)
 from caliper_readtime._units import plural
 from caliper_readtime.protocols import ListsEvents, reading_back
 

@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from caliper_readtime._cli.arguments import count
-from caliper_readtime._cli.exits import FAILED, OK, USAGE, CommandError
 from caliper_readtime._cli.output import clean
-from caliper_readtime._cli.session import add_json, unknown_article
+from caliper_readtime._cli.session import FAILED, OK, USAGE, CommandError, add_json, count, unknown_article
 from caliper_readtime._rules.identity import generated_id
 from caliper_readtime._rules.state import SECOND
 from caliper_readtime._units import to_epoch_ms

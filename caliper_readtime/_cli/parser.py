@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from caliper_readtime import __version__
-from caliper_readtime._cli import audit, doctor, inspect, parked, readers, status, sweep
+from caliper_readtime._cli import audit, parked, readers, status, sweep
 from caliper_readtime._cli.settings import add_flags
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_commands(
         more: each adds further commands.
     """
     tree = _Tree(parser, settings=settings)
-    for module in (sweep, status, inspect, parked, readers, audit, doctor):
+    for module in (sweep, status, readers, parked, audit):
         module.add(tree.add)
     for add in more:
         add(tree.add)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from caliper_readtime import _settings
-from caliper_readtime._cli.exits import USAGE, CommandError
+from caliper_readtime._cli.session import USAGE, CommandError
 from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime.errors import ConfigurationError
 from caliper_readtime.stores._sqlite.encoding import path_of

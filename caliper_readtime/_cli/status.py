@@ -1,4 +1,4 @@
-"""``status``: how much is unreported, for people, health checks and Prometheus."""
+"""``status`` and ``doctor``: whether all is well, for people, health checks and Prometheus."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from caliper_readtime._cli.arguments import seconds, whole
-from caliper_readtime._cli.exits import OK, UNHEALTHY
-from caliper_readtime._cli.session import add_json
+from caliper_readtime._cli.session import OK, UNHEALTHY, add_json, seconds, whole
 from caliper_readtime._units import plural
+from caliper_readtime.doctor import Level, examine
 
 if TYPE_CHECKING:
     import argparse
 
     from caliper_readtime._cli.session import Add, Session
+
 
 _HELP: Final = {
     "unreported_states": "States with a whole second that was not reported.",
@@ -28,7 +28,8 @@ _HELP: Final = {
 
 
 def add(add_command: Add) -> None:
-    """Add the command."""
+    """Add the commands."""
+    _add_doctor(add_command)
     parser = add_command("status", "tell how much is unreported; exit 3 beyond a threshold", run)
     parser.add_argument("--max-age", type=seconds, metavar="SECONDS", help="how long time may wait to be reported")
     parser.add_argument("--max-states", type=whole, metavar="N", help="most states with unreported time")
@@ -114,3 +115,22 @@ def openmetrics(values: dict[str, Any]) -> str:
         lines += [f"# TYPE {name} gauge", f"# HELP {name} {_HELP.get(field, field.replace('_', ' '))}"]
         lines.append(f"{name} {number}")
     return "\n".join([*lines, "# EOF", ""])
+
+
+def _add_doctor(add_command: Add) -> None:
+    """Add the command."""
+    parser = add_command("doctor", "check store, clock, endpoint and sweeper; exit 3 on an error", doctor, sends=True)
+    parser.add_argument("--strict", action="store_true", help="exit 3 on a warning as well")
+    add_json(parser)
+
+
+def doctor(arguments: argparse.Namespace, session: Session) -> int:
+    """Show every finding."""
+    findings = (*examine(session.tracker), *(check() for check in session.checks))
+    if arguments.json:
+        session.output.json(findings)
+    else:
+        rows = [(found.level, found.id, found.text, found.hint or None) for found in findings]
+        session.output.table(("level", "check", "what is the case", "what to do"), rows)
+    bad = (Level.ERROR, Level.WARN) if arguments.strict else (Level.ERROR,)
+    return UNHEALTHY if any(found.level in bad for found in findings) else OK

@@ -7,8 +7,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from caliper_readtime._cli.arguments import positive_seconds, seconds
-from caliper_readtime._cli.exits import FAILED, OK
+from caliper_readtime._cli.session import FAILED, OK, positive_seconds, seconds
 from caliper_readtime._cli.signals import Signals
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT
 from caliper_readtime._sweeper import Sweeper, first_error

@@ -8,8 +8,7 @@ from threading import Condition
 from typing import TYPE_CHECKING, Any, Final
 
 from caliper_readtime._demo import panels, parts
-from caliper_readtime._demo.network import DyingWorkerEmitter, LossyNetwork, WorkerKilled
-from caliper_readtime._demo.parts import EXPECTED_XP, LEAVES, READER
+from caliper_readtime._demo.parts import EXPECTED_XP, LEAVES, READER, DyingWorkerEmitter, LossyNetwork, WorkerKilled
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._results import Outcome
 from caliper_readtime._tracker import ReadTimeTracker
