@@ -42,7 +42,7 @@ class LeasedEvent:
         claim: range and finished event.
         again: it is older than this call.
         retry: it was parked before.
-        behind: an earlier event of its state failed so often that it was set aside (P12).
+        behind: an earlier event of its state was set aside.
         since: the monotonic clock before the claim was asked for: the lease is not older than that.
     """
 
@@ -183,6 +183,6 @@ class Leases:
 def _leased(key: Key, since: float, acquired: Acquired, state: ReadTimeState | None) -> ClaimAnswer:
     if acquired.result is not AcquireResult.CLAIMED or acquired.claim is None or state is None:
         return acquired, state, None
-    behind = any(parked.fixed for parked in state.ledger.parked)
+    behind = bool(state.ledger.parked)
     leased = LeasedEvent(key, state.ledger.generation, acquired.claim, acquired.again, acquired.retry, since, behind)
     return acquired, state, leased

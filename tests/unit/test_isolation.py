@@ -416,6 +416,24 @@ def test_what_follows_an_event_that_was_set_aside_waits_until_others_are_served(
     assert (endpoint.seconds, swept.stopped_by) == (400, "unavailable")
 
 
+def test_two_bad_readers_are_not_taken_for_the_endpoint_again(scene):
+    """W9, W4: two readers answered 403 and read before all others; once set aside, they end no round for the others."""
+    endpoint = Endpoint(refused(403), of_reader("anna", "ben"))
+    scene.use(endpoint)
+    for _ in range(3):
+        everybody_reads(scene, 10)
+        for reader in (ANNA, BEN):
+            scene.read(reader, OWLS, 10)
+        scene.tracker.sweep(idle_seconds=0)
+        scene.clock.advance(HOUR)
+    assert len(scene.tracker.parked()) == 2
+    for reader in (ANNA, BEN):
+        scene.read(reader, OWLS, 10)
+    everybody_reads(scene, 10)
+    scene.tracker.sweep(idle_seconds=0)
+    assert endpoint.seconds == 4 * 10 * 20
+
+
 def test_of_several_retries_the_one_that_failed_most_often_goes_last(scene):
     """W9: a retry that times out ends the round, so others that were set aside beside it are sent before."""
     endpoint = always_silent_for_anna(scene)
