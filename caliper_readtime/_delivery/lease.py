@@ -42,6 +42,7 @@ class LeasedEvent:
         claim: range and finished event.
         again: it is older than this call.
         retry: it was parked before.
+        behind: an earlier event of its state was set aside.
         since: the monotonic clock before the claim was asked for: the lease is not older than that.
     """
 
@@ -51,11 +52,17 @@ class LeasedEvent:
     again: bool
     retry: bool
     since: float
+    behind: bool = False
+
+    @property
+    def failures(self) -> int:
+        """How often it has failed; what follows an event that was set aside is taken for no better than that."""
+        return self.claim.attempts + (MAX_FAILURES if self.behind else 0)
 
     @property
     def suspect(self) -> bool:
-        """It has failed so often that its next try may be the one that sets it aside."""
-        return self.claim.attempts >= MAX_FAILURES - 1
+        """It has failed so often that its next try may be the one that sets it aside, or follows one that was."""
+        return self.failures >= MAX_FAILURES - 1
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -176,5 +183,6 @@ class Leases:
 def _leased(key: Key, since: float, acquired: Acquired, state: ReadTimeState | None) -> ClaimAnswer:
     if acquired.result is not AcquireResult.CLAIMED or acquired.claim is None or state is None:
         return acquired, state, None
-    leased = LeasedEvent(key, state.ledger.generation, acquired.claim, acquired.again, acquired.retry, since)
+    behind = bool(state.ledger.parked)
+    leased = LeasedEvent(key, state.ledger.generation, acquired.claim, acquired.again, acquired.retry, since, behind)
     return acquired, state, leased
