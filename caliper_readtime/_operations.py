@@ -48,7 +48,9 @@ class Operations:
     _away: StoreAway
     _clock: Callable[[], datetime]
     _compare: Callable[[], None]
-    _roster: Callable[..., str | None]
+    _oneroster_url: str | None
+    _recorded: Callable[[], str | None]
+    _roster: Callable[[object], str | None]
 
     def sweep(
         self, *, idle_seconds: float = IDLE_SECONDS, limit: int = LIMIT, budget_seconds: float | None = None
@@ -173,7 +175,7 @@ class Operations:
 
     def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
-        key, _, _ = identified(self._roster(reader, article), reader, article)
+        key, _, _ = identified(self._oneroster_url, self._recorded, reader, article)
         return self._seen(key)
 
     def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
@@ -214,7 +216,7 @@ class Operations:
             InvalidInput: a value is not acceptable.
             StoreError: the store could not be reached.
         """
-        key, _, _ = identified(self._roster(reader, article), reader, article)
+        key, _, _ = identified(self._oneroster_url, self._recorded, reader, article)
         state = self._seen(key)
         known = self._store.keys(key.reader_sourced_id, self._delivery.leases.now())
         return explained(
@@ -236,7 +238,7 @@ class Operations:
             EmitterUnavailable: not delivered; it stays due.
             StoreError: the store could not be reached.
         """
-        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
+        key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
         self._delivery.require()
         with self._away.with_context("article unpark", **key._asdict()):
             self._compare()

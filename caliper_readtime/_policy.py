@@ -51,7 +51,7 @@ def _ms(value: float | None) -> int | None:
     return None if value is None else to_ms(value, "seconds")
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, cache_hash=True)  # a heartbeat looks its numbers up by it
 class ReadTimePolicy:
     """The rules of one tracker. All durations are seconds; every host of one store should use the same.
 

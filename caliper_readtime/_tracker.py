@@ -157,7 +157,7 @@ class ReadTimeTracker(Operations):
             StoreError: the store could not take it; sending the same heartbeat id again is safe.
         """
         nonce = os.urandom(16).hex()
-        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
+        key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
         return self._signal(
             key,
             Signal(
@@ -242,7 +242,7 @@ class ReadTimeTracker(Operations):
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
         nonce = os.urandom(16).hex()
-        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
+        key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
         return self._signal(
             key,
             Signal(
@@ -330,7 +330,7 @@ class ReadTimeTracker(Operations):
         return self._explicit(reader, article, finalize=True, defer=defer)
 
     def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
-        key, known_reader, known_article = identified(self._roster(reader, article), reader, article)
+        key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
         with self._away.with_context(FINALIZE if finalize else PARTIAL, **key._asdict()):
             self._compare()
             if not defer:
@@ -381,10 +381,13 @@ class ReadTimeTracker(Operations):
 
     # Shared
 
-    def _roster(self, *named: object) -> str | None:
-        """Return the OneRoster base URL; I2: without ``events=`` the one that the store has on record."""
-        if self._oneroster_url is None and any("://" in _plain(each) for each in named):
-            self._oneroster_url = (self._store.meta(self._facts) or {}).get("oneroster_url")
+    def _roster(self, plain: object) -> str | None:
+        """Return the OneRoster base URL that an id is reduced by; I2: without ``events=`` the one on record."""
+        return self._recorded() if self._oneroster_url is None and "://" in str(plain) else self._oneroster_url
+
+    def _recorded(self) -> str | None:
+        """Return the OneRoster base URL that the store has on record, and remember it."""
+        self._oneroster_url = (self._store.meta(self._facts) or {}).get("oneroster_url")
         return self._oneroster_url
 
     def _compare(self) -> None:
@@ -392,10 +395,3 @@ class ReadTimeTracker(Operations):
         if not self._compared:
             self._store.meta(self._facts)
             self._compared = True
-
-
-def _plain(named: object) -> str:
-    """Return the id of a reader or article, whatever was passed."""
-    if isinstance(named, Reader):
-        return named.sourced_id
-    return named.resource_id if isinstance(named, Article) else str(named)

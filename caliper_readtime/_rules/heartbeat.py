@@ -203,7 +203,8 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
 
 def spend(policy: ReadTimePolicy, claimed: int, allowed: int) -> tuple[int, int]:
     """B4 to B6: return how much of what is claimed is accepted, and the budget that is left; all in milliseconds."""
-    accepted = min(claimed, allowed) if policy.max_delta_ms is None else min(claimed, allowed, policy.max_delta_ms)
+    most = policy.max_delta_ms
+    accepted = min(claimed, allowed) if most is None or most >= claimed else min(allowed, most)
     return accepted, min(policy.catch_up_ms, allowed - accepted)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 from uuid import NAMESPACE_URL, uuid5
 
@@ -15,25 +15,34 @@ from caliper_readtime._model import Article, Reader
 from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import InvalidInput
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 #: Where OneRoster's rostering service lies below a base URL.
 ROSTERING: Final = "/ims/oneroster/rostering/v1p2"
 
 
 def identified(
-    oneroster_url: str | None, reader: Reader | str, article: Article | str
+    oneroster_url: str | None, on_record: Callable[[], str | None], reader: Reader | str, article: Article | str
 ) -> tuple[Key, Reader | None, Article | None]:
     """Return the key of a state, and the objects that were passed, with their ids reduced.
+
+    Args:
+        oneroster_url: OneRoster's base URL, as far as it is known.
+        on_record: asked for it where it is not, and an id is a URL.
+        reader: whose state.
+        article: on what.
 
     Raises:
         InvalidInput: an id is not acceptable.
     """
-    known_reader = reader if isinstance(reader, Reader) else None
-    known_article = article if isinstance(article, Article) else None
-    reader_id = reader if known_reader is None else known_reader.sourced_id
-    resource_id = article if known_article is None else known_article.resource_id
+    known_reader, reader_id = (reader, reader.sourced_id) if isinstance(reader, Reader) else (None, reader)
+    known_article, resource_id = (article, article.resource_id) if isinstance(article, Article) else (None, article)
     try:
+        if oneroster_url is None and "://" in reader_id + resource_id:
+            oneroster_url = on_record()
         key = key_of(oneroster_url, reader_id, resource_id)
-    except TypeError:  # one of them is unhashable, so it is no text
+    except TypeError:  # one of them is no text
         _checks.identifier(reader_id, "reader")
         _checks.identifier(resource_id, "article")
         raise

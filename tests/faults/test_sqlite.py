@@ -23,6 +23,7 @@ from caliper_readtime import (
 )
 from caliper_readtime._building import store as store_at
 from caliper_readtime.doctor import examine
+from caliper_readtime.stores._sqlite import connection
 from caliper_readtime.testing import FlakyEmitter
 from tests.concurrency.children import child
 from tests.concurrency.roles import tracker_on
@@ -78,6 +79,27 @@ def test_nothing_is_accepted_into_a_file_that_is_gone(tmp_path, loss):
         loss(path) if loss is not _relinked else path.unlink()
         with pytest.raises(StoreUnavailable, match="removed or replaced"):
             tracker.state(ANNA, OWLS)
+
+
+@pytest.mark.parametrize("loss", [_removed, _replaced, _moved_away, _log_removed, _relinked])
+def test_a_quiet_directory_hides_no_loss(tmp_path, monkeypatch, loss):
+    """T1: where the directory alone was looked at, because nothing had happened in it, the next loss is seen."""
+    monkeypatch.setattr(connection, "_TICK_NS", 0)
+    directory, probe = tmp_path.resolve() / "quiet", tmp_path / "probe"
+    directory.mkdir()
+    path = directory / "readtime.db"
+    if loss is _relinked:
+        path.symlink_to(directory / "real.db")
+    tracker, store = tracker_on(path)
+    with closing(store):
+        while not probe.exists() or probe.stat().st_ctime_ns <= directory.stat().st_ctime_ns:
+            probe.write_text("the file system's clock goes on")
+        for _ in range(3):
+            tracker.accumulate(ANNA, OWLS, 5)
+        assert (store._file.connection().quiet is None) == (loss is _relinked)
+        loss(path)
+        with pytest.raises(StoreUnavailable, match="removed or replaced"):
+            tracker.accumulate(ANNA, OWLS, 5)
 
 
 def test_a_file_that_stays_is_never_taken_for_another(tmp_path):

@@ -500,7 +500,7 @@ def history(machine):
     )
     own = {**plain, "reader": "own", "article": "own"}
     machine.beat(KEYS[2], [(4000, {**own, **more}) for more in ({}, {"duration": 60_000}, {"position": 30_000})])
-    machine.beat(KEYS[2], [(4000, {**own, "position": 1})] * 90)
+    machine.rarely(KEYS[2], "delete", [(4000, {**own, "position": 1})] * 90)  # read by time alone
 
 
 def test_every_reason_and_every_rare_signal(make):
@@ -524,11 +524,12 @@ MISTAKES = [
     ("count >= 16", "count > 16"),
     ("known = acknowledged", "known = 0"),
     ("claimed, duplicate = 0, 1", "claimed, duplicate = 0, 0"),
-    ("total = math.min(total, math.max(0, moment - ARGV[7]) + ARGV[12])", ""),
+    ("total = math.min(total, math.max(0, moment - ARGV[7]) + string.match(ARGV[15], '^leeway=(%d+)'))", ""),
     ("cumulative - claimed_to >= 1000", "cumulative - claimed_to > -1"),
     ("'NX', ", ""),
-    ("if finalized == '' then", "if true then"),
-    ("cumulative >= tonumber(ARGV[16])", "cumulative > tonumber(ARGV[16]) + 3000"),
+    ("if finalized == '' and (placed", "if true and (placed"),
+    ("cumulative >= tonumber(dwell)", "cumulative > tonumber(dwell) + 3000"),
+    (" or string.sub(ARGV[15], -6) ~= 'dwell='", ""),
     ("position / duration >=", "position / duration >"),
     ("ARGV[10] ~= string.sub(f[5], 17, 40)", "false"),
     ("ARGV[11] ~= string.sub(f[5], 50, 73)", "false"),

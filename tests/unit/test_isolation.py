@@ -380,6 +380,22 @@ def test_what_certainly_did_not_arrive_is_not_asked_for(scene):
     assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 30.0
 
 
+@pytest.mark.parametrize("bad", range(10))
+def test_an_article_that_always_times_out_keeps_no_other_from_being_flushed(scene, bad):
+    """W9, F4: a time-out ends each flush, so those with fewer failures go first: nobody waits behind it for ever."""
+    endpoint = Endpoint(silent, of_article(f"a{bad}"))
+    scene.use(endpoint)
+    articles = [article(f"a{number}") for number in range(10)]
+    for each in articles:
+        scene.tracker.accumulate(ANNA, each, 0)
+    scene.clock.advance(20)
+    for each in articles:
+        scene.tracker.accumulate(ANNA, each, 20)
+    for _ in range(8):
+        scene.tracker.flush_reader(ANNA)
+    assert endpoint.seconds == 180
+
+
 # W7
 
 

@@ -26,6 +26,7 @@ from caliper_readtime.stores._codec import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules import Signal
 
 # A steady heartbeat reads and writes these as one text: a field for each number cost Redis twice the time.
@@ -37,6 +38,8 @@ _METER_PATTERN: Final = re.compile(
 )
 # What the heartbeat script has to know of the ledger, which it does not read itself.
 _STEADY: Final = "schema={} reader={} article={} claimedTo={} due={} duration={} finalized={} countsFrom={} widened={}"
+# What it seldom has to know of a policy: each argument more costs every heartbeat.
+_SELDOM: Final = "leeway={} ratio={!r} dwell={}"
 _MAX_NAMESPACE: Final = 64
 #: More shards than a cluster has nodes cost a sweep a look into each.
 MAX_SHARDS: Final = 1024
@@ -179,7 +182,6 @@ def write_args(
 
 def beat_args(names: Names, signal: Signal, now: int | None) -> tuple[Any, ...]:
     """Return the arguments of the heartbeat script."""
-    policy = signal.policy
     view = signal.view_id
     return (
         "" if now is None else now,
@@ -193,12 +195,22 @@ def beat_args(names: Names, signal: Signal, now: int | None) -> tuple[Any, ...]:
         1 if signal.duration_ms else 0,
         "" if signal.reader is None else fingerprint(signal.reader),
         "" if signal.article is None else fingerprint(signal.article),
-        policy.leeway_ms,
+        names.resource,
+        *_limits(signal.policy),
+    )
+
+
+@lru_cache(maxsize=64)
+def _limits(policy: ReadTimePolicy) -> tuple[Any, ...]:
+    """Return what the heartbeat script has to know of a policy."""
+    return (
         policy.catch_up_ms,
         "" if policy.max_delta_ms is None else policy.max_delta_ms,
-        repr(policy.completion_ratio),
-        "" if policy.completion_dwell_ms is None else policy.completion_dwell_ms,
-        names.resource,
+        _SELDOM.format(
+            policy.leeway_ms,
+            policy.completion_ratio,
+            "" if policy.completion_dwell_ms is None else policy.completion_dwell_ms,
+        ),
     )
 
 

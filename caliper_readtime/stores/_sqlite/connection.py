@@ -14,6 +14,8 @@ from caliper_readtime.stores._forking import SurvivesFork
 # STRICT tables (SQLite 3.37) let nothing but whole numbers into the meter: a heartbeat checks no more than their range.
 _OLDEST_SQLITE: Final = (3, 37, 0)
 _POLL_SECONDS: Final = 0.002
+#: Two changes of a directory that lie further apart than this have different times, on any file system.
+_TICK_NS: Final = 2_000_000_000
 #: States hold e-mail addresses. SQLite gives its log the rights of the file.
 MODE: Final = 0o600
 
@@ -27,12 +29,17 @@ class _Connection:
         self.sqlite: sqlite3.Connection = sqlite3.connect(
             path, timeout=seconds, isolation_level=None, check_same_thread=False
         )
+        # One for all statements: making one for each costs a heartbeat as much as a page view's total.
+        self.cursor: sqlite3.Cursor = self.sqlite.cursor()
         self.seconds = seconds
         try:
             self._switch_to_wal(time.monotonic() + seconds)
             self.sqlite.executescript(tables)
             # SQLite keeps its log beside the file that a symbolic link leads to.
-            self._log = os.path.realpath(path) + "-wal"
+            real = os.path.realpath(path)
+            self._log = real + "-wal"
+            self._directory: str | None = os.path.dirname(real) if real == path else None  # noqa: PTH120 - as above
+            self.quiet: tuple[int, ...] | None = None
             self._opened = self._found()
         except BaseException:
             self.sqlite.close()
@@ -63,8 +70,19 @@ class _Connection:
         return file.st_ino, file.st_dev, log.st_ino
 
     def in_place(self) -> bool:
-        """Return whether the file, and its log, are still those that stand under their names."""
+        """Return whether the file, and its log, are still those that stand under their names.
+
+        A directory in which nothing was made, renamed or removed since the last look spares one: its ctime tells, which
+        nobody can set back. Clocks of file systems tick slowly, so one that has just changed tells nothing.
+        """
         try:
+            if self._directory is None:
+                return self._found() == self._opened
+            stat = os.stat(self._directory)  # noqa: PTH116
+            found = stat.st_ino, stat.st_dev, stat.st_ctime_ns
+            if found == self.quiet:
+                return True
+            self.quiet = found if time.time_ns() - stat.st_ctime_ns > _TICK_NS else None
             return self._found() == self._opened
         except FileNotFoundError:
             return False
@@ -73,6 +91,7 @@ class _Connection:
 class _Transaction:
     """A transaction on this process's connection; it is durable once the body has ended, as ``level`` says.
 
+    The body gets a cursor, and reads each statement's rows before it executes the next one.
     Each file has one of each kind and uses it again and again: the file's lock lets in one body at a time.
     """
 
@@ -82,7 +101,7 @@ class _Transaction:
     def __init__(self, file: SqliteFile, level: str, begin: str = "BEGIN IMMEDIATE") -> None:
         self._file, self._level, self._begin = file, level, begin
 
-    def __enter__(self) -> sqlite3.Connection:
+    def __enter__(self) -> sqlite3.Cursor:
         file = self._file
         lock, seconds = file.lock, file.busy_seconds
         if not lock.acquire(blocking=False):
@@ -97,7 +116,7 @@ class _Transaction:
                 connection.durably(self._level)
             if connection.seconds != seconds:
                 connection.waits(seconds)
-            connection.sqlite.execute(self._begin)
+            connection.cursor.execute(self._begin)
         except BaseException as error:
             file.let_go()
             lock.release()
@@ -105,29 +124,31 @@ class _Transaction:
                 raise file.unavailable(error) from error
             raise
         self._lock, self._connection = lock, connection
-        return connection.sqlite
+        return connection.cursor
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
-        lock, connection = self._lock, self._connection
-        sqlite = connection.sqlite
+        file, lock, connection = self._file, self._lock, self._connection
         try:
-            if error is None:
-                sqlite.execute("COMMIT")
-                # Whatever stands there now, nobody would find in it what has just been written or read.
-                if not connection.in_place():
-                    self._file.let_go()
-                    raise self._file.unavailable("it was removed or replaced while it was open, or its -wal was")
-            elif sqlite.in_transaction:
-                sqlite.execute("ROLLBACK")
-        except sqlite3.Error as failed:
-            raise self._file.unavailable(failed) from failed
+            try:
+                if error is None:
+                    connection.cursor.execute("COMMIT")
+                elif connection.sqlite.in_transaction:
+                    connection.cursor.execute("ROLLBACK")
+            except BaseException as failed:
+                # Not even that worked, or a signal came between: closing it rolls back.
+                if connection.sqlite.in_transaction:
+                    file.let_go()
+                if isinstance(failed, sqlite3.Error):
+                    raise file.unavailable(failed) from failed
+                raise
+            # Whatever stands there now, nobody would find in it what has just been written or read.
+            if error is None and not connection.in_place():
+                file.let_go()
+                raise file.unavailable("it was removed or replaced while it was open, or its -wal was")
         finally:
-            # Not even that worked, or a signal came between: closing it rolls back.
-            if self._file.holds(connection) and sqlite.in_transaction:
-                self._file.let_go()
             lock.release()
         if isinstance(error, sqlite3.Error):
-            raise self._file.unavailable(error) from error
+            raise file.unavailable(error) from error
 
 
 class SqliteFile(SurvivesFork):
@@ -186,10 +207,6 @@ class SqliteFile(SurvivesFork):
             except OSError as error:  # it was removed at that very moment
                 raise self.unavailable(error) from error
         return self._connection
-
-    def holds(self, connection: _Connection) -> bool:
-        """Return whether this is the open connection."""
-        return self._connection is connection
 
     def let_go(self) -> None:
         """Close this process's connection, which rolls back what was under way. Called with the lock held."""

@@ -81,9 +81,7 @@ def path_of(url: str) -> str:
     return unquote(path)
 
 
-def updated(
-    sqlite: sqlite3.Connection, key: Key, transition: Transition[R], moment: int
-) -> tuple[R, ReadTimeState | None]:
+def updated(sqlite: sqlite3.Cursor, key: Key, transition: Transition[R], moment: int) -> tuple[R, ReadTimeState | None]:
     """Apply a transition to the state under ``key``, inside the caller's transaction."""
     row = found(sqlite, key)
     old = None if row is None else state_of(key, row)
@@ -101,7 +99,7 @@ def updated(
     return result, new
 
 
-def found(sqlite: sqlite3.Connection, key: Key) -> Any:
+def found(sqlite: sqlite3.Cursor, key: Key) -> Any:
     """Return the row of the state under ``key``, or None.
 
     Raises:

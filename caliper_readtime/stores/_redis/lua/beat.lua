@@ -18,12 +18,10 @@
 -- ARGV[9]  '1' where a duration was given
 -- ARGV[10] fingerprint of the reader that was passed; '' for an id
 -- ARGV[11] fingerprint of the article that was passed; '' for an id
--- ARGV[12] leeway, ms
+-- ARGV[12] resource
 -- ARGV[13] catch-up, ms
 -- ARGV[14] most that one signal may add, ms; '' without a limit
--- ARGV[15] completion ratio
--- ARGV[16] completion dwell, ms; '' without one
--- ARGV[17] resource
+-- ARGV[15] 'leeway=<ms> ratio=<completion ratio> dwell=<completion dwell, ms, or nothing>', seldom needed
 --
 -- Reply: {accepted, clamped, duplicate, ledger, views, heartbeats, cumulative, last sync, budget, since, clamped in all,
 -- position or ''}, times in ms. Where the signal is not a steady one nothing is written, and the reply is
@@ -83,7 +81,7 @@ if not acknowledged then
       first = string.find(heartbeats, '\n', first, true) + 1
       count = count - 1
     end
-    heartbeats = count + 1 .. '\n' .. string.sub(heartbeats, first) .. ARGV[4] .. '\n'
+    heartbeats = string.format('%d\n%s%s\n', count + 1, string.sub(heartbeats, first), ARGV[4])
   end
 else
   if not string.find(views, '^\n') and views ~= '' then
@@ -91,7 +89,7 @@ else
   end
   local total = claimed
   if ARGV[7] ~= '' then
-    total = math.min(total, math.max(0, moment - ARGV[7]) + ARGV[12])
+    total = math.min(total, math.max(0, moment - ARGV[7]) + string.match(ARGV[15], '^leeway=(%d+)'))
   end
   local entry = '\n' .. ARGV[4] .. '\t'
   local from, to = string.find(views, entry, 1, true)
@@ -144,26 +142,29 @@ if claimed > 0 then
   end
 end
 
-if finalized == '' then
-  if (ARGV[16] ~= '' and cumulative >= tonumber(ARGV[16]))
-      or (position ~= '' and duration ~= '' and position / duration >= tonumber(ARGV[15])) then
+local placed = position ~= '' and duration ~= ''
+if finalized == '' and (placed or string.sub(ARGV[15], -6) ~= 'dwell=') then
+  local ratio, dwell = string.match(ARGV[15], 'ratio=(%S+) dwell=(%d*)$')
+  if (dwell ~= '' and cumulative >= tonumber(dwell)) or (placed and position / duration >= tonumber(ratio)) then
     return declined()
   end
 end
 
 if claimed > 0 or position ~= old_position or heartbeats ~= f[3] then
+  -- As text: a number costs redis.call as much as the command itself.
+  local synced = string.format('%d', last_sync)
   -- The indexes first: should a key be of another type, the state has not been written.
   if due ~= '' then
     redis.call('ZADD', KEYS[2], 'NX', due, ARGV[2])
   else
-    redis.call('ZADD', KEYS[3], 'NX', last_sync, ARGV[2])
+    redis.call('ZADD', KEYS[3], 'NX', synced, ARGV[2])
   end
   -- D6: what holds something to report never expires, nor does its reader's set.
-  if redis.call('ZADD', KEYS[5], 'NX', 'inf', ARGV[17]) == 1 then
+  if redis.call('ZADD', KEYS[5], 'NX', 'inf', ARGV[12]) == 1 then
     redis.call('PERSIST', KEYS[5])
   end
-  meter = 'cumulative=' .. cumulative .. ' lastSync=' .. last_sync .. ' budget=' .. budget .. ' since=' .. since
-    .. ' clamped=' .. clamped_in_all .. ' position=' .. position .. ' nonce=' .. ARGV[3]
+  meter = string.format('cumulative=%d lastSync=%s budget=%d since=%s clamped=%s position=%s nonce=%s',
+    cumulative, synced, budget, since, clamped_in_all, position, ARGV[3])
   if acknowledged then
     redis.call('HSET', KEYS[1], 'meter', meter, 'views', views)
   else
