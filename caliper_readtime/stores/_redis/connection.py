@@ -102,7 +102,7 @@ class Link(SurvivesFork):
                 found = [(error, ())] * len(some)
             for place, (answer, acknowledged) in zip(places, found, strict=True):
                 if isinstance(answer, DRIVER_ERRORS):
-                    answer = self._told(answer, calls[place][3], calls[place][1][0])  # noqa: PLW2901
+                    answer = self._store_error(answer, calls[place][3], calls[place][1][0])  # noqa: PLW2901
                 answers[place] = answer, acknowledged
         return answers
 
@@ -178,10 +178,10 @@ class Link(SurvivesFork):
         except DRIVER_ERRORS as error:
             failed = self._costly(error)
             circuit.leave(seen, failed=failed)
-            told = self._told(error, key, name)
+            failure = self._store_error(error, key, name)
             if failed:
-                self._why = str(told).removeprefix(f"Redis at {self.where}: ")
-            raise told from error
+                self._why = str(failure).removeprefix(f"Redis at {self.where}: ")
+            raise failure from error
         except BaseException:
             circuit.leave(seen, failed=None)
             raise
@@ -189,27 +189,27 @@ class Link(SurvivesFork):
             circuit.leave(seen, failed=False)
         return answer
 
-    def _told(self, error: Exception, key: Key | None, name: str) -> StoreError:
-        """Return what hosts are told of the driver's error; ``name`` is the state's, where ``key`` is given."""
+    def _store_error(self, error: Exception, key: Key | None, name: str) -> StoreError:
+        """Return what stands for a driver's error; ``name`` is the state's, where ``key`` is given."""
         unquoted(error)
-        told: StoreError
+        failure: StoreError
         if isinstance(error, UnicodeDecodeError) or "WRONGTYPE" in str(error):
             kind = None if key is None else text_of(self.command(name, "TYPE", name))
             if key is not None and (isinstance(error, UnicodeDecodeError) or kind not in ("hash", "none")):
-                told = CorruptState(
+                failure = CorruptState(
                     f"what is stored is no state (a {kind}): reader {key.reader_sourced_id}, article {key.resource_id};"
                     " it was left as it is",
                     **key._asdict(),
                 )
             else:
-                told = StoreUnavailable(
+                failure = StoreUnavailable(
                     f"Redis at {self.where}: an index key below {self._namespace!r} holds something else: another"
                     " application writes there, choose a namespace of your own; nothing was written"
                 )
         else:
-            told = unavailable(error, self.where)
-        told.__cause__ = error
-        return told
+            failure = unavailable(error, self.where)
+        failure.__cause__ = error
+        return failure
 
     # Forks
 
@@ -369,10 +369,10 @@ def pipelined(client: Any, calls: Sequence[Call], waits: Waits) -> list[Answer]:
     unknown: set[Script] = set()
     while True:
         pipeline = client.pipeline(transaction=False)
-        told = set(unknown)
+        missing = set(unknown)
         for script, keys, args, _ in calls:
-            how = ("EVAL", script.text) if script in told else ("EVALSHA", script.digest)
-            told.discard(script)
+            how = ("EVAL", script.text) if script in missing else ("EVALSHA", script.digest)
+            missing.discard(script)
             pipeline.execute_command(*how, len(keys), *keys, *args)
         for command in waits:
             pipeline.execute_command(*command)
