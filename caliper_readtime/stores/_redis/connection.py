@@ -60,7 +60,7 @@ Call = tuple["Script", "Sequence[str]", "Sequence[Any]", "Key | None"]
 #: Commands that an answer of Redis' own waits for: (name, arguments...), on the connection that wrote.
 Waits = tuple[tuple[Any, ...], ...]
 #: What a script answered, or the ``StoreError`` in its place; and what each of the waits behind it said.
-Answer = tuple[Any, "Sequence[Any]"]
+Reply = tuple[Any, "Sequence[Any]"]
 
 
 class Link(SurvivesFork):
@@ -91,9 +91,9 @@ class Link(SurvivesFork):
         """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id."""
         return self._asked(keys[0], lambda: self._run(script, keys, args), key)
 
-    def each(self, calls: Sequence[Call], waits: Waits = ()) -> list[Answer]:
+    def each(self, calls: Sequence[Call], waits: Waits = ()) -> list[Reply]:
         """Run many scripts in few round trips, and then once on each connection that wrote the waits."""
-        answers: list[Answer] = [(None, ())] * len(calls)
+        answers: list[Reply] = [(None, ())] * len(calls)
         for places in self._together(calls):
             some = [calls[place] for place in places]
             try:
@@ -153,7 +153,7 @@ class Link(SurvivesFork):
         """Yield the places of calls that go to one server in one go."""
         raise NotImplementedError
 
-    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Reply]:
         """Run what ``_together`` put together; a driver's error may stand for an answer."""
         raise NotImplementedError
 
@@ -294,7 +294,7 @@ class SingleLink(Link):
     def _together(self, calls: Sequence[Call]) -> Iterator[Sequence[int]]:
         return (range(start, min(start + PIPELINE, len(calls))) for start in range(0, len(calls), PIPELINE))
 
-    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Reply]:
         return self._patiently(lambda: pipelined(self.client, calls, waits))
 
     def _patiently(self, call: Callable[[], T]) -> T:
@@ -360,7 +360,7 @@ def evaluated(client: Any, script: Script, keys: Sequence[str], args: Sequence[A
         return client.execute_command("EVAL", script.text, len(keys), *keys, *args)
 
 
-def pipelined(client: Any, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+def pipelined(client: Any, calls: Sequence[Call], waits: Waits) -> list[Reply]:
     """Run scripts, and then the waits, on one connection; an error may stand for an answer.
 
     Raises:
