@@ -194,11 +194,11 @@ class Delivery:
             for leased in leased_events
         ]
         return [
-            answer if isinstance(answer, StoreError) else self._told(leased, verb, *answer)
+            answer if isinstance(answer, StoreError) else self._reported(leased, verb, *answer)
             for leased, answer in zip(leased_events, self.leases.update_many(changes), strict=True)
         ]
 
-    def _told(self, leased: LeasedEvent, verb: str, found: CommitResult, state: ReadTimeState | None) -> Report:
+    def _reported(self, leased: LeasedEvent, verb: str, found: CommitResult, state: ReadTimeState | None) -> Report:
         if found is CommitResult.LOST:
             log(
                 logging.ERROR,

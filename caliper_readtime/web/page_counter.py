@@ -17,8 +17,8 @@ from caliper_readtime._settings import Leave, WebSettings
 from caliper_readtime.errors import ConfigurationError, InvalidInput, ReadTimeError, StoreError
 from caliper_readtime.web import _cleaning, script, signals
 from caliper_readtime.web._background import DRAIN_SECONDS, BackgroundSender
+from caliper_readtime.web._readers import remembering
 from caliper_readtime.web.origins import foreign, is_trusted
-from caliper_readtime.web.readers import remembering
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.tickets import PROBE, Tickets, application_of
 

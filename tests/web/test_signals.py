@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from caliper_readtime import EmitterUnavailable, EventRejected, InMemoryStateStore, ReadTimePolicy, StoreUnavailable
+from caliper_readtime.web._readers import UNKNOWN_READERS, UNKNOWN_SECONDS, remembering
 from caliper_readtime.web.page_counter import RETRY_AFTER_SECONDS
-from caliper_readtime.web.readers import UNKNOWN_READERS, UNKNOWN_SECONDS, remembering
 from tests.backends import STORES
 from tests.scenes import BEN
 from tests.web.sites import OWLS, READERS
