@@ -203,15 +203,7 @@ class ReadTimeTracker(Operations):
             MissingField: nothing is stored yet and an id was passed: pass a Reader and an Article once.
             StoreError: the store could not take it; the next total heals it.
         """
-        return self.observe_page(
-            reader,
-            article,
-            view,
-            opened_at=opened_at,
-            position_seconds=position_seconds,
-            duration_seconds=duration_seconds,
-            asks=False,
-        )
+        return self._observe(reader, article, view, opened_at, position_seconds, duration_seconds)
 
     def observe_page(
         self,
@@ -224,9 +216,10 @@ class ReadTimeTracker(Operations):
         duration_seconds: float | None = None,
         until: datetime | None = None,
         defer: bool = False,
-        asks: bool = True,
     ) -> Accumulation:
         """Do what ``observe`` does, for a page under a ticket that ends; see there.
+
+        A reader of whom nothing is stored is looked up by the caller, so that it is worth no line in the log.
 
         Args:
             reader: as for ``observe``.
@@ -237,8 +230,24 @@ class ReadTimeTracker(Operations):
             duration_seconds: as for ``observe``.
             until: wall time after this is not paid, by the server's word: the view is judged as if it came then.
             defer: an article that counts as read now is left to the sweeper, whatever the policy says.
-            asks: the caller looks up a reader that is missing, so that it is worth no line in the log.
         """
+        return self._observe(
+            reader, article, view, opened_at, position_seconds, duration_seconds, until, defer=defer, asks=True
+        )
+
+    def _observe(
+        self,
+        reader: Reader | str,
+        article: Article | str,
+        view: PageView,
+        opened_at: datetime | None,
+        position_seconds: float | None,
+        duration_seconds: float | None,
+        until: datetime | None = None,
+        *,
+        defer: bool = False,
+        asks: bool = False,
+    ) -> Accumulation:
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
         nonce = os.urandom(16).hex()
