@@ -20,7 +20,10 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(?!caliper_readtime)[a-z_0-9]+(\.\w+)+"),
     (r"py:.*", r"[a-z]+|[A-Z]|R_co"),
     (r"py:.*", r"Any|Callable|Collection|Iterable|Iterator|Mapping|Path|Self|Sequence|StrEnum"),
-    (r"py:class", r"CommitResult|Duplicates|Flask|HttpRequest|Markup|Redis|RedisCluster|SafeString|Success"),
+    (
+        r"py:class",
+        r"Application|CommitResult|Duplicates|Flask|HttpRequest|Markup|Redis|RedisCluster|SafeString|Success",
+    ),
 ]
 
 myst_enable_extensions = ["attrs_inline"]

@@ -381,8 +381,24 @@ _UNKNOWN = st.dictionaries(
 _MAYBE = st.none() | _MS
 _LEDGERS = st.builds(
     Ledger,
-    *(_ANY, _MS, _MS, _CONTEXTS, _MAYBE, _MS, st.none() | _claims(), st.lists(_PARKED, max_size=3).map(tuple)),
-    *(st.booleans(), _MAYBE, _MAYBE, st.none() | _ANY, st.lists(_HISTORY, max_size=3).map(tuple), _UNKNOWN),
+    generation=_ANY,
+    first_sync_at_ms=_MS,
+    ttl_ms=_MS,
+    context=_CONTEXTS,
+    duration_ms=_MAYBE,
+    pointer_ms=_MS,
+    accepted_to_ms=_MS,
+    claim=st.none() | _claims(),
+    parked=st.lists(_PARKED, max_size=3).map(tuple),
+    finalize_wanted=st.booleans(),
+    finalized_at_ms=_MAYBE,
+    deferred_at_ms=_MAYBE,
+    last_error=st.none() | _ANY,
+    history=st.lists(_HISTORY, max_size=3).map(tuple),
+    counts_from_at_ms=_MAYBE,
+    widened_ms=_MS,
+    context_at_ms=_MAYBE,
+    unknown=_UNKNOWN,
 )
 
 

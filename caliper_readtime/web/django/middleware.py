@@ -12,8 +12,7 @@ from django.utils.decorators import sync_and_async_middleware
 
 from caliper_readtime.errors import ReadTimeError
 from caliper_readtime.web.django import current_page_counter
-from caliper_readtime.web.django.pages import MARK
-from caliper_readtime.web.django.views import SEEN
+from caliper_readtime.web.django.pages import MARK, SEEN
 from caliper_readtime.web.refusals import Refusal, Refused
 
 if TYPE_CHECKING:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 #: Set on a request whose page carries a ticket.
 MARK: Final = "_caliper_readtime_ticket"
+#: Set on a request for a signal that has come to its view.
+SEEN: Final = "_caliper_readtime_signal"
 
 
 def readtime_script(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required
@@ -16,16 +16,13 @@ from django.views.decorators.http import require_POST, require_safe
 
 from caliper_readtime.web import script
 from caliper_readtime.web.django import current_page_counter
+from caliper_readtime.web.django.pages import SEEN
 from caliper_readtime.web.signals import MAX_BODY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caliper_readtime.web.page_counter import PageResponse
-
-
-#: Set on a request for a signal that has come to its view.
-SEEN: Final = "_caliper_readtime_signal"
 
 
 class _Headers:
