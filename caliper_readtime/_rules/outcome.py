@@ -19,17 +19,7 @@ from caliper_readtime._rules.state import (
     ReadTimeState,
     evolved,
 )
-from caliper_readtime._rules.steps import (
-    Verb,
-    listed,
-    remembered,
-    retried,
-    rule,
-    set_aside,
-    settled,
-    spread,
-    unparked_since,
-)
+from caliper_readtime._rules.steps import Verb, listed, remembered, retried, rule, set_aside, settled, spread
 
 if TYPE_CHECKING:
     from caliper_readtime._policy import ReadTimePolicy
@@ -170,7 +160,7 @@ def release(verb: Release, state: ReadTimeState, now: int) -> tuple[ReadTimeStat
     else:
         until = now + min(longest, verb.wait_ms)
     if listed(ledger, claim.event_id) is not None:
-        ledger = _back_to_the_list(ledger, claim, now, until, counted=verb.counted)
+        ledger = _back_to_the_list(ledger, claim, until, counted=verb.counted)
     elif (
         verb.counted
         and claim.attempts >= MAX_FAILURES
@@ -185,7 +175,7 @@ def release(verb: Release, state: ReadTimeState, now: int) -> tuple[ReadTimeStat
     return evolved(state, ledger=ledger), True
 
 
-def _back_to_the_list(ledger: Ledger, claim: Claim, now: int, until: int, *, counted: bool) -> Ledger:
+def _back_to_the_list(ledger: Ledger, claim: Claim, until: int, *, counted: bool) -> Ledger:
     """P9: a retry that failed leaves the claim slot; what it was built from counts as tried (P5)."""
     parked = tuple(
         entry
@@ -195,7 +185,7 @@ def _back_to_the_list(ledger: Ledger, claim: Claim, now: int, until: int, *, cou
         else attrs.evolve(
             entry,
             context=claim.context,
-            retry_at_ms=now if unparked_since(entry, claim, now) else until,
+            retry_at_ms=until,
             attempts=claim.attempts,
             ambiguous=claim.ambiguous,
             refused=entry.refused and entry.context == claim.context,

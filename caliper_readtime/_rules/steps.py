@@ -105,17 +105,13 @@ def retried(ledger: Ledger, claim: Claim) -> tuple[str, ...]:
     return (*before.tried, fingerprint(before.context))
 
 
-def unparked_since(entry: Parked, claim: Claim, now: int) -> bool:
-    """P6: whether it was unparked while it was on its way, so that what comes of this try does not undo that."""
-    return claim.first_claimed_at_ms < entry.retry_at_ms <= now
-
-
 def set_aside(
     ledger: Ledger, claim: Claim, now: int, retry_at_ms: int, status: int | None, reason: str, *, refused: bool = True
 ) -> Ledger:
     """P8: a new refusal replaces its entry. P2: the pointer steps over a new one's range."""
     before = listed(ledger, claim.event_id)
-    if before is not None and unparked_since(before, claim, now):
+    # P6: it was unparked while it was on its way, so this refusal is of an earlier try.
+    if before is not None and claim.first_claimed_at_ms < before.retry_at_ms <= now:
         retry_at_ms = now
     parked = Parked(
         claim.event_id,
