@@ -321,7 +321,12 @@ class Unpark(Verb[int]):
 
 def unpark(_verb: Unpark, state: ReadTimeState, now: int) -> tuple[ReadTimeState, int]:
     """P6: set the retry time to now, durably, whoever holds a claim."""
-    parked = tuple(attrs.evolve(entry, retry_at_ms=min(now, entry.retry_at_ms)) for entry in state.ledger.parked)
+    tried = None if state.ledger.claim is None else state.ledger.claim.event_id
+    parked = tuple(
+        # Where its time has come before, and that try is under way, what comes of it must show that this was later.
+        attrs.evolve(entry, retry_at_ms=now if entry.event_id == tried else min(now, entry.retry_at_ms))
+        for entry in state.ledger.parked
+    )
     return evolved(state, ledger=evolved(state.ledger, parked=parked)), len(parked)
 
 

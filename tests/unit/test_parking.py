@@ -127,6 +127,21 @@ def test_unparking_needs_no_claim_and_disturbs_none():
     assert life.take().claim.event_id == parked.event_id
 
 
+@pytest.mark.parametrize("before", ["its retry time has come", "unparked"])
+def test_unparking_is_not_undone_by_a_try_that_was_under_way(before):
+    """P6: unparked while a retry was under way, whatever had let that begin: its refusal leaves it claimable now."""
+    life = Life()
+    life.rejected()
+    if before == "unparked":
+        life.unpark()
+    claim = life.wait(DAY).take().claim
+    life.wait(1).unpark()
+    life.wait(1)
+    assert life.park(claim) is ParkResult.PARKED
+    assert life.state.due.at_ms == life.now
+    assert life.take("b", SWEEP).claim.event_id == claim.event_id
+
+
 def test_unparking_holds_through_a_lost_retry():
     """P6, P9: an unparked event whose retry was lost goes again once its back-off has ended."""
     life = Life()
