@@ -136,7 +136,7 @@ def _beside(ms: int, articles: int) -> Iterator[str]:
     if ms:
         yield (
             f"Of what this reader has read lately on {articles} articles, {_span(ms)} were read beside another article:"
-            " one pair of eyes cannot have read all of it one after the other. It counts all the same."
+            " nobody reads two at once. It counts all the same."
         )
 
 

@@ -97,27 +97,27 @@ class StoreAway:
     """Tells the operator that a verb could not reach the store: one line for each verb, and again after a minute."""
 
     def __init__(self) -> None:
-        self._said_at: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     @contextmanager
-    def told(self, verb: str, **whose: Any) -> Iterator[None]:
+    def with_context(self, verb: str, **whose: Any) -> Iterator[None]:
         """Watch over what a verb does; what it raises is raised."""
         try:
             yield
         except StoreUnavailable as error:
-            self.tell(verb, error, **whose)
+            self.failed(verb, error, **whose)
             raise
 
-    def tell(self, verb: str, error: StoreUnavailable, **whose: Any) -> None:
+    def failed(self, verb: str, error: StoreUnavailable, **whose: Any) -> None:
         """Log the line, unless it has just been."""
         now = time.monotonic()
-        if now - self._said_at.get(verb, float("-inf")) >= _SAY_AGAIN_SECONDS:
-            self._said_at[verb] = now
+        if now - self._logged_at.get(verb, float("-inf")) >= _LOG_AGAIN_SECONDS:
+            self._logged_at[verb] = now
             then = "what was accepted is kept, and is reported once the store is back"
             log(logging.ERROR, f"{verb}: failed, the store is away", **whose, error=str(error), then=then)
 
 
-_SAY_AGAIN_SECONDS: Final = 60.0
+_LOG_AGAIN_SECONDS: Final = 60.0
 #: Clamped time of one state from which its clamping is worth a warning: beyond a busy page with a few tabs.
 CLAMP_WARNING_MS: Final = 300_000
 

@@ -91,7 +91,7 @@ class Operations:
         budget = None if budget_seconds is None else to_ms(budget_seconds, "budget_seconds") / 1000
         self._delivery.require()
         sweep = Sweep(self._delivery, uuid4().hex, idle_ms=idle_ms, limit=limit, budget_seconds=budget, go_on=go_on)
-        with self._away.told(SWEEP):
+        with self._away.with_context(SWEEP):
             self._compare()
             return sweep.run()
 
@@ -202,7 +202,7 @@ class Operations:
         return status_of(waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep())
 
     def explain(self, reader: Reader | str, article: Article | str) -> Explanation:
-        """Say in plain sentences why this reader gets the minutes on this article that he or she gets.
+        """Explain in plain sentences why this reader gets these minutes on this article.
 
         What was accepted, clamped, sent and refused, what waits and until when, and what would be banked. For an
         article of which nothing is stored: what is known of the reader.
@@ -240,7 +240,7 @@ class Operations:
         """
         key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
         self._delivery.require()
-        with self._away.told("article unpark", **key._asdict()):
+        with self._away.with_context("article unpark", **key._asdict()):
             self._compare()
             self._delivery.leases.update(key, Unpark())
             return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=False)
@@ -251,7 +251,7 @@ class Operations:
         End the reader's sessions first: a page that is still open would count anew.
         """
         sourced_id = self._reader_key(reader)
-        with self._away.told("article forget", reader_sourced_id=sourced_id):
+        with self._away.with_context("article forget", reader_sourced_id=sourced_id):
             self._compare()
             forgotten = self._store.delete(sourced_id)
             while self._store.keys(sourced_id, self._delivery.leases.now()):

@@ -188,7 +188,7 @@ class Status:
 
 @attrs.frozen
 class Explanation:
-    """Why a reader got the minutes that he or she got. Printed, it is its lines.
+    """Why a reader got these minutes. Printed, it is its lines.
 
     Attributes:
         state: the state as it stands; None where nothing is stored.

@@ -139,7 +139,7 @@ class Sweeper:
 
     def run(self, stop: Stop) -> None:
         """Sweep in the calling thread, at once and then at intervals, until ``stop`` is set."""
-        trouble = SweepAlarm(self.monotonic)
+        alarm = SweepAlarm(self.monotonic)
         while not stop.is_set():
             outcome: SweepReport | Exception
             try:
@@ -149,14 +149,14 @@ class Sweeper:
                 outcome = error
             self._tell(self._on_round, outcome)
             if not stop.is_set():
-                wait = self._wait_after(outcome, trouble)
-                trouble.note(outcome, wait)
+                wait = self._wait_after(outcome, alarm)
+                alarm.note(outcome, wait)
                 if wait > 0:
                     stop.wait(wait)
 
-    def _wait_after(self, outcome: SweepReport | Exception, trouble: SweepAlarm) -> float:
+    def _wait_after(self, outcome: SweepReport | Exception, alarm: SweepAlarm) -> float:
         if alarm_of(outcome) is not None:
-            wait = min(self._longest, self._interval * 2 ** min(trouble.failures, _MOST_DOUBLINGS))
+            wait = min(self._longest, self._interval * 2 ** min(alarm.failures, _MOST_DOUBLINGS))
         elif not isinstance(outcome, Exception) and outcome.stopped_by == "limit" and outcome.more:
             return 0.0
         else:
@@ -243,32 +243,30 @@ class SweepAlarm:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._trouble: str | None = None
+        self._alarm: str | None = None
         self._since = 0.0
-        self._said_at = 0.0
+        self._logged_at = 0.0
         self.failures: int = 0
 
     def note(self, outcome: SweepReport | Exception, wait: float) -> None:
         """Take note of a round; ``wait`` is how long until the next."""
-        now, trouble = self._monotonic(), alarm_of(outcome)
-        if trouble is None:
+        now, alarm = self._monotonic(), alarm_of(outcome)
+        if alarm is None:
             # A round with nothing to send, because what failed waits for its back-off, knows nothing of the endpoint.
             heard = not isinstance(outcome, Exception) and outcome.events_sent + outcome.parked > 0
-            if self._trouble is not None and (heard or self._trouble not in _ENDPOINT.values()):
-                log(
-                    logging.WARNING, "sweeper: works again", before=self._trouble, began=f"{now - self._since:.0f}s ago"
-                )
-                self._trouble = None
+            if self._alarm is not None and (heard or self._alarm not in _ENDPOINT.values()):
+                log(logging.WARNING, "sweeper: works again", before=self._alarm, began=f"{now - self._since:.0f}s ago")
+                self._alarm = None
             self.failures = 0
             return
         self.failures += 1
-        if self._trouble is None:
+        if self._alarm is None:
             self._since = now
-        if trouble != self._trouble or now - self._said_at >= REMIND_SECONDS:
-            self._trouble, self._said_at = trouble, now
+        if alarm != self._alarm or now - self._logged_at >= REMIND_SECONDS:
+            self._alarm, self._logged_at = alarm, now
             log(
                 logging.ERROR,
-                f"sweeper: {trouble}",
+                f"sweeper: {alarm}",
                 detail=_detail(outcome),
                 lasts=f"{now - self._since:.0f}s",
                 next_in=f"{wait:.0f}s",

@@ -216,6 +216,7 @@ class ReadTimeTracker(Operations):
         duration_seconds: float | None = None,
         until: datetime | None = None,
         defer: bool = False,
+        asks: bool = True,
     ) -> Accumulation:
         """Do what ``observe`` does, for a page under a ticket that ends; see there.
 
@@ -228,8 +229,11 @@ class ReadTimeTracker(Operations):
             duration_seconds: as for ``observe``.
             until: wall time after this is not paid, by the server's word: the view is judged as if it came then.
             defer: an article that counts as read now is left to the sweeper, whatever the policy says.
+            asks: the caller looks up a reader that is missing, so that it is worth no line in the log.
         """
-        return self._observe(reader, article, view, opened_at, position_seconds, duration_seconds, until, defer=defer)
+        return self._observe(
+            reader, article, view, opened_at, position_seconds, duration_seconds, until, defer=defer, asks=asks
+        )
 
     def _observe(
         self,
@@ -242,6 +246,7 @@ class ReadTimeTracker(Operations):
         until: datetime | None = None,
         *,
         defer: bool = False,
+        asks: bool = False,
     ) -> Accumulation:
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
@@ -264,19 +269,21 @@ class ReadTimeTracker(Operations):
                 defer or not self._sends,
             ),
             None if until is None else to_epoch_ms(until, "until"),
+            asks=asks,
         )
 
-    def _signal(self, key: Key, signal: Signal, until_ms: int | None = None) -> Accumulation:
+    def _signal(self, key: Key, signal: Signal, until_ms: int | None = None, *, asks: bool = False) -> Accumulation:
         if not self._compared:
             self._compare()
         now = self._delivery.leases.now() if until_ms is None else min(until_ms, self._delivery.leases.moment())
         try:
             counted, state = self._store.update(key, signal, now)
         except StoreUnavailable as error:
-            self._away.tell("article accumulate", error, **key._asdict())
+            self._away.failed("article accumulate", error, **key._asdict())
             raise
         except MissingField as error:
-            log_missing(error, key)
+            if not asks:
+                log_missing(error, key)
             raise
         assert state is not None  # noqa: S101 - a signal never removes a state
         if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
@@ -333,7 +340,7 @@ class ReadTimeTracker(Operations):
 
     def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
         key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
-        with self._away.told(FINALIZE if finalize else PARTIAL, **key._asdict()):
+        with self._away.with_context(FINALIZE if finalize else PARTIAL, **key._asdict()):
             self._compare()
             if not defer:
                 return self._reporting.report(key, Caller.EXPLICIT, known_reader, known_article, finalize=finalize)
@@ -377,7 +384,7 @@ class ReadTimeTracker(Operations):
             return keys if resource_ids is None else [key for key in keys if key.resource_id in wanted]
 
         flush = Flush(self._delivery, uuid4().hex, list_keys, reader=known_reader, wait_seconds=wait)
-        with self._away.told(FLUSH, reader_sourced_id=sourced_id):
+        with self._away.with_context(FLUSH, reader_sourced_id=sourced_id):
             self._compare()
             return flush.run(confirm=confirm)
 

@@ -68,6 +68,11 @@ def to_caliper_time(ms: int) -> str:
     return to_datetime(ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
+def plural(number: int, noun: str) -> str:
+    """Return a count with its noun, such as ``1 event`` or ``2 events``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 #: Reading up to this long pays nothing.
 UNPAID_SECONDS: Final = 20.0
 

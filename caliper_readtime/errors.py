@@ -103,9 +103,13 @@ class EmitError(ReadTimeError):
         status: HTTP status of the answer, where there was one.
     """
 
+    # Here too, for the errors of somebody's own emitter: a class derived from these may not call their ``__init__``.
+    event_ids: tuple[str, ...] = ()
+    status: int | None = None
+
     def __init__(self, message: str, *, event_ids: Iterable[str] = (), status: int | None = None) -> None:
         super().__init__(message)
-        self.event_ids: tuple[str, ...] = tuple(event_ids)
+        self.event_ids = tuple(event_ids)
         self.status = status
 
 
@@ -118,6 +122,10 @@ class EmitterUnavailable(EmitError):
         tried: something was sent, or was about to be. False where no attempt was made, as by an open circuit breaker:
             then no attempt is counted (L6), and the events are due again after ``retry_after_seconds``.
     """
+
+    retry_after_seconds: float | None = None
+    ambiguous: bool = True
+    tried: bool = True
 
     def __init__(
         self,
@@ -137,6 +145,8 @@ class EmitterUnavailable(EmitError):
 
 class EndpointRefused(EmitterUnavailable):
     """The endpoint or the credentials are wrong (401 after renewal, 403, 404, 405, 407, 415, 3xx), not the event."""
+
+    ambiguous = False
 
     def __init__(
         self,
@@ -164,6 +174,8 @@ class EventRejected(EmitError):
     Attributes:
         body: the endpoint's answer, shortened; it may quote the event, so it is never logged.
     """
+
+    body: str | None = None
 
     def __init__(
         self,

@@ -57,7 +57,7 @@ def pytest_addoption(parser):
     parser.addoption(
         "--deep",
         action="store_true",
-        help="explore the model for half an hour: at least ten million worlds instead of some 400,000",
+        help="explore the model for half an hour: ten million worlds instead of some 400,000; reconcile for longer",
     )
 
 

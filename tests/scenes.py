@@ -48,7 +48,7 @@ class Scene:
         self.store = make_store()
         self.clock = ManualClock(START)
         self.emitter = FlakyEmitter()
-        self.told = []  # what on_report heard
+        self.reports = []  # what on_report heard
         self.tracker = self.another()
 
     def another(self, emitter=None, policy=None, **more):
@@ -59,7 +59,7 @@ class Scene:
             more.pop("events", events()),
             ReadTimePolicy() if policy is None else policy,
             self.clock,
-            on_report=more.pop("on_report", self.told.append),
+            on_report=more.pop("on_report", self.reports.append),
         )
 
     def use(self, emitter=None, policy=None, **more):
@@ -158,7 +158,7 @@ class Hooked(RecordingEmitter):
             super().emit(events)
 
 
-class CircuitBreaker(RecordingEmitter):
+class HeldEmitter(RecordingEmitter):
     """Stands still while delivering until ``open`` is set; ``arrived`` tells that somebody is inside."""
 
     def __init__(self):

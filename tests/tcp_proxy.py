@@ -105,18 +105,18 @@ class TcpProxy:
                 end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._lock:
                 self._pairs.add((client, server))
-            doomed = threading.Event()
-            self._start(self._pump, client, server, lambda data, doomed=doomed: self._asked(data, doomed))
-            self._start(self._pump, server, client, lambda _, doomed=doomed: not doomed.is_set())
+            ending = threading.Event()
+            self._start(self._pump, client, server, lambda data, ending=ending: self._asked(data, ending))
+            self._start(self._pump, server, client, lambda _, ending=ending: not ending.is_set())
 
-    def _asked(self, data, doomed):
+    def _asked(self, data, ending):
         """Note a request; its reply may be one to lose."""
         with self._lock:
             if self._to and self._to in data:
                 place, self.seen = self.seen, self.seen + 1
                 if place in self._losing:
                     self.lost += 1
-                    doomed.set()
+                    ending.set()
         return True
 
     def _pump(self, source, sink, passes):

@@ -57,11 +57,11 @@ def account(state: ReadTimeState) -> Account:
     if any(end > ledger.pointer_ms for _, end in spans):
         problems.append("a parked event lies beyond what was claimed")
     sent = tuple(entry for entry in state.history if entry.kind == "sent")
-    told = sum(round(entry.seconds * 1000) for entry in sent)
+    sent_ms = sum(round(entry.seconds * 1000) for entry in sent)
     whole = len(state.history) < MAX_HISTORY
-    if told > parts["reported"] or (whole and told != parts["reported"]):
+    if sent_ms > parts["reported"] or (whole and sent_ms != parts["reported"]):
         problems.append(
-            f"history says {to_seconds(told):g} s were sent, the state says {to_seconds(parts['reported']):g} s"
+            f"history says {to_seconds(sent_ms):g} s were sent, the state says {to_seconds(parts['reported']):g} s"
         )
     return Account(
         state.resource_id,

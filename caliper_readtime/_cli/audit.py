@@ -10,9 +10,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 from caliper_readtime._accounts import SETTLE_SECONDS
 from caliper_readtime._cli.accounts import account
-from caliper_readtime._cli.arguments import seconds
-from caliper_readtime._cli.exits import OK, UNHEALTHY, USAGE, CommandError
-from caliper_readtime._cli.session import add_json, add_reader, known_states
+from caliper_readtime._cli.session import (
+    OK,
+    UNHEALTHY,
+    USAGE,
+    CommandError,
+    add_json,
+    add_reader,
+    known_states,
+    seconds,
+)
+from caliper_readtime._units import plural
 from caliper_readtime.protocols import ListsEvents, reading_back
 
 if TYPE_CHECKING:
@@ -24,9 +32,9 @@ if TYPE_CHECKING:
 _PARTS: Final = ("cumulative", "reported", "parked", "claimed", "rest")
 _ADVICE: Final = {
     "missing": "send it again: reconcile --repair",
-    "deleted": "it was there before: ask who has deleted it",
-    "doubled": "have the endpoint's operator delete what is too much, by these ids",
-    "altered": "it holds other seconds than were sent: ask who has changed it",
+    "deleted": "it was there before: ask who deleted it",
+    "doubled": "ask the endpoint's operator to delete the surplus, by these ids",
+    "altered": "it holds other seconds than were sent: ask who changed it",
 }
 
 
@@ -37,7 +45,7 @@ def add(add_command: Add) -> None:
         "readers", metavar="READER", nargs="*", help="the reader's OneRoster sourcedId, or its full URL"
     )
     auditing.add_argument(
-        "--readers", dest="file", metavar="FILE", help="more of them, one a line; - for standard input"
+        "--readers", dest="file", metavar="FILE", help="more readers, one a line; - for standard input"
     )
     add_json(auditing)
     text = "compare what the endpoint holds of a reader with what it accepted; exit 3 if they differ"
@@ -61,7 +69,7 @@ def _moment(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 2026-03-01T00:00Z") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2026-03-01T00:00Z") from None
     return found if found.tzinfo is not None else found.replace(tzinfo=UTC)
 
 
@@ -95,7 +103,7 @@ def audit(arguments: argparse.Namespace, session: Session) -> int:
     """Check every article of some readers, by our own books and, where it can be asked, by the endpoint."""
     readers = [*dict.fromkeys((*arguments.readers, *_listed(arguments.file)))]
     if not readers:
-        raise CommandError("whose seconds? Name readers, or a file of them by --readers", USAGE)
+        raise CommandError("name readers, or a file of them with --readers", USAGE)
     emitter = session.tracker.emitter
     asks = reading_back(emitter) is not None and isinstance(emitter, ListsEvents)
     problems: list[str] = []
@@ -151,7 +159,8 @@ def _differences(found: Reconciliation) -> Iterator[str]:
             events = getattr(one, name)
             left = [event for event in events.event_ids if name != "missing" or event not in one.repaired.event_ids]
             if left:
-                yield f"{one.resource_id}: {name}, {len(left)} events ({', '.join(left)}): {_why(one, left) or advice}"
+                events_left = f"{plural(len(left), 'event')} ({', '.join(left)})"
+                yield f"{one.resource_id}: {name}, {events_left}: {_why(one, left) or advice}"
 
 
 def _why(article: ArticleReconciliation, events: list[str]) -> str:
@@ -180,5 +189,6 @@ def _listed(file: str | None) -> list[str]:
 
 def _ended(problems: list[str], whose: str, session: Session) -> int:
     if problems:
-        session.output.complain(f"{len(problems)} things about {whose} do not add up: see the output")
+        verb = "does" if len(problems) == 1 else "do"
+        session.output.complain(f"{plural(len(problems), 'thing')} about {whose} {verb} not add up: see the output")
     return UNHEALTHY if problems else OK

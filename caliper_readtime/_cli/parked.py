@@ -6,10 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from caliper_readtime._cli.arguments import count
-from caliper_readtime._cli.exits import FAILED, OK, USAGE, CommandError
 from caliper_readtime._cli.output import clean
-from caliper_readtime._cli.session import add_json, unknown_article
+from caliper_readtime._cli.session import FAILED, OK, USAGE, CommandError, add_json, count, unknown_article
 from caliper_readtime._rules.identity import generated_id
 from caliper_readtime._rules.state import SECOND
 from caliper_readtime._units import to_epoch_ms
@@ -34,14 +32,12 @@ def add(add_command: Add) -> None:
     retrying.add_argument("--all", action="store_true", help="those of every reader")
     _add_limit(retrying)
     exporting = add_command("parked export", "write refused events as JSON lines", export)
-    exporting.add_argument(
-        "--with-email", action="store_true", help="with the readers' e-mail addresses, which are left out otherwise"
-    )
+    exporting.add_argument("--with-email", action="store_true", help="include the readers' e-mail addresses")
     _add_limit(exporting)
 
 
 def _add_limit(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--limit", type=count, default=1000, metavar="N", help="at most so many (1000)")
+    parser.add_argument("--limit", type=count, default=1000, metavar="N", help="at most this many (1000)")
 
 
 def show(arguments: argparse.Namespace, session: Session) -> int:
@@ -63,7 +59,7 @@ def retry(arguments: argparse.Namespace, session: Session) -> int:
     """Send them again; those that are refused again stay parked."""
     tracker, output = session.tracker, session.output
     if (arguments.article is None) != arguments.all:
-        raise CommandError("name READER and ARTICLE, or say --all", USAGE)
+        raise CommandError("name READER and ARTICLE, or pass --all", USAGE)
     if arguments.all:
         found = tracker.parked(limit=arguments.limit)
         keys = dict.fromkeys((event.reader_sourced_id, event.resource_id) for event in found)

@@ -7,7 +7,7 @@ import re
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from caliper_readtime import __version__
-from caliper_readtime._cli import audit, doctor, inspect, parked, readers, status, sweep
+from caliper_readtime._cli import audit, parked, readers, status, sweep
 from caliper_readtime._cli.settings import add_flags
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def add_commands(
         more: each adds further commands.
     """
     tree = _Tree(parser, settings=settings)
-    for module in (sweep, status, inspect, parked, readers, audit, doctor):
+    for module in (sweep, status, readers, parked, audit):
         module.add(tree.add)
     for add in more:
         add(tree.add)
@@ -38,7 +38,7 @@ def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) 
     parser = _Parser(
         prog="caliper-readtime",
         description="Reading time, reported exactly once.",
-        epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong",
+        epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is not as it should be",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     add_commands(parser, settings=settings, more=more)

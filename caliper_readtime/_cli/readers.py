@@ -1,23 +1,106 @@
-"""``flush`` and ``forget``: report everything of one reader, or erase it."""
+"""What one reader has: ``inspect`` and ``explain`` show it, ``flush`` reports it, ``forget`` erases it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caliper_readtime._cli.arguments import seconds
-from caliper_readtime._cli.exits import FAILED, OK, USAGE, CommandError
-from caliper_readtime._cli.session import add_json, add_reader, known_states
+from caliper_readtime._cli.session import (
+    FAILED,
+    OK,
+    USAGE,
+    CommandError,
+    add_json,
+    add_reader,
+    known_states,
+    seconds,
+    state_document,
+    unknown_article,
+)
+from caliper_readtime._units import plural
 from caliper_readtime.errors import EmitError
 
 if TYPE_CHECKING:
     import argparse
 
     from caliper_readtime._cli.session import Add, Session
+    from caliper_readtime._rules.state import ReadTimeState
+
+
+def _add_looks(add_command: Add) -> None:
+    inspecting = add_command("inspect", "show what is stored of a reader, or of one article alone", inspect)
+    add_reader(inspecting)
+    inspecting.add_argument("article", metavar="ARTICLE", nargs="?", help="the resource's sourcedId, or its full URL")
+    add_json(inspecting)
+    explaining = add_command("explain", "explain in plain sentences what became of a reader's time", explain)
+    add_reader(explaining)
+    explaining.add_argument("article", metavar="ARTICLE", help="the resource's sourcedId, or its full URL")
+
+
+def inspect(arguments: argparse.Namespace, session: Session) -> int:
+    """Show one state, or all of a reader."""
+    output = session.output
+    if arguments.article is not None:
+        state = session.tracker.state(arguments.reader, arguments.article)
+        if state is None:
+            known = tuple(one.resource_id for one in session.tracker.states(arguments.reader))
+            raise unknown_article(arguments.reader, arguments.article, known)
+        if arguments.json:
+            output.json(state_document(state))
+        else:
+            _show(state, session)
+        return OK
+    states, unread = known_states(session, arguments.reader)
+    if unread is not None:
+        output.complain(unread)
+    code = OK if unread is None else FAILED
+    if arguments.json:
+        output.json([state_document(state) for state in states])
+        return code
+    rows = [
+        (
+            state.resource_id,
+            state.cumulative_read_time_seconds,
+            state.reported_read_time_seconds,
+            state.unreported_seconds,
+            state.phase,
+            state.last_server_sync_at,
+            state.due_at,
+            state.finalized_at,
+        )
+        for state in states
+    ]
+    output.table(("article", "read s", "reported s", "open s", "phase", "last heard", "due", "finalized"), rows)
+    return code
+
+
+def _show(state: ReadTimeState, session: Session) -> None:
+    document = state_document(state)
+    parked, history = document.pop("parked"), document.pop("history")
+    session.output.facts({name.replace("_", " "): value for name, value in document.items()})
+    if parked:
+        session.output.line()
+        rows = [(one.event_id, one.seconds, one.parked_at, one.status, one.reason) for one in parked]
+        session.output.table(("parked event", "seconds", "since", "status", "reason"), rows)
+    if history:
+        session.output.line()
+        steps = [(entry.at, entry.kind, entry.seconds, entry.event_id, entry.detail) for entry in history]
+        session.output.table(("at", "step", "seconds", "event", "detail"), steps)
+
+
+def explain(arguments: argparse.Namespace, session: Session) -> int:
+    """Explain one article's time."""
+    explanation = session.tracker.explain(arguments.reader, arguments.article)
+    if explanation.state is None:
+        raise unknown_article(arguments.reader, arguments.article, explanation.known_articles)
+    for line in explanation.lines:
+        session.output.line(line)
+    return OK
 
 
 def add(add_command: Add) -> None:
     """Add the commands."""
-    flushing = add_command("flush", "report everything of one reader now, as before banking", flush, sends=True)
+    _add_looks(add_command)
+    flushing = add_command("flush", "report all of one reader's time now, as before banking", flush, sends=True)
     add_reader(flushing)
     flushing.add_argument("--article", action="append", metavar="ARTICLE", help="only this one; may be repeated")
     flushing.add_argument(
@@ -25,7 +108,7 @@ def add(add_command: Add) -> None:
     )
     flushing.add_argument("--confirm", action="store_true", help="ask the endpoint whether it holds what was sent")
     add_json(flushing)
-    forgetting = add_command("forget", "erase everything of one reader, unreported time too", forget)
+    forgetting = add_command("forget", "erase all that is stored of one reader, unreported time too", forget)
     add_reader(forgetting)
     forgetting.add_argument("--yes", action="store_true", help="do not ask; required where nobody can answer")
 
@@ -73,16 +156,18 @@ def forget(arguments: argparse.Namespace, session: Session) -> int:
     tracker, output = session.tracker, session.output
     if not arguments.yes:
         if not output.answers:
-            raise CommandError("nobody can be asked here: say --yes to erase what is stored of this reader", USAGE)
+            raise CommandError(
+                "there is no terminal to ask on: pass --yes to erase what is stored of this reader", USAGE
+            )
         states = tracker.states(arguments.reader)
         unreported = sum(state.unreported_seconds for state in states)
         if not output.asks(
-            f"Erase {len(states)} states of reader {arguments.reader}, {unreported:g} s of them unreported?"
+            f"Erase {plural(len(states), 'state')} of reader {arguments.reader}, {unreported:g} s of them unreported?"
         ):
             raise CommandError("nothing was erased")
     erased = tracker.forget(arguments.reader)
     if not erased:
         output.complain(f"nothing was stored of reader {arguments.reader}")
         return FAILED
-    output.line(f"{erased} states of reader {arguments.reader} are erased")
+    output.line(f"erased {plural(erased, 'state')} of reader {arguments.reader}")
     return OK

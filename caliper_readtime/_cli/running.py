@@ -8,10 +8,9 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
-from caliper_readtime._cli.choice import choose
-from caliper_readtime._cli.exits import FAILED, OK, USAGE, CommandError
+from caliper_readtime._cli.output import Output
 from caliper_readtime._cli.parser import own_parser
-from caliper_readtime._cli.session import Session
+from caliper_readtime._cli.session import FAILED, OK, USAGE, CommandError, Session
 from caliper_readtime._cli.settings import tracker_of
 from caliper_readtime._logs import log
 from caliper_readtime.errors import InvalidInput, ReadTimeError
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Sequence
 
-    from caliper_readtime._cli.output import Output
     from caliper_readtime._cli.session import Add
     from caliper_readtime._tracker import ReadTimeTracker
     from caliper_readtime.doctor import Finding
@@ -42,7 +40,7 @@ def main(
         checks: a host's own, which doctor makes as well.
 
     Returns:
-        0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong.
+        0 done, 1 failed, 2 wrong usage, 3 something is not as it should be.
 
     Raises:
         SystemExit: argparse has shown help, or what is wrong with the usage (2).
@@ -68,7 +66,7 @@ def run(
         checks: a host's own, which doctor makes as well.
 
     Returns:
-        0 done, 1 failed, 2 wrong usage, 3 looked and found something wrong.
+        0 done, 1 failed, 2 wrong usage, 3 something is not as it should be.
     """
     output = choose(_patient(sys.stdout) if out is None else out, _patient(sys.stderr) if err is None else err)
     try:
@@ -105,6 +103,19 @@ def _run(
             tracker = closing.enter_context(tracker_of(arguments, sends=arguments.readtime_sends))
         code = arguments.readtime_action(arguments, Session(tracker, output, checks))
         return code
+
+
+def choose(out: TextIO, err: TextIO) -> Output:
+    """Return how to speak on these two streams; rich comes with the ``cli`` extra."""
+    if out.isatty():
+        try:
+            from caliper_readtime._cli.rich_output import FancyOutput  # noqa: PLC0415 - rich is an extra
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] != "rich":
+                raise
+        else:
+            return FancyOutput(out, err)
+    return Output(out, err)
 
 
 def _patient(stream: TextIO) -> TextIO:

@@ -1,17 +1,18 @@
-"""``Session``: what a command works with; and arguments and answers that several commands share."""
+"""``Session``: what a command works with; exit codes, arguments and answers that several commands share."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import argparse
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from caliper_readtime._cli.exits import CommandError
+from caliper_readtime import _checks
 from caliper_readtime._rules.identity import reduced
-from caliper_readtime._units import to_epoch_ms
+from caliper_readtime._units import to_epoch_ms, to_ms
+from caliper_readtime.errors import InvalidInput
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable, Sequence
 
     from caliper_readtime._cli.output import Output
@@ -56,26 +57,28 @@ def known_states(session: Session, reader: str) -> tuple[tuple[ReadTimeState, ..
     """Return a reader's states, and what is to be said of those that cannot be read.
 
     Raises:
-        Problem: there are none that can be.
+        CommandError: there are none that can be.
     """
     tracker = session.tracker
     states = tracker.states(reader)
     plain = reduced(reader, "reader", None if tracker.events is None else tracker.events.oneroster_url)
     keys = tracker.store.keys(plain, to_epoch_ms(tracker.now(), "now"))
     unread = sorted({key.resource_id for key in keys} - {state.resource_id for state in states})
-    trouble = None
+    unreadable = None
     if unread:
         named = ", ".join(unread)
-        trouble = f"stored states of reader {reader} cannot be read: {named}; were they written by a newer release?"
+        unreadable = f"stored states of reader {reader} cannot be read: {named}; were they written by a newer release?"
     if not states:
-        nothing = f"nothing is stored of reader {reader}: look whether this is the OneRoster sourcedId"
-        raise CommandError(trouble or f"{nothing}, and the right store")
-    return states, trouble
+        nothing = f"nothing is stored of reader {reader}: check that this is the OneRoster sourcedId"
+        raise CommandError(unreadable or f"{nothing}, and the right store")
+    return states, unreadable
 
 
 def unknown_article(reader: str, article: str, known: tuple[str, ...]) -> CommandError:
     """Return the problem of an article that this reader has not read."""
-    listed = f"known: {', '.join(known)}" if known else "nothing at all is: look whether these are the OneRoster ids"
+    listed = (
+        f"known: {', '.join(known)}" if known else "this reader has no article: check that these are the OneRoster ids"
+    )
     return CommandError(f"nothing is stored of reader {reader} on article {article}; {listed}")
 
 
@@ -87,3 +90,58 @@ def state_document(state: ReadTimeState) -> dict[str, Any]:
         " finalized_at in_flight due_at attempts last_error parked history"
     )
     return {name: getattr(state, name) for name in names.split()}
+
+
+def seconds(text: str) -> float:
+    """Return a number of seconds, from 0."""
+    try:
+        value = float(text)
+        to_ms(value, "seconds")
+    except (ValueError, InvalidInput):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more") from None
+    return value
+
+
+def positive_seconds(text: str) -> float:
+    """Return a number of seconds, from 0.001."""
+    value = seconds(text)
+    if to_ms(value, "seconds") == 0:
+        raise argparse.ArgumentTypeError("must be at least 0.001 seconds")
+    return value
+
+
+def whole(text: str) -> int:
+    """Return a whole number, from 0."""
+    if not (text.isascii() and text.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, 0 or more")
+    return int(text)
+
+
+def count(text: str) -> int:
+    """Return a whole number, from 1, that a store can take."""
+    try:
+        return _checks.count(whole(text), "count")
+    except InvalidInput as error:
+        raise argparse.ArgumentTypeError(error.problem) from None
+
+
+#: What was asked has been done.
+OK: Final = 0
+#: It could not be done, or not wholly: store, endpoint, configuration, an unknown reader.
+FAILED: Final = 1
+#: The command line itself is wrong; argparse uses the same number.
+USAGE: Final = 2
+#: It was looked at, and something is not as it should be: a threshold, a finding, an account.
+UNHEALTHY: Final = 3
+
+
+class CommandError(Exception):
+    """Ends a command with one line on standard error that says what to do.
+
+    Attributes:
+        code: the exit code.
+    """
+
+    def __init__(self, text: str, code: int = FAILED) -> None:
+        super().__init__(text)
+        self.code = code

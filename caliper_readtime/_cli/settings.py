@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import parse_qsl, urlsplit
 
 from caliper_readtime import _settings
-from caliper_readtime._cli.exits import USAGE, CommandError
+from caliper_readtime._cli.session import USAGE, CommandError
 from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime.errors import ConfigurationError
 from caliper_readtime.stores._sqlite.encoding import path_of
@@ -47,7 +47,7 @@ def tracker_of(arguments: argparse.Namespace, *, sends: bool) -> ReadTimeTracker
     Raises:
         ConfigurationError: settings are missing, unknown or wrong.
         StoreUnavailable: the store cannot be opened.
-        Problem: a flag holds a secret.
+        CommandError: a flag holds a secret.
     """
     given = {name: getattr(arguments, f"setting_{name}", None) for name in FLAGS}
     overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}

@@ -19,14 +19,14 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self._told = False
+        self._asked = False
         self._before: dict[int, Any] = {}
         self._wakes, self._waits = socket.socketpair()
 
     def __enter__(self) -> Self:
         if threading.current_thread() is threading.main_thread():  # nobody else may
             for number in (signal.SIGTERM, signal.SIGINT):
-                self._before[number] = signal.signal(number, self._tell)
+                self._before[number] = signal.signal(number, self._ask)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -36,16 +36,16 @@ class Signals:
 
     def is_set(self) -> bool:
         """Return whether to end."""
-        return self._told
+        return self._asked
 
     def wait(self, timeout: float, /) -> bool:
         """Wait for at most ``timeout`` seconds; return whether to end."""
-        if not self._told:
+        if not self._asked:
             select.select([self._waits], [], [], timeout)
-        return self._told
+        return self._asked
 
-    def _tell(self, _number: int, _frame: FrameType | None) -> None:
-        self._told = True
+    def _ask(self, _number: int, _frame: FrameType | None) -> None:
+        self._asked = True
         self._restore()
         self._wakes.send(b"\0")
 

@@ -1,4 +1,4 @@
-"""``status``: how much is unreported, for people, health checks and Prometheus."""
+"""``status`` and ``doctor``: whether all is well, for people, health checks and Prometheus."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from caliper_readtime._cli.arguments import seconds, whole
-from caliper_readtime._cli.exits import OK, UNHEALTHY
-from caliper_readtime._cli.session import add_json
+from caliper_readtime._cli.session import OK, UNHEALTHY, add_json, seconds, whole
+from caliper_readtime._units import plural
+from caliper_readtime.doctor import Level, examine
 
 if TYPE_CHECKING:
     import argparse
 
     from caliper_readtime._cli.session import Add, Session
 
+
 _HELP: Final = {
     "unreported_states": "States with a whole second that was not reported.",
     "unreported_seconds": "Accepted seconds that were not reported.",
-    "oldest_unreported_at": "Since when the oldest unreported time has waited.",
+    "oldest_unreported_at": "Since when the oldest unreported time has been waiting.",
     "parked_events": "Events that the endpoint refused, set aside.",
     "last_sweep_at": "When a sweep last ran.",
     "doubtful_claims": "Claims too old for an endpoint to know their event ids for sure.",
@@ -27,14 +28,13 @@ _HELP: Final = {
 
 
 def add(add_command: Add) -> None:
-    """Add the command."""
+    """Add the commands."""
+    _add_doctor(add_command)
     parser = add_command("status", "tell how much is unreported; exit 3 beyond a threshold", run)
-    parser.add_argument("--max-age", type=seconds, metavar="SECONDS", help="oldest unreported time that is still fine")
+    parser.add_argument("--max-age", type=seconds, metavar="SECONDS", help="how long time may wait to be reported")
     parser.add_argument("--max-states", type=whole, metavar="N", help="most states with unreported time")
     parser.add_argument("--max-parked", type=whole, metavar="N", help="most parked events")
-    parser.add_argument(
-        "--max-sweep-age", type=seconds, metavar="SECONDS", help="longest time without a sweep that is still fine"
-    )
+    parser.add_argument("--max-sweep-age", type=seconds, metavar="SECONDS", help="how long ago the last sweep may be")
     form = parser.add_mutually_exclusive_group()
     add_json(form)
     form.add_argument("--openmetrics", action="store_true", help="answer in OpenMetrics text, for Prometheus")
@@ -88,14 +88,14 @@ def exceeded(
     if max_age is not None and age > max_age:
         wrong.append(f"time has been unreported for {age:.0f} s (at most {max_age:g}): look at the endpoint")
     if max_states is not None and values["unreported_states"] > max_states:
-        wrong.append(f"{values['unreported_states']} states are unreported (at most {max_states})")
+        wrong.append(f"{plural(values['unreported_states'], 'state')} with unreported time (at most {max_states})")
     if max_parked is not None and values["parked_events"] > max_parked:
-        wrong.append(f"{values['parked_events']} events are parked (at most {max_parked}): see `parked list`")
+        wrong.append(f"{plural(values['parked_events'], 'parked event')} (at most {max_parked}): see `parked list`")
     if max_sweep_age is not None:
         since = None if swept is None else (now - swept).total_seconds()
         if since is None or since > max_sweep_age:
             last = "no sweep has ever run" if since is None else f"the last sweep ran {since:.0f} s ago"
-            wrong.append(f"{last} (at most {max_sweep_age:g}): look whether the sweeper runs")
+            wrong.append(f"{last} (at most {max_sweep_age:g}): check that the sweeper runs")
     return wrong
 
 
@@ -115,3 +115,22 @@ def openmetrics(values: dict[str, Any]) -> str:
         lines += [f"# TYPE {name} gauge", f"# HELP {name} {_HELP.get(field, field.replace('_', ' '))}"]
         lines.append(f"{name} {number}")
     return "\n".join([*lines, "# EOF", ""])
+
+
+def _add_doctor(add_command: Add) -> None:
+    """Add the command."""
+    parser = add_command("doctor", "check store, clock, endpoint and sweeper; exit 3 on an error", doctor, sends=True)
+    parser.add_argument("--strict", action="store_true", help="exit 3 on a warning as well")
+    add_json(parser)
+
+
+def doctor(arguments: argparse.Namespace, session: Session) -> int:
+    """Show every finding."""
+    findings = (*examine(session.tracker), *(check() for check in session.checks))
+    if arguments.json:
+        session.output.json(findings)
+    else:
+        rows = [(found.level, found.id, found.text, found.hint or None) for found in findings]
+        session.output.table(("level", "check", "what is the case", "what to do"), rows)
+    bad = (Level.ERROR, Level.WARN) if arguments.strict else (Level.ERROR,)
+    return UNHEALTHY if any(found.level in bad for found in findings) else OK

@@ -7,12 +7,11 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
-from caliper_readtime._cli.arguments import positive_seconds, seconds
-from caliper_readtime._cli.exits import FAILED, OK
+from caliper_readtime._cli.session import FAILED, OK, positive_seconds, seconds
 from caliper_readtime._cli.signals import Signals
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT
 from caliper_readtime._sweeper import Sweeper, first_error
-from caliper_readtime._units import to_epoch_ms, to_ms
+from caliper_readtime._units import plural, to_epoch_ms, to_ms
 from caliper_readtime.errors import ReadTimeError
 
 if TYPE_CHECKING:
@@ -33,17 +32,17 @@ def add(add_command: Add) -> None:
         "--watch",
         type=positive_seconds,
         metavar="SECONDS",
-        help="go on, with so much time between rounds; SIGTERM ends it",
+        help="go on, with this much time between rounds, until SIGTERM",
     )
     parser.add_argument(
         "--idle",
         type=seconds,
         default=IDLE_SECONDS,
         metavar="SECONDS",
-        help=f"leave readers alone who were active since ({IDLE_SECONDS:g})",
+        help=f"leave alone readers who were active within this time ({IDLE_SECONDS:g})",
     )
     parser.add_argument(
-        "--budget", type=seconds, metavar="SECONDS", help="start no further envelope after so much time (of a round)"
+        "--budget", type=seconds, metavar="SECONDS", help="start no envelope after this much time (of each round)"
     )
 
 
@@ -98,7 +97,7 @@ class _Rounds:
             # Only our own errors' words are known to hold no secret.
             words = str(outcome) if isinstance(outcome, ReadTimeError) else type(outcome).__name__
             if output.on_terminal:
-                output.line(f"round failed, it goes on: {words}")
+                output.line(f"round failed, going on: {words}")
             else:
                 output.json({"at": datetime.now(UTC), "stopped_by": "error", "error": words})
             return
@@ -106,7 +105,7 @@ class _Rounds:
             output.json(_document(outcome))
         elif outcome.reports or outcome.in_flight:
             output.line(
-                f"{outcome.events_sent} events sent, {outcome.seconds_sent:g} s; {outcome.failed} failed,"
+                f"{plural(outcome.events_sent, 'event')} sent, {outcome.seconds_sent:g} s; {outcome.failed} failed,"
                 f" {outcome.parked} parked, {outcome.in_flight} in flight; {outcome.stopped_by}"
             )
         else:

@@ -115,14 +115,14 @@ class Flush:
             error = EmitterUnavailable(f"the stored state of article {key.resource_id} cannot be read")
             self._stuck[key] = Report(Outcome.FAILED, *key, error=error)
             return []
-        taken, state, leased = answer
+        acquired, state, leased = answer
         if leased is not None:
             return [leased]
-        if taken.result is AcquireResult.IN_FLIGHT:
+        if acquired.result is AcquireResult.IN_FLIGHT:
             self._others[key] = Report(Outcome.IN_FLIGHT, *key, state=state)
-        elif taken.result is AcquireResult.NOTHING and taken.parked is not None:
+        elif acquired.result is AcquireResult.NOTHING and acquired.parked is not None:
             self._stuck.setdefault(
-                key, waiting(key, taken.parked.event_id, taken.parked.reason, taken.parked.status, state)
+                key, waiting(key, acquired.parked.event_id, acquired.parked.reason, acquired.parked.status, state)
             )
         return []
 
@@ -172,5 +172,5 @@ class Flush:
         return True
 
 
-def _steps_over(taken: Acquired, state: ReadTimeState | None, _: LeasedEvent | None) -> bool:
-    return taken.result is AcquireResult.UNBUILDABLE and state is not None and len(state.ledger.parked) < MAX_PARKED
+def _steps_over(acquired: Acquired, state: ReadTimeState | None, _: LeasedEvent | None) -> bool:
+    return acquired.result is AcquireResult.UNBUILDABLE and state is not None and len(state.ledger.parked) < MAX_PARKED

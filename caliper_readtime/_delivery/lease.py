@@ -29,7 +29,7 @@ R = TypeVar("R")
 # Jitter must differ between hosts and forked workers, whatever seed a host gives the global generator.
 _RANDOM: Final = random.SystemRandom()
 #: Claims that are asked for in one go, before the lease that is left is looked at again.
-_CLAIMS: Final = 25
+_CLAIMS: Final = 50
 
 
 @attrs.frozen
@@ -42,6 +42,7 @@ class LeasedEvent:
         claim: range and finished event.
         again: it is older than this call.
         retry: it was parked before.
+        behind: an earlier event of its state was set aside.
         since: the monotonic clock before the claim was asked for: the lease is not older than that.
     """
 
@@ -51,11 +52,17 @@ class LeasedEvent:
     again: bool
     retry: bool
     since: float
+    behind: bool = False
+
+    @property
+    def failures(self) -> int:
+        """How often it has failed; what follows an event that was set aside is taken for no better than that."""
+        return self.claim.attempts + (MAX_FAILURES if self.behind else 0)
 
     @property
     def suspect(self) -> bool:
-        """It has failed so often that its next try may be the one that sets it aside."""
-        return self.claim.attempts >= MAX_FAILURES - 1
+        """It has failed so often that its next try may be the one that sets it aside, or follows one that was."""
+        return self.failures >= MAX_FAILURES - 1
 
     @property
     def fields(self) -> dict[str, Any]:
@@ -86,6 +93,7 @@ class Leases:
         self.events = events
         self.policy = policy
         self.monotonic: Callable[[], float] = time.monotonic
+        self.step = _CLAIMS if isinstance(store, UpdatesMany) else 1
         self._clock = clock
         self._deadline = deadline_seconds
 
@@ -145,13 +153,12 @@ class Leases:
             asked: more fields of ``AcquireClaim``.
         """
         began = self.monotonic()
-        step = _CLAIMS if isinstance(self.store, UpdatesMany) else 1
         answers: list[ClaimAnswer | StoreError] = []
         while len(answers) < len(keys):
             since = self.monotonic()
             if answers and since - began > (self.policy.lock_seconds - self._deadline) / 2:
                 break
-            part = keys[len(answers) : len(answers) + step]
+            part = keys[len(answers) : len(answers) + self.step]
             changes = [
                 (key, AcquireClaim(owner, self.policy, self.require(), caller, self.jitter(), **asked)) for key in part
             ]
@@ -176,5 +183,6 @@ class Leases:
 def _leased(key: Key, since: float, acquired: Acquired, state: ReadTimeState | None) -> ClaimAnswer:
     if acquired.result is not AcquireResult.CLAIMED or acquired.claim is None or state is None:
         return acquired, state, None
-    leased = LeasedEvent(key, state.ledger.generation, acquired.claim, acquired.again, acquired.retry, since)
+    behind = bool(state.ledger.parked)
+    leased = LeasedEvent(key, state.ledger.generation, acquired.claim, acquired.again, acquired.retry, since, behind)
     return acquired, state, leased

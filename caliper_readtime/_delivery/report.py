@@ -115,18 +115,18 @@ class Reporting:
             raise report
         return report
 
-    def _unsent(self, key: Key, taken: Acquired, state: ReadTimeState | None, verb: str, *, raises: bool) -> Report:
+    def _unsent(self, key: Key, acquired: Acquired, state: ReadTimeState | None, verb: str, *, raises: bool) -> Report:
         """Return why there was no claim to send. ``raises``: parked events that must wait are an error."""
-        match taken.result:
+        match acquired.result:
             case AcquireResult.IN_FLIGHT:
                 log(logging.DEBUG, f"{verb}: lock not acquired", **key._asdict())
                 return Report(Outcome.IN_FLIGHT, *key, state=state, retry_at=retry_at(state))
             case AcquireResult.DEFERRED | AcquireResult.WAITING:
                 return self.deferred(key, state)
             case AcquireResult.UNBUILDABLE:
-                return self._delivery.unbuilt(key, taken, state, verb)
-            case _ if raises and taken.parked is not None:
-                return waiting(key, taken.parked.event_id, taken.parked.reason, taken.parked.status, state)
+                return self._delivery.unbuilt(key, acquired, state, verb)
+            case _ if raises and acquired.parked is not None:
+                return waiting(key, acquired.parked.event_id, acquired.parked.reason, acquired.parked.status, state)
             case _:
                 return Report(Outcome.NOTHING_TO_SEND, *key, state=state)
 

@@ -70,6 +70,7 @@ class Delivery:
         most_events: most events of one envelope.
         most_bytes: most bytes of events in one envelope.
         size: how many events the next envelope may hold: fewer after one that was too much for the endpoint.
+        away: the endpoint could not be reached when it was last tried.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class Delivery:
         self.leases = Leases(store, events, policy, clock, fits.deadline_seconds)
         self.most_events = self.size = self._most = fits.most_events
         self._full = 0
+        self.away: bool = False
         self.most_bytes = fits.most_bytes
         self.policy = policy
         self._on_report = on_report
@@ -135,12 +137,15 @@ class Delivery:
             self.emitter.emit([json.loads(leased.claim.event) for leased in leased_events])
         except (EmitterUnavailable, EventRejected) as error:
             pass_interruption(error)
+            # W14: what certainly did not arrive, and was not answered either, says that the endpoint is away.
+            self.away = isinstance(error, EmitterUnavailable) and error.status is None and not error.ambiguous
             return error
         except Exception as error:  # noqa: BLE001 - L4: any other Exception of an emitter is taken for unavailable
             pass_interruption(error)
             wrapped = EmitterUnavailable(f"the emitter failed with {type(error).__name__}", event_ids=event_ids)
             wrapped.__cause__ = error
             return wrapped
+        self.away = False
         return None
 
     def _shrink(self, count: int, error: EmitError) -> None:
@@ -189,11 +194,11 @@ class Delivery:
             for leased in leased_events
         ]
         return [
-            answer if isinstance(answer, StoreError) else self._told(leased, verb, *answer)
+            answer if isinstance(answer, StoreError) else self._reported(leased, verb, *answer)
             for leased, answer in zip(leased_events, self.leases.update_many(changes), strict=True)
         ]
 
-    def _told(self, leased: LeasedEvent, verb: str, found: CommitResult, state: ReadTimeState | None) -> Report:
+    def _reported(self, leased: LeasedEvent, verb: str, found: CommitResult, state: ReadTimeState | None) -> Report:
         if found is CommitResult.LOST:
             log(
                 logging.ERROR,

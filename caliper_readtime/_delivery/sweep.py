@@ -49,6 +49,9 @@ class Sweep:
         self._seen: set[Key] = set()  # looked at, and left as they are
         self._last: list[Key] = []  # what has failed before waits until everybody else has been served
         self._kept = max(1, limit // 10)  # W7: of the limit, for those
+        # W14: after an outage nobody waits for a back-off that the outage has caused.
+        self._recovering = delivery.away
+        self._ahead_ms = delivery.policy.max_retry_backoff_ms if delivery.away else 0
 
     def run(self) -> SweepReport:
         """Sweep, and report."""
@@ -85,17 +88,22 @@ class Sweep:
         return self._taken >= self._limit or self._round.over()
 
     def _due(self, limit: int) -> tuple[Key, ...]:
-        return self._leases.store.due(limit, self._leases.now(), self._idle_ms)
+        now = self._leases.moment() + self._ahead_ms if self._recovering else self._leases.now()
+        return self._leases.store.due(limit, now, self._idle_ms + self._ahead_ms)
 
     def _claimed(self) -> list[LeasedEvent]:
         """Claim the next batch of due states; empty where none is left."""
-        most = min(self._most, self._limit - self._taken - min(len(self._last), self._kept))
         leased_events: list[LeasedEvent] = []
-        while most > 0 and not leased_events:
+        while not leased_events:
+            most = min(self._most, self._limit - self._taken - min(len(self._last), self._kept))
+            if most <= 0:
+                break
             keys = [key for key in self._due(most + len(self._seen)) if key not in self._seen][:most]
             if not keys:
                 break
-            answers = self._round.take(keys, Caller.SWEEP, idle_ms=self._idle_ms, retries=False)
+            answers = self._round.take(
+                keys, Caller.SWEEP, idle_ms=self._idle_ms, retries=False, recovering=self._recovering
+            )
             for key, answer in zip(keys, answers, strict=False):
                 acquired, leased = (None, None) if answer is None else (answer[0].result, answer[2])
                 if leased is not None and not leased.retry:
@@ -114,7 +122,7 @@ class Sweep:
         found = bool(keys)
         while keys and not self._stopped():
             part = keys[: min(self._most, self._limit - self._taken)]
-            answers = self._round.take(part, Caller.SWEEP, idle_ms=self._idle_ms)
+            answers = self._round.take(part, Caller.SWEEP, idle_ms=self._idle_ms, recovering=self._recovering)
             del keys[: len(answers)]
             leased_events = [answer[2] for answer in answers if answer is not None and answer[2] is not None]
             self._taken += len(leased_events)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime._rules.state import SECOND
-from caliper_readtime.testing._banking import active_seconds
+from caliper_readtime.testing._minutes import active_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -13,7 +13,7 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from caliper_readtime._cli.signals import Signals
 from caliper_readtime._demo import parts
 from caliper_readtime._demo.site import create_app
-from caliper_readtime._demo.stage import World
+from caliper_readtime._demo.stage import Stage
 from caliper_readtime.errors import ConfigurationError
 from caliper_readtime.testing import CaliperEndpoint
 
@@ -38,9 +38,9 @@ def run(store: str, port: int, log: Callable[[str], object]) -> None:
         ConfigurationError: the port is taken or no port, the store URL is not known, or there is no Redis to start.
         StoreUnavailable: the store cannot be reached.
     """
-    with Signals() as told, Served(store, port) as served:
+    with Signals() as stop, Served(store, port) as served:
         log(f"Open {served.url} in a browser. Ctrl-C ends it.")
-        while not told.wait(_LONG_SECONDS):
+        while not stop.wait(_LONG_SECONDS):
             pass
     log("Ended.")
 
@@ -54,7 +54,7 @@ class Served:
 
     Attributes:
         url: the page's.
-        world: what stands behind it.
+        stage: what stands behind it.
         endpoint: where events go.
 
     Raises:
@@ -64,13 +64,13 @@ class Served:
     def __init__(self, store: str = "memory", port: int = 0) -> None:
         if not 0 <= port <= _MAX_PORT:
             raise ConfigurationError(
-                f"--port: {port} is no port; take one from 1 to {_MAX_PORT}, or 0 for any free one"
+                f"--port: {port} is not a port: choose one from 1 to {_MAX_PORT}, or 0 for any free one"
             )
         with ExitStack() as stack:
             self.endpoint: CaliperEndpoint = stack.enter_context(CaliperEndpoint())
-            self.world: World = World(parts.store(store, stack), self.endpoint)
-            stack.callback(self.world.close)
-            server = _server(create_app(self.world), port)
+            self.stage: Stage = Stage(parts.store(store, stack), self.endpoint)
+            stack.callback(self.stage.close)
+            server = _server(create_app(self.stage), port)
             stack.callback(server.server_close)
             self.url: str = f"http://127.0.0.1:{server.port}/"
             thread = Thread(target=server.serve_forever, args=(0.05,), name="readtime-demo", daemon=True)

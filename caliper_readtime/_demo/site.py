@@ -18,7 +18,7 @@ from caliper_readtime.web.origins import foreign
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from caliper_readtime._demo.stage import World
+    from caliper_readtime._demo.stage import Stage
 
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; frame-src 'self';"
@@ -26,18 +26,18 @@ _POLICY: Final = (
 )
 
 
-def create_app(world: World) -> Flask:
+def create_app(stage: Stage) -> Flask:
     """Return the application.
 
     Args:
-        world: what it shows, and lets its visitors break.
+        stage: what it shows, and lets its visitors break.
     """
     app = Flask(__name__, template_folder="templates", static_folder="static")
     # Whatever the environment says of other applications, here a page that is left reports at once.
     app.config.from_mapping(SECRET_KEY=secrets.token_hex(), CALIPER_READTIME_LEAVE="send")
-    init_app(app, tracker=world.tracker, reader={READER.sourced_id: READER}.get)
-    _add_pages(app, world)
-    _add_actions(app, world)
+    init_app(app, tracker=stage.tracker, reader={READER.sourced_id: READER}.get)
+    _add_pages(app, stage)
+    _add_actions(app, stage)
 
     @app.after_request
     def finish(response: Response) -> Response:
@@ -45,13 +45,13 @@ def create_app(world: World) -> Flask:
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Referrer-Policy"] = "no-referrer"
         if request.method == "POST":
-            world.tell()  # a signal may have moved time
+            stage.tell()  # a signal may have moved time
         return response
 
     return app
 
 
-def _add_pages(app: Flask, world: World) -> None:
+def _add_pages(app: Flask, stage: Stage) -> None:
     @app.get("/")
     def panels() -> str:
         return render_template(
@@ -61,7 +61,7 @@ def _add_pages(app: Flask, world: World) -> None:
     @app.get("/article")
     def article() -> str:
         if "prefetch" not in request.headers.get("Sec-Purpose", ""):
-            world.opened()
+            stage.opened()
         return render_template("article.html", article=LEAVES, reader=READER)
 
     @app.get("/elsewhere")
@@ -70,12 +70,12 @@ def _add_pages(app: Flask, world: World) -> None:
 
     @app.get("/demo/changes")
     def changes() -> Response:
-        return Response(_events(world), mimetype="text/event-stream", headers={"Cache-Control": "no-store"})
+        return Response(_events(stage), mimetype="text/event-stream", headers={"Cache-Control": "no-store"})
 
 
-def _add_actions(app: Flask, world: World) -> None:
-    actions: dict[str, Callable[[], object]] = {mood.value: partial(world.turn, mood) for mood in EndpointMode}
-    actions |= {"kill": world.kill, "sweep": world.sweep, "bank": world.bank}
+def _add_actions(app: Flask, stage: Stage) -> None:
+    actions: dict[str, Callable[[], object]] = {mode.value: partial(stage.turn, mode) for mode in EndpointMode}
+    actions |= {"kill": stage.kill, "sweep": stage.sweep, "bank": stage.bank}
 
     @app.post("/demo/<action>")
     def act(action: str) -> tuple[str, int]:
@@ -83,11 +83,11 @@ def _add_actions(app: Flask, world: World) -> None:
             abort(403)
         if action not in actions:
             abort(404)
-        world.act(actions[action])
+        stage.act(actions[action])
         return "", 204
 
 
-def _events(world: World) -> Iterator[str]:
-    for document in world.changes():
+def _events(stage: Stage) -> Iterator[str]:
+    for document in stage.changes():
         # A comment is how a server finds out that nobody listens any more.
         yield ":\n\n" if document is None else f"data: {json.dumps(document)}\n\n"

@@ -1,4 +1,4 @@
-"""``World``: what stands behind the page: workers that can be killed, and an endpoint that can be broken."""
+"""``Stage``: what stands behind the page: workers that can be killed, and an endpoint that can be broken."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from threading import Condition
 from typing import TYPE_CHECKING, Any, Final
 
 from caliper_readtime._demo import panels, parts
-from caliper_readtime._demo.network import DyingWorkerEmitter, LossyNetwork, WorkerKilled
-from caliper_readtime._demo.parts import EXPECTED_XP, LEAVES, READER
+from caliper_readtime._demo.parts import EXPECTED_XP, LEAVES, READER, DyingWorkerEmitter, LossyNetwork, WorkerKilled
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._results import Outcome
 from caliper_readtime._tracker import ReadTimeTracker
-from caliper_readtime._units import to_epoch_ms, to_plain_seconds
+from caliper_readtime._units import plural, to_epoch_ms, to_plain_seconds
 from caliper_readtime.errors import EmitError, ReadTimeError, StoreError
 from caliper_readtime.testing import banked_minutes
 from caliper_readtime.testing._endpoint import Answer, Drop
@@ -54,11 +53,11 @@ _TURNS: Final = {
 }
 
 
-class World:
+class Stage:
     """One reader's time and everybody who handles it. Thread-safe.
 
     Args:
-        store: where her time lives.
+        store: where Ada's time lives.
         endpoint: where it goes.
         clock: the time that decides; None for the store's own clock.
 
@@ -75,8 +74,8 @@ class World:
         self._store = store
         self._clock = clock
         self.tracker: ReadTimeTracker = self._worker(self._wire)
-        self.tracker.forget(READER)  # a store that is kept may know her from an earlier run
-        self._mood = EndpointMode.WORKS
+        self.tracker.forget(READER)  # a store that is kept may know Ada from an earlier run
+        self._mode = EndpointMode.WORKS
         self._opened: int | None = None
         self._banked: str | None = None
         self._diary: deque[dict[str, Any]] = deque(maxlen=_DIARY)
@@ -100,15 +99,15 @@ class World:
         """Note that the article's page was asked for."""
         if self._opened is None:
             self._opened = self._now()
-        self._say("Ada opens the article.")
+        self._log("Ada opens the article.")
 
-    def turn(self, mood: EndpointMode) -> None:
+    def turn(self, mode: EndpointMode) -> None:
         """Break the endpoint, or mend it."""
-        self._mood = mood
-        self._endpoint.misbehave_always(_BEHAVIOURS[mood])
-        if mood is EndpointMode.WORKS:
+        self._mode = mode
+        self._endpoint.misbehave_always(_BEHAVIOURS[mode])
+        if mode is EndpointMode.WORKS:
             self._wire.renew()
-        self._say(_TURNS[mood])
+        self._log(_TURNS[mode])
 
     def kill(self) -> None:
         """Let a worker claim what is unreported and deliver it, and die before it can write down that it has."""
@@ -117,10 +116,10 @@ class World:
         except WorkerKilled:
             claim = self._claim()
             length = "" if claim is None else f" of {to_plain_seconds(claim.end_ms - claim.start_ms)} s"
-            self._say(f"A worker sent its claim{length} and died before it could write down what came of it.")
+            self._log(f"A worker sent its claim{length} and died before it could write down what came of it.")
         else:
             busy = report.outcome is Outcome.IN_FLIGHT
-            self._say(
+            self._log(
                 "Another worker holds the claim: there is nothing to die of. Wait for its lease to end."
                 if busy
                 else "There is no whole second to report: let Ada read a little before you kill a worker."
@@ -130,10 +129,10 @@ class World:
         """Let the sweeper come by."""
         report = self.tracker.sweep(idle_seconds=IDLE_SECONDS)
         if report.events_sent:
-            events = "1 event" if report.events_sent == 1 else f"{report.events_sent} events"
-            self._say(f"Sweep: {events} sent, {report.seconds_sent:g} s.")
+            events = plural(report.events_sent, "event")
+            self._log(f"Sweep: {events} sent, {report.seconds_sent:g} s.")
         elif not report.failed:
-            self._say(f"Sweep: {self._why_nothing()}")
+            self._log(f"Sweep: {self._why_nothing()}")
 
     def _why_nothing(self) -> str:
         claim = self._claim()
@@ -152,17 +151,17 @@ class World:
         try:
             flushed.raise_unless_settled()
         except EmitError:
-            self._say("Flush: not settled, so nothing is banked. What is unreported stays due; flush again later.")
+            self._log("Flush: not settled, so nothing is banked. What is unreported stays due; flush again later.")
             return
         self._banked = f"{self._minutes()} min for {self._endpoint.seconds():g} s"
-        self._say(f"Flush: settled. Banked: {self._banked}.")
+        self._log(f"Flush: settled. Banked: {self._banked}.")
 
     def act(self, action: Callable[[], object]) -> None:
         """Do one of these; what goes wrong is said, as an operator would read it."""
         try:
             action()
         except ReadTimeError as error:
-            self._say(f"{type(error).__name__}: {error}")
+            self._log(f"{type(error).__name__}: {error}")
 
     # What there is to see
 
@@ -197,7 +196,7 @@ class World:
             "opened": self._opened,
             "state": state and panels.state_panel(state, self._endpoint.events),
             "events": panels.event_rows(self._endpoint.deliveries),
-            "endpoint": self._mood,
+            "endpoint": self._mode,
             "counted": self._endpoint.seconds(),
             "minutes": self._minutes(),
             "banked": self._banked,
@@ -221,11 +220,11 @@ class World:
         names = ", ".join(map(panels.short, report.event_ids))
         match report.outcome:
             case Outcome.SENT:
-                self._say(f"{report.delta_seconds:g} s reported, event {names}.")
+                self._log(f"{report.delta_seconds:g} s reported, event {names}.")
             case Outcome.FAILED:
-                self._say(f"Event {names} was not delivered: {report.error}. It stays due, under the same id.")
+                self._log(f"Event {names} was not delivered: {report.error}. It stays due, under the same id.")
 
-    def _say(self, text: str) -> None:
+    def _log(self, text: str) -> None:
         with self._changed:
             last = self._diary[-1]["number"] if self._diary else 0
             self._diary.append({"number": last + 1, "at": self._now(), "text": text})

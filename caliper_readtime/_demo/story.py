@@ -41,7 +41,7 @@ def run(store: str = "sqlite", log: Callable[[str], object] = print) -> None:
         events = parts.events()
         clock = ManualClock(datetime.now(UTC).replace(microsecond=0))
         tracker = stack.enter_context(ReadTimeTracker(opened, emitter, events, clock=clock))
-        tracker.forget(READER)  # a store that is kept may know her from an earlier run
+        tracker.forget(READER)  # a store that is kept may know Ada from an earlier run
         log(f"A Caliper endpoint listens at {endpoint.url}; states live in {opened!r}.")
         log("The clock is moved by hand, so minutes pass in no time.")
         _Story(tracker, clock, endpoint, log).tell()
@@ -57,11 +57,11 @@ class _Story:
         self._tracker = tracker
         self._clock = clock
         self._endpoint = endpoint
-        self._say = log
+        self._log = log
         self._began = clock()
 
     def tell(self) -> None:
-        self._say("\nAda opens “How leaves eat light”. The page sends its running total every 10 seconds.")
+        self._log("\nAda opens “How leaves eat light”. The page sends its running total every 10 seconds.")
         for total in (0, 10, 20, 30):
             self._beat(LEAVES, total)
             self._clock.advance(10)
@@ -69,7 +69,7 @@ class _Story:
         self._clock.advance(10)
         self._beat(LEAVES, 50, note="the lost one is healed")
         self._clock.advance(7)
-        self._say("\nShe clicks the next article. The leaving page has one last word, and it is reported at once.")
+        self._log("\nAda clicks the next article. The leaving page has one last word, and it is reported at once.")
         self._beat(LEAVES, 57)
         self._endpoint.misbehave(Drop(after="accept"))
         with suppress(EmitterUnavailable):
@@ -78,7 +78,7 @@ class _Story:
         self._clock.advance(10)
         report = self._tracker.partial(READER, LEAVES)
         self._line(f"partial: {report.outcome}, {report.delta_seconds:g} s: the same event again, same id")
-        self._say(
+        self._log(
             "\nShe reads “Volcanoes” for two minutes and ten seconds, then closes the tab. Its last word never arrives."
         )
         for total in range(0, 131, 10):
@@ -86,21 +86,21 @@ class _Story:
             self._clock.advance(10)
         self._line("nobody calls partial or finalize for it")
         self._clock.advance(60)
-        self._say("\nA minute later the sweeper comes by.")
+        self._log("\nA minute later the sweeper comes by.")
         swept = self._tracker.sweep(idle_seconds=60)
         self._line(f"sweep: {swept.events_sent} event sent, {swept.seconds_sent:g} s; {swept.stopped_by}")
 
     def _beat(self, article: Article, total: int, note: str = "") -> None:
-        taken = self._tracker.observe(READER, article, PageView(f"view-of-{article.resource_id}", total))
-        state = taken.state
+        counted = self._tracker.observe(READER, article, PageView(f"view-of-{article.resource_id}", total))
+        state = counted.state
         self._line(
-            f"heartbeat {total:>3} s: +{taken.accepted_seconds:g} s, read {state.cumulative_read_time_seconds:g} s,"
+            f"heartbeat {total:>3} s: +{counted.accepted_seconds:g} s, read {state.cumulative_read_time_seconds:g} s,"
             f" reported {state.reported_read_time_seconds:g} s{note and f'  ({note})'}"
         )
 
     def _line(self, text: str) -> None:
         passed: timedelta = self._clock() - self._began
-        self._say(f"  {int(passed.total_seconds()) // 60}:{int(passed.total_seconds()) % 60:02d}  {text}")
+        self._log(f"  {int(passed.total_seconds()) // 60}:{int(passed.total_seconds()) % 60:02d}  {text}")
 
 
 def _receipt(endpoint: CaliperEndpoint, events: TimeSpentEvents, log: Callable[[str], object]) -> None:

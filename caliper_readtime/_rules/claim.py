@@ -80,6 +80,7 @@ class AcquireClaim(Verb[Acquired]):
         idle_ms: a sweep leaves a reader alone who was active within this time.
         retries: a sweep takes what has failed before too: parked events, and those near their third failure.
         tried: events that this caller has tried already, and leaves alone.
+        recovering: a sweep after an outage does not wait for back-offs, but for those of refused events.
     """
 
     name = "claim"
@@ -96,6 +97,7 @@ class AcquireClaim(Verb[Acquired]):
     idle_ms: int = 0
     retries: bool = True
     tried: frozenset[str] = frozenset()
+    recovering: bool = False
 
 
 def acquire_nothing(_verb: AcquireClaim, _state: None, _now: int) -> tuple[None, Acquired]:
@@ -118,7 +120,8 @@ def acquire_released(verb: AcquireClaim, state: ReadTimeState, now: int) -> tupl
     """Take a claim that was released."""
     state, ledger, claim = _asked(verb, state)
     # V3: explicit calls ignore the back-off. S14: while it runs or an event is parked, heartbeats send nothing.
-    waits = claim.backs_off(now) or (verb.caller is Caller.HEARTBEAT and ledger.parked)
+    backs_off = claim.backs_off(now) and not (verb.recovering and not claim.rejections)
+    waits = backs_off or (verb.caller is Caller.HEARTBEAT and ledger.parked)
     if (waits and verb.caller is not Caller.EXPLICIT) or claim.event_id in verb.tried:
         return state, Acquired(AcquireResult.WAITING, claim)
     if not verb.retries and claim.attempts >= MAX_FAILURES - 1:  # W9
@@ -150,6 +153,10 @@ def acquire_unclaimed(verb: AcquireClaim, state: ReadTimeState, now: int) -> tup
 def _acquire_new(verb: AcquireClaim, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Acquired]:
     """C3: claim the whole seconds from the pointer on, at most 86,400."""
     ledger = state.ledger
+    if ledger.accepted_to_ms > ledger.pointer_ms:
+        # K6: totals that have climbed back are not sent again.
+        ledger = evolved(ledger, pointer_ms=min(ledger.accepted_to_ms, state.meter.cumulative_ms))
+        state = evolved(state, ledger=ledger)
     whole = min(state.unclaimed_ms // SECOND * SECOND, MAX_EVENT_MS)
     if whole <= 0:
         return settled(state, now), Acquired(AcquireResult.NOTHING, parked=ledger.parked[0] if ledger.parked else None)

@@ -72,6 +72,7 @@ def commit(verb: Commit, state: ReadTimeState, now: int) -> tuple[ReadTimeState,
         # so the pointer follows, unless somebody is already sending a new claim over it.
         if claim is not None or verb.start_ms > ledger.pointer_ms:
             return state, CommitResult.LOST
+        ledger = evolved(ledger, accepted_to_ms=max(ledger.accepted_to_ms, verb.end_ms))
         ledger = evolved(ledger, pointer_ms=min(verb.end_ms, state.meter.cumulative_ms))
     elif claimed:
         # K1: it never lowers the pointer.

@@ -36,7 +36,7 @@ def fingerprint(context: Context) -> str:
 
 @attrs.frozen(slots=False)  # for `evolved`
 class Claim:
-    """The milliseconds ``[start_ms, to_ms)`` that are being reported, with the finished event that says so.
+    """The milliseconds ``[start_ms, end_ms)`` that are being reported, with the finished event that says so.
 
     Attributes:
         event_id: derived from generation, key and range: the same range has the same id on any host.
@@ -46,7 +46,7 @@ class Claim:
         event: the finished event as JSON: a retry sends the same bytes.
         owner: token of whoever may send it now; None once released.
         until_at_ms: end of the owner's lease; once released, end of the back-off.
-        claimed_ms: when the range was first claimed.
+        first_claimed_at_ms: when the range was first claimed.
         attempts: failed emissions.
         rejections: how often the endpoint refused the event itself.
         ambiguous: an emission of it may have arrived although nobody heard so.

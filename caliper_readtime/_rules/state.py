@@ -25,7 +25,7 @@ MAX_VIEWS: Final = 16
 MAX_PARKED: Final = 8
 #: Steps of its life that one state remembers.
 MAX_HISTORY: Final = 32
-#: What hosts offer by mistake is clamped without end, but databases' numbers end.
+#: Mistakes of hosts are clamped for as long as they go on, but a database's integers have a largest.
 MOST_CLAMPED_MS: Final = 2**62 - 1
 #: Events carry whole seconds, and so does everything that is due.
 SECOND: Final = 1000
@@ -99,6 +99,7 @@ class Ledger:
         context_at_ms: when the page was opened that brought it; None where the host did so itself.
         duration_ms: the first duration that was given.
         pointer_ms: everything below it is reported or parked.
+        accepted_to_ms: what a claim that the store had lost covered, where the store lost the time of it too.
         claim: what is being reported.
         parked: refused events, oldest first.
         finalize_wanted: a finalize has not finished yet.
@@ -118,6 +119,7 @@ class Ledger:
     context: Context
     duration_ms: int | None = None
     pointer_ms: int = 0
+    accepted_to_ms: int = 0
     claim: Claim | None = None
     parked: tuple[Parked, ...] = ()
     finalize_wanted: bool = False

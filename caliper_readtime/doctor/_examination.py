@@ -10,9 +10,15 @@ from uuid import uuid4
 
 from caliper_readtime._model import Article, Reader
 from caliper_readtime._units import to_datetime, to_epoch_ms
-from caliper_readtime.doctor._delivery import judge_last_sweep, judge_lease, judge_skew, judge_unsent, judge_validation
 from caliper_readtime.doctor._findings import Finding, error, ok, warn
-from caliper_readtime.doctor._storage import judge
+from caliper_readtime.doctor._judging import (
+    judge,
+    judge_last_sweep,
+    judge_lease,
+    judge_skew,
+    judge_unsent,
+    judge_validation,
+)
 from caliper_readtime.errors import EmitError, StoreError
 from caliper_readtime.protocols import DescribesItself, ReadsBack, StatesDeadline, Validates
 

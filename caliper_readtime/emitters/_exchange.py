@@ -16,7 +16,7 @@ from urllib3.exceptions import HTTPError
 
 from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime.emitters._circuit import cut, left
-from caliper_readtime.emitters._privacy import without_carriers
+from caliper_readtime.emitters._payload import without_carriers
 from caliper_readtime.emitters._responses import EndpointResponse, Verdict
 from caliper_readtime.emitters._transport import may_have_left, nothing_has_left
 from caliper_readtime.errors import EmitError, EmitterUnavailable, EndpointRefused
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from tenacity import RetryCallState
 
-    from caliper_readtime.emitters._privacy import Request
+    from caliper_readtime.emitters._payload import Request
     from caliper_readtime.emitters._responses import DuplicateAnswers
 
 #: The back-off is a random time between 0 and this many seconds, doubled after every further attempt.

@@ -14,8 +14,7 @@ from caliper_readtime._rules.event import envelope
 from caliper_readtime.emitters import _address
 from caliper_readtime.emitters._address import Address, Network
 from caliper_readtime.emitters._circuit import CircuitBreaker, within
-from caliper_readtime.emitters._encoding import ids_of, to_json
-from caliper_readtime.emitters._privacy import Hidden, Request
+from caliper_readtime.emitters._payload import Hidden, Request, ids_of, to_json
 from caliper_readtime.emitters._responses import Verdict, is_conflict
 from caliper_readtime.errors import ConfigurationError, EmitterUnavailable, EventRejected
 

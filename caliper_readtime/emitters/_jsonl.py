@@ -9,8 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
-from caliper_readtime.emitters._encoding import ids_of, to_json
-from caliper_readtime.emitters._privacy import Hidden
+from caliper_readtime.emitters._payload import Hidden, ids_of, to_json
 from caliper_readtime.errors import ConfigurationError, EmitterUnavailable
 
 try:

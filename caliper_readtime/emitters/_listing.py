@@ -80,4 +80,4 @@ class EventList:
                 return events, total
         except (ValueError, RecursionError, KeyError, TypeError):
             pass
-        raise EmitterUnavailable(f"{self._where}: what it answers is no list of events, or is too long to be read")
+        raise EmitterUnavailable(f"{self._where}: its answer is not a list of events, or is too long to read")

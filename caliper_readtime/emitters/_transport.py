@@ -89,7 +89,7 @@ class _Response(http.client.HTTPResponse):
             for _ in range(_MOST_HEADERS):
                 if self.fp.readline(_LONGEST_LINE) in (b"\r\n", b"\n", b""):
                     break
-        raise http.client.HTTPException("there is no end of informational answers")
+        raise http.client.HTTPException("too many informational answers")
 
     def begin(self) -> None:
         super().begin()
@@ -228,15 +228,17 @@ class _Adapter(HTTPAdapter):
 
 def _interruption(error: BaseException | None) -> Exception | None:
     """Return what a host raised from outside (L5), such as its own alarm's ``TimeoutError``, were it wrapped since."""
+    innermost: Exception | None = None  # urllib3 wraps with the traceback of what it wraps
     while isinstance(error, Exception):
         behind = error.__context__
         try:
             pass_interruption(error)
         except Exception as found:  # noqa: BLE001 - returned
-            found.__context__ = None  # which raising it here has set
-            return found
+            innermost = found
         error = behind
-    return None
+    if innermost is not None:
+        innermost.__context__ = None  # which raising it here has set
+    return innermost
 
 
 def _words(error: Exception) -> str:

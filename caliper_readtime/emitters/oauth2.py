@@ -19,7 +19,7 @@ from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime.emitters import _address
 from caliper_readtime.emitters._address import Address, Network
 from caliper_readtime.emitters._circuit import cut, left, within
-from caliper_readtime.emitters._privacy import without_carriers
+from caliper_readtime.emitters._payload import without_carriers
 from caliper_readtime.emitters._responses import EndpointResponse, Verdict
 from caliper_readtime.errors import ConfigurationError, EmitError, EmitterUnavailable, EndpointRefused
 

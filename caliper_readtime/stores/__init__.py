@@ -6,6 +6,7 @@ from caliper_readtime._rules.state import Claim, Context, Due, Key, Ledger, Mete
 from caliper_readtime.stores._codec import (
     SCHEMA,
     check_meter,
+    compare_meta,
     dump_heartbeats,
     dump_ledger,
     dump_views,
@@ -14,7 +15,6 @@ from caliper_readtime.stores._codec import (
     load_views,
     named,
 )
-from caliper_readtime.stores._meta import compare_meta
 
 __all__ = [
     "SCHEMA",

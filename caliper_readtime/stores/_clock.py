@@ -61,7 +61,11 @@ class StoreClock:
             said = self._store.now()
         except StoreError as error:
             end = self._monotonic()
-            log(logging.WARNING, "the store does not tell the time, so the last known one is carried on", error=error)
+            log(
+                logging.WARNING,
+                "the store does not tell the time, so the last known one is used to go on from",
+                error=error,
+            )
             return (self._host_ms() - end * 1000 if known is None else known[0]), end + RETRY_SECONDS
         end = self._monotonic()
         # The store looked at its clock somewhere in between.

@@ -1,4 +1,4 @@
-"""How a ledger and a meter's lists are written as text, and read back or refused."""
+"""How what a store keeps is written as text, and read back, compared or refused."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from cattrs import Converter
 
 from caliper_readtime._rules.state import MOST_CLAMPED_MS, Key, Ledger
 from caliper_readtime._units import to_datetime, to_epoch_ms
-from caliper_readtime.errors import CorruptState
+from caliper_readtime.errors import ConfigurationError, CorruptState
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from caliper_readtime._model import Article, Reader
 
@@ -204,3 +204,18 @@ def named(error: CorruptState, key: Key) -> CorruptState:
         f"{error}; reader {key.reader_sourced_id}, article {key.resource_id}; it was left as it is",
         **key._asdict(),
     )
+
+
+def compare_meta(recorded: Mapping[str, str], expected: Mapping[str, str]) -> dict[str, str]:
+    """Return all that is known of a store, unless it is used for something else.
+
+    Raises:
+        ConfigurationError: a recorded fact differs from an expected one.
+    """
+    for name, value in expected.items():
+        if recorded.get(name, value) != value:
+            raise ConfigurationError(
+                f"this store is in use with {name}={recorded[name]!r}, but this process is configured with {value!r}: "
+                "use another store or namespace, or correct the setting"
+            )
+    return {**recorded, **expected}

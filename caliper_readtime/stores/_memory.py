@@ -7,8 +7,8 @@ from heapq import nsmallest
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from caliper_readtime.stores._codec import compare_meta
 from caliper_readtime.stores._forking import SurvivesFork
-from caliper_readtime.stores._meta import compare_meta
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from caliper_readtime._model import Article, Reader
 from caliper_readtime._units import to_epoch_ms
-from caliper_readtime.testing._banking import reported_seconds
+from caliper_readtime.testing._minutes import reported_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

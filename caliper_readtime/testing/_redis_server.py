@@ -79,7 +79,7 @@ def wheel_server() -> str | None:
 def _runnable(program: str, source: str) -> str:
     found = shutil.which(program)
     if found is None:
-        raise ConfigurationError(f"{source}: {program!r} is no program that can be run")
+        raise ConfigurationError(f"{source}: {program!r} cannot be run")
     return found
 
 

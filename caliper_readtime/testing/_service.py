@@ -64,7 +64,7 @@ def page(rows: Sequence[Stored], query: Mapping[str, str]) -> dict[str, Any]:
         limit, offset = int(query.get("limit", DEFAULT_LIMIT)), int(query.get("offset", 0))
         since, until = (_moment(query[name]) if name in query else None for name in ("startDate", "endDate"))
     except ValueError as error:
-        raise BadQueryError("limit, offset, startDate or endDate is no number or date") from error
+        raise BadQueryError("limit, offset, startDate or endDate is not a number or a date") from error
     if not 1 <= limit <= MAX_LIMIT or offset < 0:
         raise BadQueryError(f"limit must be 1 to {MAX_LIMIT}, and offset at least 0")
     wanted: dict[str, Callable[[Stored], object]] = {

@@ -95,10 +95,10 @@ class ConcurrencyRules:
             for place in range(_BEATS // 2):
                 signal = Signal(POLICY, nonce(), SECOND, None, None, f"{thread} {place}")
                 accepted += persistently(partial(own.update, driver.key, signal, NOW))[0].accepted_ms
-                taken, state = persistently(partial(own.update, driver.key, take(f"owner {thread}"), NOW))
-                if taken.result is AcquireResult.CLAIMED and taken.claim is not None and state is not None:
-                    span = (taken.claim.start_ms, taken.claim.end_ms)
-                    commit = Commit(state.ledger.generation, taken.claim.event_id, *span)
+                acquired, state = persistently(partial(own.update, driver.key, take(f"owner {thread}"), NOW))
+                if acquired.result is AcquireResult.CLAIMED and acquired.claim is not None and state is not None:
+                    span = (acquired.claim.start_ms, acquired.claim.end_ms)
+                    commit = Commit(state.ledger.generation, acquired.claim.event_id, *span)
                     if persistently(partial(own.update, driver.key, commit, NOW))[0] is CommitResult.SENT:
                         sent.append(span)
             return accepted, sent
@@ -121,7 +121,7 @@ class ConcurrencyRules:
             return persistently(partial(store.update, driver.key, Slow(take(f"owner {thread}")), driver.now))[0].result
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            took = list(pool.map(ask, range(_THREADS)))
+            acquired = list(pool.map(ask, range(_THREADS)))
             committing = driver.committing()
             answers = list(
                 pool.map(
@@ -129,5 +129,5 @@ class ConcurrencyRules:
                     range(_THREADS),
                 )
             )
-        assert sorted(took) == [AcquireResult.CLAIMED] + [AcquireResult.IN_FLIGHT] * (_THREADS - 1)
+        assert sorted(acquired) == [AcquireResult.CLAIMED] + [AcquireResult.IN_FLIGHT] * (_THREADS - 1)
         assert sorted(answers) == [CommitResult.BEFORE] * (_THREADS - 1) + [CommitResult.SENT]

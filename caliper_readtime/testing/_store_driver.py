@@ -289,6 +289,7 @@ def full_state(key: Key = KEY) -> ReadTimeState:
             context=context,
             duration_ms=18,
             pointer_ms=ranges[-2][1],
+            accepted_to_ms=21,
             claim=claim,
             parked=parked,
             finalize_wanted=True,

@@ -213,12 +213,12 @@ class IndexRules:
             elif len(seen) % 25 == 0:
                 assert store.delete(state.key.reader_sourced_id) == 1
         assert seen == set(drivers)
-        looking = store.unreported(NOW)
-        first = next(looking).key
+        states = store.unreported(NOW)
+        first = next(states).key
         gone = next(key for key in seen if key != first and drivers[key].loaded is not None)
         store.delete(gone.reader_sourced_id)
         there = {key for key, driver in drivers.items() if driver.loaded is not None}
-        assert {first, *(state.key for state in looking)} - {gone} == there
+        assert {first, *(state.key for state in states)} - {gone} == there
         next(store.unreported(NOW))  # nobody has to look to the end
         assert drivers[first].read().loaded is not None
 
@@ -248,7 +248,7 @@ class IndexRules:
 
     @staticmethod
     def _comes_at(driver: StoreDriver, moment: int) -> None:
-        """The hand's state is due at a moment, and not a millisecond before."""
+        """The driver's state is due at a moment, and not a millisecond before."""
         now = driver.now
         driver.now = moment - 1
         assert driver.due() == ()

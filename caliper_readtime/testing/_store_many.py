@@ -152,10 +152,10 @@ class ManyRules:
                 single = Signal(POLICY, nonce(), SECOND, None, None, f"{thread} {place} single")
                 persistently(partial(store.update, order[0].key, single, NOW))
                 for answer in _insistently(many, [(driver.key, take(f"owner {thread}")) for driver in order]):
-                    taken, state = answer
-                    if taken.result is AcquireResult.CLAIMED:
-                        span = (taken.claim.start_ms, taken.claim.end_ms)
-                        commit = Commit(state.ledger.generation, taken.claim.event_id, *span)
+                    acquired, state = answer
+                    if acquired.result is AcquireResult.CLAIMED:
+                        span = (acquired.claim.start_ms, acquired.claim.end_ms)
+                        commit = Commit(state.ledger.generation, acquired.claim.event_id, *span)
                         ((accepted, _),) = _insistently(many, [(state.key, commit)])
                         if accepted is CommitResult.SENT:
                             spans.append((state.key, *span))

@@ -177,9 +177,9 @@ class UpdateRules:
         assert [driver.beat(30_000, heartbeat_id="one").duplicate for _ in range(2)] == [False, True]
         assert [driver.beat(8_000, view_id="v").accepted_ms for _ in range(2)] == [8000, 0]
         assert [driver.do(Defer(finalize=False)) for _ in range(2)] == [True, True]
-        taken = [driver.take() for _ in range(2)]
-        assert [answer.result for answer in taken] == [AcquireResult.CLAIMED] * 2
-        assert len({answer.claim.event for answer in taken if answer.claim is not None}) == 1
+        acquired = [driver.take() for _ in range(2)]
+        assert [answer.result for answer in acquired] == [AcquireResult.CLAIMED] * 2
+        assert len({answer.claim.event for answer in acquired if answer.claim is not None}) == 1
         assert [driver.take("other").result for _ in range(2)] == [AcquireResult.IN_FLIGHT] * 2
         renewals = [driver.do(Renew("owner", driver.claim.event_id, 5000)) for _ in range(2)]
         assert renewals == [driver.claim] * 2

@@ -144,8 +144,8 @@ async def readtime_script(
 
     Args:
         request: for the page.
-        reader: whose page, or her sourced id.
-        article: what she reads; or name its fields.
+        reader: whose page, or their sourced id.
+        article: what they read; or name its fields.
         options: as for ``PageCounter.script_tag``.
     """
     page, scope = _page(request), request.scope

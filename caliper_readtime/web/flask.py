@@ -67,21 +67,21 @@ def init_app(
     if given is None:
         lacking = _building.missing(settings)
         if lacking:
-            log(logging.WARNING, "no page is counted before these are set", problem=lacking)
-    host = PageCounter(
+            log(logging.WARNING, "no page is counted until these are set", problem=lacking)
+    counter = PageCounter(
         (lambda: ReadTimeTracker.from_settings(settings)) if given is None else given,
         ItsdangerousSigner(chosen_secrets(web, _own_secrets(app), "Flask's SECRET_KEY and SECRET_KEY_FALLBACKS")),
         web,
         on_refusal=on_refusal,
     )
-    app.extensions[NAME] = host
+    app.extensions[NAME] = counter
     app.register_blueprint(_blueprint(), url_prefix=url_prefix)
     app.add_template_global(readtime_script)
     app.after_request(_private)
     # Before the host's own hooks, whichever came first.
     app.before_request_funcs.setdefault(None, []).insert(0, _exempt_from_csrf)
     app.after_request(_seen)
-    return host
+    return counter
 
 
 def _own_secrets(app: Flask) -> list[Any]:
@@ -94,10 +94,10 @@ def current_page_counter() -> PageCounter:
     Raises:
         ConfigurationError: it was not called.
     """
-    host = current_app.extensions.get(NAME)
-    if not isinstance(host, PageCounter):
+    counter = current_app.extensions.get(NAME)
+    if not isinstance(counter, PageCounter):
         raise ConfigurationError("call caliper_readtime.web.flask.init_app(app) first")
-    return host
+    return counter
 
 
 #: The current application's tracker.
@@ -108,8 +108,8 @@ def readtime_script(reader: Reader | str, article: Article | None = None, **opti
     """Return the script tag of an article page, for templates.
 
     Args:
-        reader: whose page, or her sourced id.
-        article: what she reads; or name its fields.
+        reader: whose page, or their sourced id.
+        article: what they read; or name its fields.
         options: as for ``PageCounter.script_tag``.
     """
     g.caliper_readtime_ticket = True

@@ -22,7 +22,7 @@ def foreign(headers: Headers, trusted: Collection[str] = ()) -> bool:
     No cookie carries authority here, the ticket does; this only keeps pages elsewhere from using stolen tickets.
 
     Args:
-        headers: the request's; its ``PageCounter`` is this host as the browser sees it.
+        headers: the request's; its ``Host`` is this host as the browser sees it.
         trusted: other origins whose pages may send signals: ``https://reader.example.org``, ``https://*.example.org``.
     """
     site = headers.get("Sec-Fetch-Site")

@@ -17,8 +17,8 @@ from caliper_readtime._settings import Leave, WebSettings
 from caliper_readtime.errors import ConfigurationError, InvalidInput, ReadTimeError, StoreError
 from caliper_readtime.web import _cleaning, script, signals
 from caliper_readtime.web._background import DRAIN_SECONDS, BackgroundSender
+from caliper_readtime.web._readers import remembering
 from caliper_readtime.web.origins import foreign, is_trusted
-from caliper_readtime.web.readers import remembering
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.tickets import PROBE, Tickets, application_of
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 #: When the script, and a probe, should come back after a 503.
 RETRY_AFTER_SECONDS: Final = 5
-#: A reader that nobody is: the health answer asks the store for what she has.
+#: A reader that nobody is: the health answer asks the store for what they have.
 _NOBODY: Final = "-"
 
 
@@ -128,7 +128,7 @@ class PageCounter:
         """Take a signal.
 
         Args:
-            headers: the request's; its ``PageCounter`` is this host as the browser sees it.
+            headers: the request's; its ``Host`` is this host as the browser sees it.
             body: the request's; of a long one no more than ``signals.MAX_BODY + 1`` bytes need be read.
             request: the framework's, for the setting ``SESSION``.
 
@@ -271,13 +271,13 @@ class PageCounter:
 
         Args:
             urls: of ``readtime.js``, and of where signals go.
-            reader: whose page, or her sourced id.
-            article: what she reads; or name its fields: ``resource_id``, ``title``, ``url``, ``course``, ``subject``.
+            reader: whose page, or their sourced id.
+            article: what they read; or name its fields: ``resource_id``, ``title``, ``url``, ``course``, ``subject``.
             request: the framework's, for the setting ``SESSION``.
             base_url: the site's address, for an article's ``url`` that is relative.
             debug: raise what is wrong, for whoever writes the page.
             options: the article's fields; ``nonce``, of the page's content security policy; ``duration_seconds``: how
-                long the article is, so that how far she is can complete it; and the script's ``idle``, ``dwell``,
+                long the article is, so that how far they are can complete it; and the script's ``idle``, ``dwell``,
                 ``depth``, and its ``article`` as ``selector``.
 
         Raises:
@@ -300,11 +300,11 @@ class PageCounter:
         base_url: str | None,
         options: dict[str, Any],
     ) -> str:
-        told = {_OPTIONS[name]: options[name] for name in _OPTIONS if name in options}
+        chosen = {_OPTIONS[name]: options[name] for name in _OPTIONS if name in options}
         fields = {name: value for name, value in options.items() if name not in (*_OPTIONS, *_TAG)}
         for name in fields:
             if article is not None or name not in _FIELDS:
-                raise InvalidInput(name, f"is no option; there are: {', '.join((*_TAG, *_OPTIONS))}")
+                raise InvalidInput(name, f"is not an option; the options are: {', '.join((*_TAG, *_OPTIONS))}")
         what = _cleaning.article(fields, base_url) if article is None else article
         tracker = self.tracker
         bound = self._bound(tracker, request)
@@ -315,7 +315,7 @@ class PageCounter:
         return script.tag(
             f"{src}?v={script.file('readtime.js').version}",
             options.get("nonce"),
-            {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **told},
+            {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **chosen},
         )
 
     def _issued(self, reader: Reader | str, article: Article, now: datetime, **more: Any) -> str:

@@ -30,7 +30,7 @@ export function start(options: Options): void;
 /** End the page view and send what it has. */
 export function stop(): void;
 
-/** Say that the reader is active, and optionally how far she is (0 to 1): for articles in an iframe or a canvas. */
+/** Say that the reader is active, and optionally how far they are (0 to 1): for articles in an iframe or a canvas. */
 export function touch(position?: number): void;
 
 /** The classic script puts the same three functions on the global `readtime`. */

@@ -35,7 +35,7 @@ class Refusal(StrEnum):
 
     @property
     def status(self) -> int:
-        """The HTTP status that says so; of BEFORE_VIEW whoever turned the signal away has said what he liked."""
+        """The HTTP status that says so; of BEFORE_VIEW whoever turned the signal away has said what they liked."""
         return _STATUS[self]
 
 

@@ -50,33 +50,33 @@ class PageSignal:
     Attributes:
         ticket: the page's signed ticket, not verified yet; kept out of ``repr``.
         view_id: drawn by the script for this view.
-        total_ms: active time of the view so far, milliseconds.
+        active_ms: active time of the view so far, milliseconds.
         acknowledged_ms: how much of it the script knows that the server has, milliseconds.
-        position: the furthest part of the article seen, 0 to 1.
+        part: the furthest part of the article seen, 0 to 1.
         completed: the script takes the article for read.
         leaving: the page is being left.
     """
 
     ticket: str = attrs.field(repr=False)
     view_id: str
-    total_ms: int
+    active_ms: int
     acknowledged_ms: int = 0
-    position: float | None = None
+    part: float | None = None
     completed: bool = False
     leaving: bool = False
 
     def view(self, most_ms: int = MAX_TOTAL_MS) -> PageView:
         """Return the page view, its total at most ``most_ms``."""
-        return PageView(self.view_id, min(self.total_ms, most_ms) / 1000, self.acknowledged_ms / 1000)
+        return PageView(self.view_id, min(self.active_ms, most_ms) / 1000, self.acknowledged_ms / 1000)
 
 
 #: A signal's fields and what the message calls them.
 KEYS: Final = {
     "ticket": "k",
     "view_id": "v",
-    "total_ms": "t",
+    "active_ms": "t",
     "acknowledged_ms": "b",
-    "position": "p",
+    "part": "p",
     "completed": "c",
     "leaving": "l",
 }
@@ -137,9 +137,9 @@ def parse(body: bytes) -> PageSignal:
         signal = _CONVERTER.structure(said, PageSignal)
         _checks.text(signal.view_id, "v", _checks.MAX_SIGNAL_ID)
         good = (
-            0 <= signal.total_ms <= MAX_TOTAL_MS
+            0 <= signal.active_ms <= MAX_TOTAL_MS
             and 0 <= signal.acknowledged_ms <= MAX_TOTAL_MS
-            and (signal.position is None or 0 <= signal.position <= 1)
+            and (signal.part is None or 0 <= signal.part <= 1)
         )
     except (BaseValidationError, InvalidInput, KeyError, TypeError):
         good = False
@@ -219,7 +219,7 @@ def _observe(
         raise Refused(Refusal.TICKET_EXPIRED)
     view = signal.view(ticket.lifetime_ms) if expired else signal.view()
     duration = ticket.duration_seconds
-    position = None if duration is None or signal.position is None else signal.position * duration
+    position = None if duration is None or signal.part is None else signal.part * duration
 
     def observe(who: Reader | str) -> Accumulation:
         return tracker.observe_page(

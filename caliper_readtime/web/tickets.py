@@ -203,10 +203,10 @@ class Tickets:
         """Return a ticket for a page that is being rendered. Nothing is stored.
 
         Args:
-            reader: whose page, or her sourced id.
-            article: what she reads.
+            reader: whose page, or their sourced id.
+            article: what they read.
             now: the time that decides, ``ReadTimeTracker.now()``.
-            duration_seconds: how long the article is, so that how far she is can complete it.
+            duration_seconds: how long the article is, so that how far they are can complete it.
             application: which application issues it, ``application_of``.
             session: what the reader's session is called, to bind the ticket to it.
 

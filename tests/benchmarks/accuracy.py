@@ -16,7 +16,7 @@ from tests.benchmarks.accuracy_library import Deltas, Totals
 from tests.benchmarks.accuracy_replaced import ReadModifyWrite, UnmountOnly
 from tests.benchmarks.accuracy_score import bound, bounds_table, rates_table, score, scores_table
 from tests.benchmarks.accuracy_traces import trace
-from tests.benchmarks.accuracy_world import World
+from tests.benchmarks.accuracy_world import FlowDriver
 from tests.stateful.world import seeded
 
 SEED = 2026
@@ -43,7 +43,7 @@ def quiet():
 
 def play(drawn, make_flow):
     """Let a flow live through a trace; return it and its world."""
-    world = World(drawn)
+    world = FlowDriver(drawn)
     flow = make_flow(world)
     with quiet(), seeded(drawn.seed):
         world.play(flow)

@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import attrs
 
-from caliper_readtime.testing._banking import minutes_rounded_up
+from caliper_readtime.testing._minutes import minutes_rounded_up
 from tests.benchmarks.accuracy_traces import SECOND, Rates, union
 
 

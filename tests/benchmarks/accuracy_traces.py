@@ -33,7 +33,7 @@ class Rates:
     second_tab: float = _rate(0.20, "of sessions: the article is open in two or three tabs")
     side_by_side: float = _rate(0.30, "of those: two tabs are visible at once, and both count")
     finishes: float = _rate(0.60, "of sessions: the reader marks the article as read, which finalizes")
-    reads_on: float = _rate(0.15, "of those: she goes on reading afterwards")
+    reads_on: float = _rate(0.15, "of those: they go on reading afterwards")
     tab_dies: float = _rate(0.06, "of tabs: killed, without a leave beacon")
     leave_lost: float = _rate(0.10, "of leave beacons: lost")
     beat_lost: float = _rate(0.02, "of all other requests: lost")
@@ -199,7 +199,7 @@ def _session(random, number, rates, day):
 
 
 def _stretches(random, rates):
-    """Return when she reads without a pause, and in which tabs: most of the time in one, that she has just used."""
+    """Return when a reader reads without a pause, and in which tabs: most of the time in one, the one just used."""
     tabs = random.choice((2, 2, 3)) if random.random() < rates.second_tab else 1
     beside = tabs > 1 and random.random() < rates.side_by_side
     left = int(min(1800.0, max(3.0, random.lognormvariate(log(150), 1.0))) * SECOND)
@@ -208,7 +208,7 @@ def _stretches(random, rates):
     moment = random.randrange(DAY)
     stretches = []
     for place, weight in enumerate(weights):
-        # Every tab is opened in its turn; then she goes back and forth.
+        # Every tab is opened in its turn; then the reader goes back and forth.
         tab = place if place < tabs else random.randrange(tabs)
         end = moment + max(1, int(left * weight / sum(weights)))
         known = [other for other in range(min(place + 1, tabs)) if other != tab]

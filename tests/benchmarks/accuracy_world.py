@@ -43,7 +43,7 @@ class _Call:
         self.fate, self.waiting = arrival.fate, arrival.meanwhile
 
 
-class World:
+class FlowDriver:
     """Serves a trace's arrivals to one flow.
 
     A flow has ``handle(request)``, ``tick()`` (a minute has passed), ``replaced()`` (a worker died), ``deployed()``

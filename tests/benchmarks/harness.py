@@ -19,14 +19,14 @@ def pin() -> None:
 
 def medians(subjects: dict[str, Callable[[], object]], *, number: int, rounds: int) -> dict[str, float]:
     """Return the median seconds of one call of each subject; every round calls all of them, ``number`` times each."""
-    taken: dict[str, list[float]] = {name: [] for name in subjects}
+    seconds_by_name: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(rounds):
         for name, subject in subjects.items():
             start = time.perf_counter()
             for _ in range(number):
                 subject()
-            taken[name].append((time.perf_counter() - start) / number)
-    return {name: statistics.median(values) for name, values in taken.items()}
+            seconds_by_name[name].append((time.perf_counter() - start) / number)
+    return {name: statistics.median(values) for name, values in seconds_by_name.items()}
 
 
 def show(title: str, values: dict[str, float], floor: str, target: float | None = None) -> None:

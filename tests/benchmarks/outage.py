@@ -91,7 +91,7 @@ def site(leave: str, store_url: str, endpoint: str, namespace: str):
     app.add_url_rule("/page", "page", lambda: "a page that touches neither store nor endpoint")
     emitter = HttpCaliperEmitter(endpoint)
     tracker = ReadTimeTracker(_building.store(store_url, namespace=namespace), emitter, EVENTS, POLICY)
-    host = flask_adapter.init_app(app, tracker=tracker, reader=READERS.get)
+    counter = flask_adapter.init_app(app, tracker=tracker, reader=READERS.get)
     with socket.create_server(("127.0.0.1", 0), backlog=512) as listening:
         workers = []
         for _ in range(WORKERS):
@@ -101,7 +101,7 @@ def site(leave: str, store_url: str, endpoint: str, namespace: str):
                 Worker(listening, app.wsgi_app).serve_forever()
             workers.append(child)
         try:
-            yield listening.getsockname()[1], host
+            yield listening.getsockname()[1], counter
         finally:
             for child in workers:
                 os.kill(child, signal.SIGKILL)
@@ -137,9 +137,9 @@ def run(leave: str, *, hangs: bool, store_url: str, namespace: str, seconds: flo
     endpoint = Endpoint(hangs=hangs)
     threading.Thread(target=endpoint.serve_forever, daemon=True).start()
     took, left = defaultdict(list), {}
-    with site(leave, store_url, f"http://127.0.0.1:{endpoint.server_port}/caliper", namespace) as (port, host):
-        application, now = application_of(EVENTS), host.tracker.now()
-        tickets = {name: host.tickets.issue(name, ARTICLE, now, application=application) for name in READERS}
+    with site(leave, store_url, f"http://127.0.0.1:{endpoint.server_port}/caliper", namespace) as (port, counter):
+        application, now = application_of(EVENTS), counter.tracker.now()
+        tickets = {name: counter.tickets.issue(name, ARTICLE, now, application=application) for name in READERS}
         names, until = list(READERS), time.monotonic() + seconds
         clients = [
             threading.Thread(target=client, args=(port, tickets, names[n::CLIENTS], until, took, left))

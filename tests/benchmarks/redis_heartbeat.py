@@ -76,10 +76,10 @@ def heartbeats(server: RedisServer, rounds: int, number: int) -> None:
         "accumulate(Reader, Article)": lambda: tracker.accumulate(READER, ARTICLE, 1.0),
         "observe(ids), 1 view": lambda: tracker.observe("u1", "nice_x2", PageView("v", next(totals) / 1000)),
     }
-    taken = medians(subjects, number=number, rounds=rounds)
-    show("against INCRBY", taken, "INCRBY", 1.5)
-    show("against the replaced flow", taken, "replaced flow: GET, EXPIRE, SET", 0.42)
-    show("against EVALSHA of return 1", taken, "EVALSHA of return 1")
+    seconds_by_name = medians(subjects, number=number, rounds=rounds)
+    show("against INCRBY", seconds_by_name, "INCRBY", 1.5)
+    show("against the replaced flow", seconds_by_name, "replaced flow: GET, EXPIRE, SET", 0.42)
+    show("against EVALSHA of return 1", seconds_by_name, "EVALSHA of return 1")
     for name in ("INCRBY", "accumulate(ids)", "observe(ids), 1 view"):
         cpu = server_cpu(client, lambda name=name: [subjects[name]() for _ in range(number * 10)]) / (number * 10)
         print(f"  Redis' CPU for {name:<24} {cpu * 1e6:8.1f} µs")
@@ -107,7 +107,7 @@ def growth(server: RedisServer, rounds: int, number: int, states: int) -> None:
     alone, among = ReadTimeTracker(few, policy=POLICY), ReadTimeTracker(many, policy=POLICY)
     for tracker in (alone, among):
         tracker.accumulate(READER, ARTICLE, 10.0)
-    taken = medians(
+    seconds_by_name = medians(
         {
             "1 state": lambda: alone.accumulate("u1", "nice_x1", 1.0),
             f"{states} states": lambda: among.accumulate("u1", "nice_x1", 1.0),
@@ -115,7 +115,7 @@ def growth(server: RedisServer, rounds: int, number: int, states: int) -> None:
         number=number,
         rounds=rounds,
     )
-    show("growth", taken, "1 state", 1.15)
+    show("growth", seconds_by_name, "1 state", 1.15)
     print(
         f"  memory of {states} states: {client.info('memory')['used_memory'] / states:.0f} bytes each, indexes included"
     )

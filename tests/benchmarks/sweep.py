@@ -45,7 +45,7 @@ POLICY = ReadTimePolicy(retry_backoff_seconds=1.0, max_retry_backoff_seconds=1.0
 CHUNK = 1000
 
 
-class CircuitBreaker:
+class SwitchableEmitter:
     """Delivers, or says that the endpoint is away."""
 
     def __init__(self, url: str) -> None:
@@ -116,7 +116,7 @@ def posts(url: str, count: int) -> float:
 def sweep(store: StateStore, url: str, count: int) -> tuple[float, float]:
     """Return the seconds of a sweep of so many due states, and of the way back from an outage."""
     clock = ManualClock()
-    with closing(CircuitBreaker(url)) as emitter:
+    with closing(SwitchableEmitter(url)) as emitter:
         tracker = ReadTimeTracker(store, emitter, EVENTS, POLICY, clock)
         fill(store, "first", count, to_epoch_ms(clock(), "clock"))
         clock.advance(300)

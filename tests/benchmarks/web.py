@@ -96,8 +96,8 @@ def flask_views(client: Redis, tracker: ReadTimeTracker) -> tuple[Callable, obje
         flow()
         return "", 204
 
-    host = flask_adapter.init_app(app, reader={"u1": READER}.get, tracker=tracker)
-    return app.wsgi_app, host
+    counter = flask_adapter.init_app(app, reader={"u1": READER}.get, tracker=tracker)
+    return app.wsgi_app, counter
 
 
 def django_views(client: Redis, tracker: ReadTimeTracker) -> tuple[Callable, object]:
@@ -133,19 +133,21 @@ def django_views(client: Redis, tracker: ReadTimeTracker) -> tuple[Callable, obj
     ]
     settings.ROOT_URLCONF = module
     settings.CALIPER_READTIME = {"READER": {"u1": READER}.get}
-    host = current_page_counter()
-    host.tracker = tracker
-    return get_wsgi_application(), host
+    counter = current_page_counter()
+    counter.tracker = tracker
+    return get_wsgi_application(), counter
 
 
-def measure(name: str, application: Callable, host: object, tracker: ReadTimeTracker, rounds: int, number: int) -> None:
+def measure(
+    name: str, application: Callable, counter: object, tracker: ReadTimeTracker, rounds: int, number: int
+) -> None:
     """One framework's figures."""
-    ticket = host.tickets.issue(READER, ARTICLE, tracker.now())
+    ticket = counter.tickets.issue(READER, ARTICLE, tracker.now())
     volcanoes = Article(f"{name}-2", "Volcanoes", "https://news.example.org/volcanoes")
-    other = host.tickets.issue(READER, volcanoes, tracker.now())
+    other = counter.tickets.issue(READER, volcanoes, tracker.now())
     beat = poster(application, "/readtime/signals", message(ticket, count(1)), "204")
     beat()
-    cached = host.tickets._opened
+    cached = counter.tickets._opened
 
     def first() -> None:
         cached.cache_clear()
@@ -153,7 +155,7 @@ def measure(name: str, application: Callable, host: object, tracker: ReadTimeTra
 
     fresh = poster(application, "/readtime/signals", message(other, count(1)), "204")
     fresh()
-    taken = medians(
+    seconds_by_name = medians(
         {
             "view with one INCRBY": poster(application, "/incrby/view", lambda: b"{}", "204"),
             "view of the replaced flow": poster(application, "/replaced/view", lambda: OLD_CLIENT, "204"),
@@ -163,8 +165,8 @@ def measure(name: str, application: Callable, host: object, tracker: ReadTimeTra
         number=number,
         rounds=rounds,
     )
-    show(f"{name}, against a view with one INCRBY", taken, "view with one INCRBY", 2.0)
-    show(f"{name}, against the replaced flow's view", taken, "view of the replaced flow", 0.9)
+    show(f"{name}, against a view with one INCRBY", seconds_by_name, "view with one INCRBY", 2.0)
+    show(f"{name}, against the replaced flow's view", seconds_by_name, "view of the replaced flow", 0.9)
     path = "/readtime/signals"
     forged = json.dumps({"s": 1, "k": ticket[:-4] + "AAAA", "v": "view", "t": 1000}).encode()
     hostile = {
@@ -184,8 +186,8 @@ def main(rounds: int = 31, number: int = 200) -> None:
         for name, make in (("Flask", flask_views), ("Django", django_views)):
             store = _building.store(server.url, namespace=name.lower())
             tracker = ReadTimeTracker(store, policy=POLICY)
-            application, host = make(client, tracker)
-            measure(name, application, host, tracker, rounds, number)
+            application, counter = make(client, tracker)
+            measure(name, application, counter, tracker, rounds, number)
             store.close()
 
 

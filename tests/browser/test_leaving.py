@@ -132,7 +132,7 @@ def test_kill_the_browser(stage):
 
 @scene
 def test_log_out(stage):
-    """18: a logout link is a link: the seconds go to who read them, and the next reader's are her own."""
+    """18: a logout link is a link: the seconds go to who read them, and the next reader's are their own."""
     browser = stage.browser()
     page = browser.page(stage.article())
     stage.read(3)

@@ -83,7 +83,7 @@ class Worker:
                 self.seen[name] = count
 
 
-def mortal(*, url, endpoint, notes, seed):
+def killed(*, url, endpoint, notes, seed):
     """Work until killed, or until told to stop."""
     worker, stop = Worker(url, endpoint, notes, seed), threading.Event()
     threading.Thread(target=lambda: (hear(), stop.set()), daemon=True).start()

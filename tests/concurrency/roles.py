@@ -295,7 +295,7 @@ class Unreliable:
         self.inner.close()
 
 
-def mortal(*, path, endpoint, notes, seed):
+def killed(*, path, endpoint, notes, seed):
     """Read, report and sweep until killed, or until told to stop.
 
     Notes ``begun`` before, and ``done`` after every heartbeat, so that at most one is in doubt when it dies.

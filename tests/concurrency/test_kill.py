@@ -12,7 +12,7 @@ from caliper_readtime import JsonLinesEmitter, Outcome
 from tests.concurrency.arrivals import distinct, lines_of
 from tests.concurrency.children import child
 from tests.concurrency.judging import judged
-from tests.concurrency.mortals import MortalWorkers
+from tests.concurrency.killed import KilledWorkers
 from tests.concurrency.roles import tracker_on
 from tests.scenes import ANNA, OWLS, until
 
@@ -31,7 +31,7 @@ def test_no_second_is_lost_or_doubled_by_kills(tmp_path, kill_seconds):
     The endpoint fails before and after accepting, meanwhile, and others take over what the dead have claimed.
     """
     path, endpoint = tmp_path / "readtime.db", tmp_path / "events.jsonl"
-    workers = MortalWorkers(tmp_path, path=path, endpoint=endpoint)
+    workers = KilledWorkers(tmp_path, path=path, endpoint=endpoint)
     end = time.monotonic() + kill_seconds
     workers.die(lambda: time.monotonic() < end)
     tracker, store = tracker_on(path, JsonLinesEmitter(endpoint))

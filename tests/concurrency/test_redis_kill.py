@@ -13,7 +13,7 @@ from caliper_readtime import JsonLinesEmitter
 from caliper_readtime.testing._redis_server import RedisServer
 from tests.concurrency.arrivals import repeats
 from tests.concurrency.judging import judged
-from tests.concurrency.mortals import MortalWorkers
+from tests.concurrency.killed import KilledWorkers
 from tests.concurrency.roles import tracker_on
 from tests.redis_scenes import reloaded
 from tests.redis_topologies import Node, program
@@ -38,7 +38,7 @@ def test_no_second_is_lost_or_doubled_by_kills_of_workers_and_redis(tmp_path, re
     """
     endpoint, dice, sometimes = tmp_path / "events.jsonl", random.Random(), Counter()
     with Node(RedisServer(AOF, program=program())) as node:
-        workers = MortalWorkers(tmp_path, "redis_roles", url=node.server.url, endpoint=endpoint)
+        workers = KilledWorkers(tmp_path, "redis_roles", url=node.server.url, endpoint=endpoint)
 
         def restart():
             if workers.kills % 5 == 2:

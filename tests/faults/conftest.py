@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from caliper_readtime import RedisStateStore
 from caliper_readtime.testing._redis_server import RedisServer
-from tests.canaries import hearing
 from tests.faults.emitting import endpoint_and_emitter
 from tests.faults.raw_server import RawServer
 from tests.postgresql_server import PostgresqlServer
+from tests.redaction import hearing
 from tests.redis_topologies import Node, program
 from tests.scenes import Scene
 

@@ -1,4 +1,4 @@
-"""States of every kind, and a hand that writes over what is stored of one; SQLite's here, Redis' with its tests."""
+"""States of every kind, and what writes over what is stored of one; SQLite's here, Redis' with its tests."""
 
 from __future__ import annotations
 

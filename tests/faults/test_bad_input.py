@@ -282,11 +282,11 @@ class Untouchable:
 )
 def test_no_verb_takes_bad_input(verb, field, value):
     """S10: InvalidInput names the argument before any store is asked anything; nothing is sent and nobody told."""
-    emitter, told = RecordingEmitter(), []
-    tracker = ReadTimeTracker(Untouchable(), emitter, events(), on_report=told.append)
+    emitter, reports = RecordingEmitter(), []
+    tracker = ReadTimeTracker(Untouchable(), emitter, events(), on_report=reports.append)
     with refused(InvalidInput, field, value):
         VERBS[verb, field][0](tracker, value)
-    assert (emitter.batches, told) == ([], [])
+    assert (emitter.batches, reports) == ([], [])
 
 
 @pytest.mark.parametrize("field", ["reader", "article"])

@@ -8,7 +8,7 @@ import pytest
 from caliper_readtime import EmitterUnavailable, HttpCaliperEmitter, InMemoryStateStore, ReadTimeTracker
 from caliper_readtime.testing import CaliperEndpoint
 from caliper_readtime.testing.behaviours import AcceptThen, Answer, Drop, Hang
-from tests.canaries import ARTICLE, EVENTS, READER
+from tests.redaction import ARTICLE, EVENTS, READER
 
 TRIES = 3
 TIMEOUT_SECONDS = 0.3
@@ -36,10 +36,12 @@ def endpoint():
         yield endpoint
 
 
-def tracker_for(endpoint, **options):
+def tracker_for(endpoint, store=None, **options):
+    """One worker's emitter and tracker; another worker's circuit breaker knows nothing of this one's failures."""
     emitter = HttpCaliperEmitter(endpoint.url, timeout=TIMEOUT_SECONDS, deadline_seconds=4, attempts=4, **options)
-    tracker = ReadTimeTracker(InMemoryStateStore(), emitter, EVENTS)
-    tracker.accumulate(READER, ARTICLE, 10.0)
+    tracker = ReadTimeTracker(store or InMemoryStateStore(), emitter, EVENTS)
+    if tracker.state(READER, ARTICLE) is None:
+        tracker.accumulate(READER, ARTICLE, 10.0)
     return emitter, tracker
 
 
@@ -47,20 +49,18 @@ def tracker_for(endpoint, **options):
 @pytest.mark.parametrize("read_back", [False, True])
 def test_a_fault_leaves_at_most_one_copy_a_try(endpoint, fault, copies, read_back):
     """H8, H9, R1: whatever was possibly stored is not sent again in the same try, and with read-back never again."""
-    emitter, tracker = tracker_for(endpoint, read_back=read_back)
+    store = InMemoryStateStore()
     endpoint.misbehave_always(fault)
-    with closing(emitter), closing(tracker):
-        for _ in range(1 if read_back else TRIES):
-            tried = len(endpoint.requests)
-            with pytest.raises(EmitterUnavailable):
-                tracker.partial(READER, ARTICLE)
-            if len(endpoint.requests) == tried:  # the circuit breaker was open: nothing was sent
-                assert copies == 0
-        left = copies if read_back else copies * TRIES
-        assert len(endpoint.deliveries) == left
-        if read_back and copies:
+    for _ in range(1 if read_back else TRIES):
+        emitter, tracker = tracker_for(endpoint, store, read_back=read_back)
+        with closing(emitter), pytest.raises(EmitterUnavailable):
             tracker.partial(READER, ARTICLE)
-            assert len(endpoint.deliveries) == 1
+    assert len(endpoint.deliveries) == (copies if read_back else copies * TRIES)
+    if read_back and copies:
+        emitter, tracker = tracker_for(endpoint, store, read_back=True)
+        with closing(emitter):
+            tracker.partial(READER, ARTICLE)
+        assert len(endpoint.deliveries) == 1
 
 
 @pytest.mark.parametrize("error", [socket.gaierror(-3, "try again"), ConnectionRefusedError(), TimeoutError()])

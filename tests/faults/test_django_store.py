@@ -233,7 +233,7 @@ def test_a_connection_that_is_dropped_within_a_claim(scene, thread):
 
     within = queue.Queue()
 
-    def doomed():
+    def rolled_back():
         within.put(pid(scene))
         other = threading.Thread(target=lambda: drop(scene, within.get(timeout=WAIT_SECONDS)))
         with scene.store._database.transaction(durable=True):
@@ -242,7 +242,7 @@ def test_a_connection_that_is_dropped_within_a_claim(scene, thread):
             scene.store._rows.filter(reader="reader").update(due_at_ms=None)
 
     with pytest.raises(StoreUnavailable):
-        thread(doomed)
+        thread(rolled_back)
     assert driver.due() == (driver.key,)
     assert thread(driver.take) is not None
 

@@ -22,8 +22,8 @@ from caliper_readtime import (
 from caliper_readtime.emitters.oauth2 import ClientCredentials
 from caliper_readtime.testing import CaliperEndpoint
 from caliper_readtime.testing.behaviours import Answer, Drop, Hang
-from tests.canaries import ARTICLE, CANARIES, EVENTS, MAIL, READER, SECRET, TOKEN, chain
 from tests.faults.raw_server import RawServer, reply
+from tests.redaction import ARTICLE, CANARIES, EVENTS, MAIL, READER, SECRET, TOKEN, chain
 
 THIS = "tests/faults/test_error_trackers.py"
 
@@ -177,7 +177,9 @@ class SoftTimeLimitExceeded(Exception):
     """As Celery raises it from a signal handler, in the middle of whatever runs."""
 
 
-@pytest.mark.parametrize("limit", [SoftTimeLimitExceeded, TimeoutError, ValueError], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize(
+    "limit", [SoftTimeLimitExceeded, TimeoutError, ConnectionError, ValueError], ids=lambda kind: kind.__name__
+)
 @pytest.mark.parametrize("slow", ["endpoint", "answer", "tokens", "auth"])
 def test_what_interrupts_a_call_passes_without_the_frames_that_hold_what_is_private(sentry, slow, limit):
     """L5: a soft time limit comes out of the emitter as it is, stripped of the frames in which it was raised."""

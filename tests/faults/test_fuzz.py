@@ -218,7 +218,7 @@ def test_what_is_whole_can_be_read(stored, kind):
 @pytest.mark.parametrize("value", [-1, LARGEST, 2**62, 2**63 - 1, -(2**63)])
 def test_numbers_out_of_range_are_corrupt(stored, column, value):
     """A meter's number that no clock and no reader can have made is not counted with."""
-    if column == "clamped_ms" and 0 < value < 2**62:  # mistakes are clamped without end
+    if column == "clamped_ms" and 0 < value < 2**62:  # mistakes are clamped for as long as they go on
         return
     assert not survives(stored, {**stored.rows["parked"], column: value})
 

@@ -31,7 +31,8 @@ from caliper_readtime.emitters.oauth2 import ClientCredentials
 from caliper_readtime.testing import CaliperEndpoint, FlakyEmitter, ManualClock
 from caliper_readtime.testing._endpoint import AcceptThen, Answer, Drop
 from tests.backends import STORES
-from tests.canaries import (
+from tests.faults.raw_server import RawServer, reply
+from tests.redaction import (
     ARTICLE,
     BODY,
     BUG,
@@ -44,7 +45,6 @@ from tests.canaries import (
     silent,
     texts,
 )
-from tests.faults.raw_server import RawServer, reply
 
 EVENT = {"id": "urn:uuid:1", "object": {"id": "https://app.example.org/x"}}
 

@@ -183,41 +183,41 @@ def test_a_fork_while_another_thread_holds_the_drivers_locks(cluster):
 
 
 @pytest.fixture
-def mortal():
+def spare_cluster():
     """A cluster of which a test may kill a master: it serves what it can, and keeps on disk what it has."""
     with Cluster(options=PARTIAL_COVER) as made:
         yield made
 
 
-def test_traffic_while_a_master_is_killed_and_failed_over(mortal):
+def test_traffic_while_a_master_is_killed_and_failed_over(spare_cluster):
     """Typed errors until the replica has taken over, then everything goes on; claims are on replicas: nothing twice."""
     key = names_of(READERS[0], OWLS).state
-    with store_on(mortal, claim_replicas=1, claim_wait_seconds=0.5) as store:
+    with store_on(spare_cluster, claim_replicas=1, claim_wait_seconds=0.5) as store:
         traffic = Traffic(*tracker_on(store, policy=SHORT_LEASES))
         with traffic.flowing():
-            old = mortal.master_of(key)
+            old = spare_cluster.master_of(key)
             old.server.kill()
-            mortal.wait_for_fail_over(key, old)
+            spare_cluster.wait_for_fail_over(key, old)
             traffic.grows(READERS[0].sourced_id)
             old.server.start()  # as the replica of what was its replica
-        new = mortal.master_of(key)
+        new = spare_cluster.master_of(key)
         wait(lambda: old.replicates(new.port), "the dead one follows")
         assert traffic.errors
         traffic.judge()
 
 
 @pytest.mark.parametrize("how", ["kill", "pause"])
-def test_a_sweep_goes_on_while_a_master_is_away(mortal, monkeypatch, caplog, how):
+def test_a_sweep_goes_on_while_a_master_is_away(spare_cluster, monkeypatch, caplog, how):
     """Nobody takes over: other shards' readers are reported, an error says what waits, and that comes later."""
     monkeypatch.setattr(link, "MOVING_SECONDS", 0.5)
-    with store_on(mortal, timeout_seconds=0.5) as store:
+    with store_on(spare_cluster, timeout_seconds=0.5) as store:
         tracker, emitter = tracker_on(store)
-        for node in mortal.nodes:
+        for node in spare_cluster.nodes:
             node.admin.config_set("cluster-replica-no-failover", "yes")
         for reader in READERS:
             tracker.accumulate(reader, OWLS, 10)
-        victim = mortal.master_of("readtime:meta")  # so that not even the sweep itself can be recorded
-        away = [reader for reader in READERS if mortal.master_of(names_of(reader, OWLS).state) is victim]
+        victim = spare_cluster.master_of("readtime:meta")  # so that not even the sweep itself can be recorded
+        away = [reader for reader in READERS if spare_cluster.master_of(names_of(reader, OWLS).state) is victim]
         assert 0 < len(away) < len(READERS)
         (victim.server.kill if how == "kill" else victim.server.pause)()
         since = time.monotonic()

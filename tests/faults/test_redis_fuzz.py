@@ -197,7 +197,10 @@ def test_numbers_of_a_meter_that_cannot_be(stored, native, number, value):
     for side in (stored, native):
         raw = side.rows["unreported"]
         meter = with_number(raw["meter"], number, value)
-        if (number, value) in {("position", ""), ("clamped", LARGEST)}:  # none; mistakes are clamped without end
+        if (number, value) in {
+            ("position", ""),
+            ("clamped", LARGEST),
+        }:  # none; mistakes are clamped for as long as they go on
             continue
         assert not survives(side, {**raw, "meter": meter})
 

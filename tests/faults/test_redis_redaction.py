@@ -13,7 +13,7 @@ from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._redis import cluster as link
 from caliper_readtime.stores._redis.encoding import Layout
 from caliper_readtime.testing import FlakyEmitter, ManualClock
-from tests.canaries import ARTICLE, EVENTS, MAIL, READER, SECRET, drive, silent, texts
+from tests.redaction import ARTICLE, EVENTS, MAIL, READER, SECRET, drive, silent, texts
 from tests.redis_topologies import Cluster
 from tests.tcp_proxy import TcpProxy
 

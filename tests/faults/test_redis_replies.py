@@ -41,7 +41,7 @@ def begin(node, scene):
     """Half a minute of anna's on two articles, ten seconds ago."""
     node.admin.flushdb()
     scene.emitter.events.clear()
-    scene.told.clear()
+    scene.reports.clear()
     for what in (OWLS, BEES):
         scene.read(ANNA, what)
     scene.clock.advance(10)
@@ -54,10 +54,10 @@ def outcome(scene):
         assert arrived[event["id"]] == event  # the same id is the same event
     states = {state.resource_id: (state.meter.cumulative_ms, state.reported_ms) for state in scene.tracker.states(ANNA)}
     seconds = {what: scene.emitter.seconds(ANNA, what) for what in ("owls", "bees")}
-    told = Counter()
-    for report in scene.told:
-        told[report.resource_id] += report.delta_seconds
-    return states, seconds, told
+    reports = Counter()
+    for report in scene.reports:
+        reports[report.resource_id] += report.delta_seconds
+    return states, seconds, reports
 
 
 def undisturbed(node, scene, proxy, verb):

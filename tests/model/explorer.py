@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from tests.model.invariants import Violation, check_quiet, check_world
 from tests.model.steps import Steps
-from tests.model.world import Budget, World, first, key_of
+from tests.model.world import Budget, ModelState, first, key_of
 
 if TYPE_CHECKING:
     from caliper_readtime._rules.state import Phase
@@ -60,7 +60,7 @@ class Explorer:
             before[key] = key
             level = [(key, root)]
             while level and len(before) < most:
-                reached: list[tuple[int, World]] = []
+                reached: list[tuple[int, ModelState]] = []
                 for parent, world in level:
                     for name, step in self._steps.of(world):
                         steps += 1
@@ -79,7 +79,7 @@ class Explorer:
         edges = frozenset(self._steps.edges)
         return Explored(len(before), steps, depth, not level, edges, time.monotonic() - started)
 
-    def _check(self, world: World) -> None:
+    def _check(self, world: ModelState) -> None:
         check_world(world, self._scenario)
         # Whoever is still at work may crash, so all worlds that differ only in that come to the same.
         alone = world._replace(workers=(None, None), sweeper=None, email=0, told=0, budget=Budget(), lost=None)
@@ -106,7 +106,7 @@ class Explorer:
         return f"{problem}\nscenario {self._scenario.name}, after\n{steps}\nfrom the state\n  {describe(world)}"
 
 
-def describe(world: World) -> str:
+def describe(world: ModelState) -> str:
     """Return what a world holds, in one line."""
     state = world.state
     if state is None:

@@ -28,7 +28,7 @@ from tests.model.world import EVENTS, READERS, START, read_event
 
 if TYPE_CHECKING:
     from caliper_readtime._rules.state import Phase, ReadTimeState
-    from tests.model.world import Scenario, World
+    from tests.model.world import ModelState, Scenario
 
 #: By this the clock moves between two sweeps of a quiet world: past every lease, back-off and retry time.
 QUIET_MS = 2 * 86_400_000
@@ -247,7 +247,7 @@ def _check_refused(verb: Park, old: ReadTimeState, new: ReadTimeState, result: P
     must(claim.rejections < MAX_REJECTIONS or mine, "an event refused often is parked")
 
 
-def check_world(world: World, scenario: Scenario) -> None:
+def check_world(world: ModelState, scenario: Scenario) -> None:
     """Check one world."""
     state = world.state
     if state is None:
@@ -291,7 +291,7 @@ def _check_ranges(ranges: list[tuple[int, int]], scenario: Scenario) -> None:
         end = end_ms
 
 
-def truth(world: World, scenario: Scenario) -> int:
+def truth(world: ModelState, scenario: Scenario) -> int:
     """Return how much the client has claimed: the largest total of each view, and each delta once."""
     views: dict[str, int] = {}
     deltas = 0
@@ -304,7 +304,7 @@ def truth(world: World, scenario: Scenario) -> int:
     return deltas + sum(views.values())
 
 
-def _check_due(world: World, scenario: Scenario) -> None:
+def _check_due(world: ModelState, scenario: Scenario) -> None:
     state = world.state
     ledger, due, index = state.ledger, state.due, world.index
     open_ms = state.meter.cumulative_ms - state.reported_ms
@@ -328,7 +328,7 @@ def _check_due(world: World, scenario: Scenario) -> None:
         must(due.at_ms <= at_ms, "unclaimed time is due from its last sync or deferral")
 
 
-def _check_endpoint(world: World, scenario: Scenario) -> None:
+def _check_endpoint(world: ModelState, scenario: Scenario) -> None:
     state = world.state
     ledger = state.ledger
     mine = [sent for sent in world.sent if sent.generation == ledger.generation]
@@ -347,7 +347,7 @@ def _check_endpoint(world: World, scenario: Scenario) -> None:
     must(state.reported_ms <= held, "nothing counts as reported that the endpoint does not hold")
 
 
-def check_quiet(world: World, scenario: Scenario) -> None:
+def check_quiet(world: ModelState, scenario: Scenario) -> None:
     """Let every worker crash, let the endpoint accept all, sweep: then everything must have arrived."""
     state, index, now = world.state, world.index, world.now
     if state is None:
@@ -361,9 +361,9 @@ def check_quiet(world: World, scenario: Scenario) -> None:
         now += QUIET_MS
         if index is None or index.at_ms > now:
             break
-        new, taken = AcquireClaim("quiet", scenario.policy, EVENTS, Caller.SWEEP, 0.0)(state, now)
-        if taken.result is AcquireResult.CLAIMED:
-            claim = taken.claim
+        new, acquired = AcquireClaim("quiet", scenario.policy, EVENTS, Caller.SWEEP, 0.0)(state, now)
+        if acquired.result is AcquireResult.CLAIMED:
+            claim = acquired.claim
             held[claim.event_id] = (claim.start_ms, claim.end_ms)
             new, _ = Commit(generation, claim.event_id, claim.start_ms, claim.end_ms)(new, now)
         if new is not state:

@@ -19,14 +19,14 @@ from caliper_readtime._rules import (
 )
 from caliper_readtime._rules.state import Phase
 from tests.model.invariants import check_step, must
-from tests.model.world import ARTICLE, EVENTS, READERS, START, Scenario, Sent, Worker, World
+from tests.model.world import ARTICLE, EVENTS, READERS, START, ModelState, Scenario, Sent, Worker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from caliper_readtime._rules.state import Claim
 
-Step = tuple[str, "Callable[[], World]"]
+Step = tuple[str, "Callable[[], ModelState]"]
 SWEEPER = 2
 _CALLERS = {"sweep": Caller.SWEEP, "heartbeat": Caller.HEARTBEAT}
 #: What each stage after an emission does next.
@@ -44,7 +44,7 @@ class Steps:
         self.scenario = scenario
         self.edges: set[tuple[Phase, str, Phase]] = set()
 
-    def of(self, world: World) -> Iterator[Step]:
+    def of(self, world: ModelState) -> Iterator[Step]:
         """Yield each step: its name, and the function that returns the world after it."""
         yield from self._client(world)
         yield from self._host(world)
@@ -67,7 +67,7 @@ class Steps:
 
     # What nobody does
 
-    def _clock(self, world: World) -> Iterator[Step]:
+    def _clock(self, world: ModelState) -> Iterator[Step]:
         budget = world.budget
         if budget.ticks:
             for ms in self.scenario.ticks:
@@ -82,7 +82,7 @@ class Steps:
                 after = world._replace(sent=(*world.sent[:place], arrived, *world.sent[place + 1 :]))
                 yield f"{sent.event_id} arrives late", lambda after=after: after
 
-    def _end(self, world: World) -> Iterator[Step]:
+    def _end(self, world: ModelState) -> Iterator[Step]:
         budget = world.budget
         if budget.ends and world.state is not None:
             ended = _spent(world, "ends")._replace(state=None, index=None, lost=None)
@@ -98,7 +98,7 @@ class Steps:
 
     # Who asks for what
 
-    def _client(self, world: World) -> Iterator[Step]:
+    def _client(self, world: ModelState) -> Iterator[Step]:
         if not world.budget.signals:
             return
         for number, item in enumerate(self.scenario.menu):
@@ -107,7 +107,7 @@ class Steps:
                 continue
             yield f"signal {number}: {item}", lambda number=number: self._signal(world, number)
 
-    def _signal(self, world: World, number: int) -> World:
+    def _signal(self, world: ModelState, number: int) -> ModelState:
         item, policy = self.scenario.menu[number], self.scenario.policy
         signal = Signal(
             policy,
@@ -130,7 +130,7 @@ class Steps:
             return _placed(world, place, worker)._replace(tokens=world.tokens + 1)
         return world
 
-    def _host(self, world: World) -> Iterator[Step]:
+    def _host(self, world: ModelState) -> Iterator[Step]:
         budget = world.budget
         if budget.corrections:
             for email in range(self.scenario.emails):
@@ -144,19 +144,19 @@ class Steps:
         if budget.unparks:
             yield "unpark", lambda: self.apply(_spent(world, "unparks"), Unpark())[0]
 
-    def _due(self, world: World) -> bool:
+    def _due(self, world: ModelState) -> bool:
         index = world.index
         return index is not None and index.at_ms <= world.now - (self.scenario.idle_ms if index.soft else 0)
 
     # What a report does, step by step
 
-    def _started(self, world: World, kind: str, rounds: int) -> Worker:
+    def _started(self, world: ModelState, kind: str, rounds: int) -> Worker:
         return Worker(kind, f"t{world.tokens}", "take", rounds)
 
-    def _taking(self, world: World, place: int, worker: Worker) -> Callable[[], World]:
+    def _taking(self, world: ModelState, place: int, worker: Worker) -> Callable[[], ModelState]:
         return lambda: self._take(world._replace(tokens=world.tokens + 1), place, worker)
 
-    def _take(self, world: World, place: int, worker: Worker, *, replayed: bool = False) -> World:
+    def _take(self, world: ModelState, place: int, worker: Worker, *, replayed: bool = False) -> ModelState:
         explicit = worker.kind in ("partial", "finalize")
         verb = AcquireClaim(
             worker.owner,
@@ -173,30 +173,30 @@ class Steps:
             tried=worker.tried,
         )
         before = world
-        world, taken = self.apply(world, verb)
+        world, acquired = self.apply(world, verb)
         if replayed:
             return _placed(world, place, worker)
-        if taken.result is AcquireResult.RETRY_LAST:
+        if acquired.result is AcquireResult.RETRY_LAST:
             return _placed(world, place, worker._replace(stage="retry"))
-        if taken.result is not AcquireResult.CLAIMED:
+        if acquired.result is not AcquireResult.CLAIMED:
             return _placed(world, place, None)
         state = before.state
         if world.budget.failovers and (state.ledger.claim is None or state.ledger.claim.owner is None):
             world = world._replace(lost=(state, before.index))
-        waits = worker.kind == "sweep" and taken.retry and worker.stage != "retry"
+        waits = worker.kind == "sweep" and acquired.retry and worker.stage != "retry"
         return _placed(
             world,
             place,
             worker._replace(
                 stage="retry" if waits else "emit",
                 generation=world.state.ledger.generation,
-                claim=taken.claim,
-                again=taken.again,
-                retry=taken.retry,
+                claim=acquired.claim,
+                again=acquired.again,
+                retry=acquired.retry,
             ),
         )
 
-    def _worker(self, world: World, place: int, worker: Worker) -> Iterator[Step]:
+    def _worker(self, world: ModelState, place: int, worker: Worker) -> Iterator[Step]:
         name = f"{worker.kind} {worker.owner}"
         if worker.stage == "emit":
             yield from self._answers(world, place, worker, name)
@@ -206,7 +206,7 @@ class Steps:
             again = _spent(world, "replays")
             yield f"{name}: {worker.stage}, to be replayed", lambda: self._done(again, place, worker, replayed=True)
 
-    def _done(self, world: World, place: int, worker: Worker, *, replayed: bool = False) -> World:
+    def _done(self, world: ModelState, place: int, worker: Worker, *, replayed: bool = False) -> ModelState:
         """Take the step that the worker stands before. A replayed one is taken, but the worker does not learn of it."""
         policy, stage, claim = self.scenario.policy, worker.stage, worker.claim
         if stage in ("take", "retry"):
@@ -231,11 +231,11 @@ class Steps:
             after = _goes_on(world, worker)
         return _placed(world, place, worker if replayed else after)
 
-    def _answers(self, world: World, place: int, worker: Worker, name: str) -> Iterator[Step]:
+    def _answers(self, world: ModelState, place: int, worker: Worker, name: str) -> Iterator[Step]:
         """What may come of an emission. A 409, or a second acceptance, is an acceptance of what is held already."""
         claim, budget = worker.claim, world.budget
 
-        def answered(paid: World, stage: str, **known: bool) -> Callable[[], World]:
+        def answered(paid: ModelState, stage: str, **known: bool) -> Callable[[], ModelState]:
             return lambda: _placed(_sent(paid, worker.generation, claim, **known), place, worker._replace(stage=stage))
 
         yield f"{name}: accepted", answered(world, "commit", held=True)
@@ -259,7 +259,7 @@ class Steps:
             yield f"{name}: rejected like others", answered(refused, "blame", refused=True)
             yield f"{name}: its envelope is rejected", answered(refused, "renew", refused=True)
 
-    def apply(self, world: World, verb: Any) -> tuple[World, Any]:
+    def apply(self, world: ModelState, verb: Any) -> tuple[ModelState, Any]:
         """Apply a transition as a store does, due index included, and check it."""
         old, now = world.state, world.now
         before = Phase.ABSENT if old is None else old.phase
@@ -276,8 +276,14 @@ class Steps:
 
 
 def _sent(
-    world: World, generation: str, claim: Claim, *, held: bool = False, under_way: bool = False, refused: bool = False
-) -> World:
+    world: ModelState,
+    generation: str,
+    claim: Claim,
+    *,
+    held: bool = False,
+    under_way: bool = False,
+    refused: bool = False,
+) -> ModelState:
     """Return the world in which this event has left a worker."""
     before = next((sent for sent in world.sent if sent.event_id == claim.event_id), None)
     if before is None:
@@ -294,7 +300,7 @@ def _sent(
     return world._replace(sent=tuple(sorted((*others, sent))))
 
 
-def _goes_on(world: World, worker: Worker) -> Worker | None:
+def _goes_on(world: ModelState, worker: Worker) -> Worker | None:
     """V4: an explicit call whose older event failed goes on, if that left the claim slot."""
     slot = None if world.state is None else world.state.ledger.claim
     if worker.kind == "sweep" or not worker.again or world.state is None or slot is not None:
@@ -303,18 +309,18 @@ def _goes_on(world: World, worker: Worker) -> Worker | None:
     return Worker(worker.kind, worker.owner, "take", worker.rounds, tried=tried)
 
 
-def _spent(world: World, name: str) -> World:
+def _spent(world: ModelState, name: str) -> ModelState:
     budget = world.budget
     return world._replace(budget=budget._replace(**{name: getattr(budget, name) - 1}))
 
 
-def _placed(world: World, place: int, worker: Worker | None) -> World:
+def _placed(world: ModelState, place: int, worker: Worker | None) -> ModelState:
     if place == SWEEPER:
         return world._replace(sweeper=worker)
     one, two = world.workers
     return world._replace(workers=(worker, two) if place == 0 else (one, worker))
 
 
-def _idle(world: World) -> int | None:
+def _idle(world: ModelState) -> int | None:
     """Return a worker that has nothing to do; which one makes no difference."""
     return next((place for place, worker in enumerate(world.workers) if worker is None), None)

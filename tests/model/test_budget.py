@@ -46,7 +46,7 @@ class Seen(NamedTuple):
     widest: int
 
 
-class World(NamedTuple):
+class Probe(NamedTuple):
     """A state, and the earliest opening that any of its signals has named."""
 
     now: int
@@ -54,57 +54,57 @@ class World(NamedTuple):
     earliest: int
 
 
-def key(world):
+def key(probe):
     """All that decides the future of a history, and whether it kept the bound."""
-    meter, ledger = world.state.meter, world.state.ledger
+    meter, ledger = probe.state.meter, probe.state.ledger
     return (
-        world.now - meter.last_sync_at_ms,
-        world.now - ledger.counts_from_at_ms,
-        world.now - ledger.first_sync_at_ms,
-        world.now - min(world.earliest, ledger.counts_from_at_ms),
+        probe.now - meter.last_sync_at_ms,
+        probe.now - ledger.counts_from_at_ms,
+        probe.now - ledger.first_sync_at_ms,
+        probe.now - min(probe.earliest, ledger.counts_from_at_ms),
         meter.cumulative_ms,
         meter.budget_ms,
         ledger.widened_ms,
     )
 
 
-def after(world, wait, opened, claims, number):
+def after(probe, wait, opened, claims, number):
     """One more signal; return the world that it leaves."""
-    now = world.now + wait
+    now = probe.now + wait
     view = None if opened is None else f"v{number}"
     opened_at = None if opened is None else now - opened
     name = f"{number:032x}"
     signal = Signal(POLICY, name, claims, READER, ARTICLE, name, view, 0, opened_at)
-    state, _ = signal(world.state, now)
+    state, _ = signal(probe.state, now)
     # A tuple of views would tell histories apart that have one future.
     state = heartbeat.evolved(state, meter=state.meter._replace(views=(), heartbeats=()))
-    return World(now, state, min(world.earliest, now if opened_at is None else opened_at))
+    return Probe(now, state, min(probe.earliest, now if opened_at is None else opened_at))
 
 
-def check(world):
+def check(probe):
     """B7, B8; return what is left below the bound."""
-    meter, ledger = world.state.meter, world.state.ledger
+    meter, ledger = probe.state.meter, probe.state.ledger
     spent = meter.cumulative_ms + meter.budget_ms
     granted = meter.last_sync_at_ms - ledger.counts_from_at_ms + POLICY.leeway_ms + ledger.widened_ms
-    wall = meter.last_sync_at_ms - min(ledger.counts_from_at_ms, world.earliest) + POLICY.leeway_ms
+    wall = meter.last_sync_at_ms - min(ledger.counts_from_at_ms, probe.earliest) + POLICY.leeway_ms
     if not 0 <= spent <= granted <= wall or not 0 <= ledger.widened_ms <= POLICY.catch_up_ms:
-        raise Violation(f"{spent} of {granted}, {wall} by the wall, widened by {ledger.widened_ms}: {world}")
+        raise Violation(f"{spent} of {granted}, {wall} by the wall, widened by {ledger.widened_ms}: {probe}")
     return wall - meter.cumulative_ms
 
 
 def explore(length):
     """Every history of so many signals; of those with one future, one."""
     numbers = count(1)
-    worlds = {None: World(START, None, 2 * START)}
+    probes = {None: Probe(START, None, 2 * START)}
     seen, steps, widest = set(), 0, 0
     closest = [START, START]
     for _ in range(length):
         found = {}
-        for world in worlds.values():
+        for probe in probes.values():
             for wait in WAITS:
                 for opened in OPENED:
                     for claims in CLAIMS:
-                        new = after(world, wait, opened, claims, next(numbers))
+                        new = after(probe, wait, opened, claims, next(numbers))
                         steps += 1
                         name = key(new)
                         if name in seen:
@@ -115,7 +115,7 @@ def explore(length):
                         closest[not widened] = min(closest[not widened], left)
                         widest = max(widest, widened)
                         found[name] = new
-        worlds = found
+        probes = found
     return Seen(len(seen), steps, tuple(closest), widest)
 
 

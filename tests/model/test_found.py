@@ -33,8 +33,8 @@ def store(request, tmp_path):
 def test_time_behind_a_parked_event_does_not_wait_for_its_retry(store):
     """D3: the earliest of a whole unclaimed second (last sync) and a parked event (its retry time, a day later)."""
     store.update(KEY, signal(5000), START)
-    taken, _ = store.update(KEY, take("one"), START)
-    store.update(KEY, Park("one", taken.claim.event_id, POLICY, 0.0, 422, "refused"), START)
+    acquired, _ = store.update(KEY, take("one"), START)
+    store.update(KEY, Park("one", acquired.claim.event_id, POLICY, 0.0, 422, "refused"), START)
     assert store.due(9, START + IDLE_MS, IDLE_MS) == ()
     store.update(KEY, signal(9000), START + 5000)
     assert store.due(9, START + 5000 + IDLE_MS, IDLE_MS) == (KEY,)
@@ -43,10 +43,10 @@ def test_time_behind_a_parked_event_does_not_wait_for_its_retry(store):
 def test_a_deferral_does_not_outlive_its_time(store):
     """D7: sweep takes what is due and idle: a deferral made while its time is in flight does not hurry later time."""
     store.update(KEY, signal(5000), START)
-    taken, state = store.update(KEY, take("one"), START)
+    acquired, state = store.update(KEY, take("one"), START)
     waits, _ = store.update(KEY, Defer(finalize=False), START)
     assert waits
-    claim = taken.claim
+    claim = acquired.claim
     store.update(KEY, Commit(state.ledger.generation, claim.event_id, claim.start_ms, claim.end_ms), START)
     store.update(KEY, signal(9000), START + 5000)
     assert store.due(9, START + 5000, IDLE_MS) == ()

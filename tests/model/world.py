@@ -177,7 +177,7 @@ class Sent(NamedTuple):
     under_way: bool
 
 
-class World(NamedTuple):
+class ModelState(NamedTuple):
     """Everything at one moment.
 
     Attributes:
@@ -211,12 +211,12 @@ class World(NamedTuple):
     lost: tuple[ReadTimeState, Due | None] | None
 
 
-def first(scenario: Scenario) -> World:
+def first(scenario: Scenario) -> ModelState:
     """Return the world in which nothing has happened."""
-    return World(START, None, None, (None, None), None, (), 0, 0, 0, 0, scenario.budget, 0, None)
+    return ModelState(START, None, None, (None, None), None, (), 0, 0, 0, 0, scenario.budget, 0, None)
 
 
-def key_of(world: World, scenario: Scenario) -> int:
+def key_of(world: ModelState, scenario: Scenario) -> int:
     """Return what makes this world differ from others: a 64-bit hash of its normal form.
 
     Worlds with one normal form have the same futures, so one of them is enough:
@@ -291,6 +291,7 @@ def _state_key(state: ReadTimeState | None, now: int, floor: int, scenario: Scen
         ledger.generation,
         ledger.context.reader.email,
         ledger.pointer_ms,
+        ledger.accepted_to_ms,
         None
         if claim is None
         else (

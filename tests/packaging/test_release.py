@@ -71,16 +71,44 @@ def test_workflows_have_no_more_rights_than_they_need(workflow):
     assert "secrets." not in said
 
 
-def test_publishing_is_a_job_of_its_own():
-    """Only the job that publishes may ask for an identity; it builds nothing, attests, and people are asked first."""
-    build, publish = text(".github/workflows/release.yml").split("\n  publish:\n")
-    assert "id-token" not in build
-    assert ".ci/release dist" in build
-    assert 'CALIPER_READTIME_REQUIRE_AUDIT: "1"' in build
-    for needed in ("needs: build", "environment: pypi", "id-token: write", "attestations: true"):
+def jobs():
+    """The jobs of the release, by name."""
+    said = text(".github/workflows/release.yml").partition("\njobs:\n")[2]
+    parts = re.split(r"^  (\w+):\n", said, flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def test_build_audit_and_publish_are_jobs_of_their_own():
+    """What is built runs locked tools alone; what is audited is thrown away; what is published is what was built."""
+    assert list(jobs()) == ["build", "audit", "publish"]
+    build, audit, publish = jobs().values()
+    assert list(re.findall(r"\.ci/\w+", build)) == [".ci/release"]
+    assert ".ci/audit dist" in audit
+    assert 'CALIPER_READTIME_REQUIRE_AUDIT: "1"' in audit
+    assert "upload-artifact" in build
+    assert "upload-artifact" not in audit + publish
+    assert "sha256: ${{ steps.hashes.outputs.sha256 }}" in build
+    assert "SHA256: ${{ needs.build.outputs.sha256 }}" in publish
+    assert "sha256sum --check --strict" in publish
+
+
+def test_only_publishing_has_an_identity():
+    """Only the job that publishes may ask for one; it builds nothing, attests, and people are asked first."""
+    build, audit, publish = jobs().values()
+    assert "id-token" not in build + audit
+    for needed in ("needs: [build, audit]", "environment: pypi", "id-token: write", "attestations: true"):
         assert needed in publish
-    assert "run:" not in publish
+    assert publish.count("run:") == 1  # the comparison of hashes
     assert "checkout" not in publish
+    assert "python" not in publish.replace("gh-action-pypi-publish", "")
+
+
+def test_nothing_unlocked_runs_where_artefacts_are_made():
+    """The build installs by hash alone, and never what the wheel asks for."""
+    said = text(".ci/release")
+    assert re.findall(r"pip\" install (.+)", said) == ["--quiet --require-hashes --requirement .github/release.txt"]
+    assert ".venv-audit" not in said
+    assert re.search(r"^\.ci/release dist\n\.ci/audit dist$", text(".ci/run"), re.MULTILINE)
 
 
 def test_hooks_are_local_and_of_the_lint_group():

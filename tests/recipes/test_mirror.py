@@ -50,7 +50,7 @@ def host(page, gradebook):
 def mirror(host, scene):
     """The mirror of the scene's tracker."""
     mirror = host()
-    scene.use(on_report=lambda report: (scene.told.append(report), mirror.note(report)))
+    scene.use(on_report=lambda report: (scene.reports.append(report), mirror.note(report)))
     return mirror
 
 
@@ -107,7 +107,7 @@ def test_reports_may_come_twice_and_in_any_order(scene, mirror, host, gradebook,
         scene.tracker.partial(ANNA, OWLS)
     late = host()
     for place in (*order, *order):
-        late.note(scene.told[place])
+        late.note(scene.reports[place])
         late.write_noted(scene.tracker)
     assert gradebook.times() == [90.0]
 
@@ -117,7 +117,7 @@ def test_one_writer_never_lowers_a_time(scene, mirror, gradebook):
     for round_ in range(6):
         scene.read()
         scene.tracker.partial(ANNA, OWLS)
-        mirror.note(scene.told[0])
+        mirror.note(scene.reports[0])
         if round_ % 2:
             mirror.write_noted(scene.tracker)
             mirror.write_reader(scene.tracker, ANNA)
@@ -213,7 +213,7 @@ def test_two_hosts_end_with_the_newer_total(scene, mirror, host, gradebook):
 def test_what_never_arrived_is_not_in_the_result(scene, mirror, gradebook):
     """Failed and parked seconds are no reported seconds; once corrected and accepted, they are."""
     scene.read()
-    scene.emitter.fail(EventRejected("who is she?", status=422), EmitterUnavailable("gone"))
+    scene.emitter.fail(EventRejected("who are they?", status=422), EmitterUnavailable("gone"))
     with pytest.raises(EventRejected):
         scene.tracker.partial(ANNA, OWLS)
     scene.read(seconds=12)

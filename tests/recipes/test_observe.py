@@ -177,7 +177,7 @@ def telemetry(page, scene):
     meters, tracers = MeterProvider([reader], shutdown_on_exit=False), TracerProvider(shutdown_on_exit=False)
     tracers.add_span_processor(SimpleSpanProcessor(spans))
     made = page["Telemetry"](meters, tracers, fresh_seconds=0)
-    scene.use(on_report=made.told)
+    scene.use(on_report=made.record)
     made.watch(scene.tracker)
     made.tracers, made.spans, made.reader = tracers, spans, reader
     yield made
@@ -235,9 +235,9 @@ def test_opentelemetry_makes_a_span_of_each_report(scene, telemetry):
 def test_opentelemetry_tells_no_address(scene, telemetry):
     """Errors quote an address; no attribute, status or event of a span and no metric does, or names the reader."""
     a_bad_day(scene)
-    told = [span.to_json() for span in telemetry.spans.get_finished_spans()]
-    assert len(told) == 5
-    for text in (*told, telemetry.reader.get_metrics_data().to_json()):
+    spans = [span.to_json() for span in telemetry.spans.get_finished_spans()]
+    assert len(spans) == 5
+    for text in (*spans, telemetry.reader.get_metrics_data().to_json()):
         assert "@" not in text
         assert "anna" not in text
 
@@ -249,7 +249,7 @@ def test_opentelemetry_goes_on_without_the_store(page, telemetry, scene):
     meters = MeterProvider([reader], shutdown_on_exit=False)
     lonely = page["Telemetry"](meters, telemetry.tracers, fresh_seconds=3600.0)
     lonely.watch(away)
-    lonely.told(scene.tracker.partial(ANNA, OWLS))
+    lonely.record(scene.tracker.partial(ANNA, OWLS))
     lonely.reader = reader
     assert {name for name, *_ in points(lonely)} == {"caliper_readtime._results", "caliper_readtime.reported_time"}
     assert away.asked == 1  # not once for each gauge: a store that is away may take its time
@@ -346,11 +346,11 @@ def test_all_listeners_hear_the_same(page, scene, telemetry, registry, lines):
     with CaliperEndpoint() as endpoint, closing(HttpCaliperEmitter(endpoint.url, attempts=1)) as emitter:
         endpoint.misbehave(Reject(everything))
 
-        def told(report):
+        def record(report):
             page["count"](report)
-            telemetry.told(report)
+            telemetry.record(report)
 
-        scene.use(emitter, on_report=told)
+        scene.use(emitter, on_report=record)
         scene.read()
         with pytest.raises(EventRejected):
             scene.tracker.finalize(ANNA, OWLS)

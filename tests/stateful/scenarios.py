@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from caliper_readtime import EmitError, MissingField, PageView, Reader, ReadTimePolicy, StoreUnavailable
 from tests.scenes import ANNA, BEES, BEN, OWLS, article
-from tests.stateful.world import Crash, World, failure, seeded
+from tests.stateful.world import Crash, SimulatedSystem, failure, seeded
 
 ANTS = article("ants")
 CLEO = Reader("cleo", "cleo@example.org")
@@ -29,7 +29,7 @@ class Stage:
 
     def __init__(self, store, scenario, *, at=0, fault=Fault.CRASH, again=False):
         options = {"policy": ReadTimePolicy(), **getattr(scenario, "options", {})}
-        self.world = World(store, at=self._boundary, **options)
+        self.world = SimulatedSystem(store, at=self._boundary, **options)
         self.scenario = scenario
         self.passed = []  # names of the boundaries so far
         self._at, self._fault = at, fault
@@ -91,7 +91,7 @@ class Stage:
         with seeded(0, self.world.advance):
             self.scenario(self)
             self._at = 0
-            self.world.endpoint.mood, self.world.endpoint.lenient = "ok", True
+            self.world.endpoint.mode, self.world.endpoint.lenient = "ok", True
             self.world.worker = "last"
             self.world.drain()
             self.world.probe()
@@ -116,12 +116,12 @@ def one_article(stage):
 def outage(stage):
     """The endpoint is away for two reports; a sweep finds what they left."""
     stage.read(ANNA, OWLS, 30.5)
-    stage.world.endpoint.mood = "down"
+    stage.world.endpoint.mode = "down"
     stage.do("partial", ANNA, OWLS)
     stage.read(ANNA, OWLS, 20.0, view="w")
     stage.do("finalize", ANNA, OWLS)
     stage.do("sweep", idle_seconds=0)
-    stage.world.endpoint.mood = "ok"
+    stage.world.endpoint.mode = "ok"
     stage.world.advance(40)
     stage.do("sweep", idle_seconds=0)
 
@@ -167,7 +167,7 @@ def completed(stage):
     """A heartbeat at the end of the article finalizes it, at once or after an outage."""
     stage.read(ANNA, OWLS, 20.0)
     stage.do("observe", ANNA, OWLS, PageView("v", 20.0), position_seconds=99, duration_seconds=100)
-    stage.world.endpoint.mood = "down"
+    stage.world.endpoint.mode = "down"
     stage.read(BEN, OWLS, 20.0)
     stage.do("observe", BEN, OWLS, PageView("v", 21.0), position_seconds=99, duration_seconds=100)
     stage.do("observe", BEN, OWLS, PageView("v", 22.0), position_seconds=99, duration_seconds=100)
@@ -186,11 +186,11 @@ def broken(stage):
     """The endpoint refuses everything of everybody: nothing is parked before the third refusal."""
     for reader in (ANNA, BEN, CLEO):
         stage.read(reader, OWLS, 11.0)
-    stage.world.endpoint.mood = "broken"
+    stage.world.endpoint.mode = "broken"
     for _ in range(3):
         stage.do("sweep", idle_seconds=0)
         stage.world.advance(3700)
-    stage.world.endpoint.mood = "ok"
+    stage.world.endpoint.mode = "ok"
     stage.do("sweep", idle_seconds=0)
 
 
@@ -212,10 +212,10 @@ def two_days(stage):
 def forgotten(stage):
     """A reader is forgotten between a failure and its retry, and comes back."""
     stage.read(ANNA, OWLS, 20.0)
-    stage.world.endpoint.mood = "down"
+    stage.world.endpoint.mode = "down"
     stage.do("partial", ANNA, OWLS)
     stage.do("forget", ANNA)
-    stage.world.endpoint.mood = "ok"
+    stage.world.endpoint.mode = "ok"
     stage.read(ANNA, OWLS, 8.0, view="w")
     stage.do("sweep", idle_seconds=0)
 

@@ -19,7 +19,7 @@ from caliper_readtime import (
 )
 from caliper_readtime._rules.state import Phase
 from tests.scenes import WAIT_SECONDS, article
-from tests.stateful.world import Crash, World, failure, seeded
+from tests.stateful.world import Crash, SimulatedSystem, failure, seeded
 
 READERS = ("anna", "ben", "cleo", "dora")
 ARTICLES = ("owls", "bees", "ants")
@@ -99,7 +99,7 @@ class Simulation:
             partial_min_seconds=random.choice([0.0, 20.0]),
             state_ttl_seconds=random.choice([30, 1]) * 86400.0,
         )
-        self.world = World(
+        self.world = SimulatedSystem(
             store,
             policy,
             max_batch=random.choice([1, 3, 100]),
@@ -122,7 +122,7 @@ class Simulation:
         self.actions = [
             (self._beat, 30), (self._delta, 8), (self._deliver_late, 8), (self._partial, 10), (self._finalize, 6),
             (self._sweep, 10), (self._flush, 4), (self._unpark, 2), (self._address, 3), (self._forget, 0.8),
-            (self._look, 2), (self._mood, 4), (self._time, 12),
+            (self._look, 2), (self._mode, 4), (self._time, 12),
         ]  # fmt: skip
 
     def _worker(self):
@@ -139,7 +139,7 @@ class Simulation:
             for _ in range(self.steps):
                 self._step()
             self.faults_on = False
-            self.world.endpoint.mood, self.world.endpoint.poison = "ok", None
+            self.world.endpoint.mode, self.world.endpoint.poison = "ok", None
             while self.tasks:
                 self._resume(self.tasks[0])
             self._heal()
@@ -336,8 +336,8 @@ class Simulation:
 
     # What the rest of the world does
 
-    def _mood(self):
-        self.world.endpoint.mood = self.random.choice(["ok", "ok", "ok", "down", "forbidden", "broken"])
+    def _mode(self):
+        self.world.endpoint.mode = self.random.choice(["ok", "ok", "ok", "down", "forbidden", "broken"])
 
     def _time(self):
         seconds = self.random.choices([2.5, 10.125, 31.0, 400.0, 4000.0, 90_000.0, -4.0], [30, 40, 25, 6, 3, 1, 3])[0]

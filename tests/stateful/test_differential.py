@@ -249,10 +249,10 @@ class Differential(RuleBasedStateMachine):
         """A request for a claim, with the newest context, so that parked events heal."""
         return AcquireClaim(owner, self.policy, EVENTS, Caller.EXPLICIT, 0.5, *self.contexts[key], finalize=finalize)
 
-    def keep(self, key, taken, state):
+    def keep(self, key, acquired, state):
         """Remember a claim, for whatever becomes of it."""
-        if taken.result is AcquireResult.CLAIMED:
-            self.claims[key].append((state.ledger.generation, taken.claim))
+        if acquired.result is AcquireResult.CLAIMED:
+            self.claims[key].append((state.ledger.generation, acquired.claim))
 
     def settle(self, key, outcome, generation, claim):
         """What becomes of a claim."""

@@ -27,7 +27,7 @@ from caliper_readtime._units import to_epoch_ms
 from caliper_readtime.testing import ManualClock
 from tests.scenes import START, article
 from tests.stateful.oracle import AcceptedTime, faults_in
-from tests.stateful.world import Crash, World, seeded
+from tests.stateful.world import Crash, SimulatedSystem, seeded
 
 READERS, ARTICLES = ("anna", "ben"), ("owls", "bees")
 KEYS = [Key(reader, what) for reader in READERS for what in ARTICLES]
@@ -87,7 +87,9 @@ class TwoStores(RuleBasedStateMachine):
     def build(self, policy, read_back, max_batch):
         self.folder = tempfile.TemporaryDirectory()
         stores = InMemoryStateStore(), SqliteStateStore(Path(self.folder.name) / "readtime.db")
-        self.worlds = [World(InOrder(s), policy, max_batch=max_batch, read_back=read_back, at=self.at) for s in stores]
+        self.worlds = [
+            SimulatedSystem(InOrder(s), policy, max_batch=max_batch, read_back=read_back, at=self.at) for s in stores
+        ]
         self.trackers = [world.tracker() for world in self.worlds]
         self.calls = 0
         self.totals = {}
@@ -195,10 +197,10 @@ class TwoStores(RuleBasedStateMachine):
             self.both("states", reader)
             self.both("parked", limit=3)
 
-    @rule(mood=st.sampled_from(["ok", "ok", "ok", "ok", "down", "forbidden", "broken"]))
-    def mood(self, mood):
+    @rule(mode=st.sampled_from(["ok", "ok", "ok", "ok", "down", "forbidden", "broken"]))
+    def mode(self, mode):
         for world in self.worlds:
-            world.endpoint.mood = mood
+            world.endpoint.mode = mode
 
     @rule(wait=waits)
     def wait(self, wait):

@@ -31,7 +31,7 @@ class Crash(BaseException):
     """The process died here."""
 
 
-class World:
+class SimulatedSystem:
     """Wall clock, monotonic clock, book, endpoint, and the boundaries of every effect.
 
     ``at`` runs on each side of each effect and is where tests hook in: it may raise, or let others run meanwhile.
@@ -103,12 +103,12 @@ class World:
 
 
 class Endpoint:
-    """An endpoint's memory. ``mood``: ok, down, forbidden (403) or broken (it refuses every event)."""
+    """An endpoint's memory. ``mode``: ok, down, forbidden (403) or broken (it refuses every event)."""
 
     def __init__(self, book):
         self.book = book
         self.log = []  # every accepted event's bytes, in order of arrival
-        self.mood = "ok"
+        self.mode = "ok"
         self.lenient = False  # takes addresses that it used to refuse
         self.poison = (
             None  # (what an event's bytes hold, the error that it always gets, whether it is kept all the same)
@@ -116,9 +116,9 @@ class Endpoint:
 
     def take(self, events):
         """Accept all of the events, or say why not."""
-        if self.mood == "down":
+        if self.mode == "down":
             raise EmitterUnavailable("503", status=503, retry_after_seconds=7)
-        if self.mood == "forbidden":
+        if self.mode == "forbidden":
             raise EndpointRefused("403", status=403)
         if self.poison is not None:
             text, error, keeps = self.poison
@@ -127,7 +127,7 @@ class Endpoint:
                 if keeps:
                     self._keep(events)
                 raise error()
-        bad = [e["id"] for e in events if self.mood == "broken" or (is_bad(e["actor"]["email"]) and not self.lenient)]
+        bad = [e["id"] for e in events if self.mode == "broken" or (is_bad(e["actor"]["email"]) and not self.lenient)]
         if bad:
             if len(events) == 1:
                 self.book.refused.update(bad)
@@ -181,7 +181,7 @@ class ReadBackEmitter(FaultyEmitter):
 
     def held(self, event_ids, /):
         self.world.at("held before")
-        if self.world.endpoint.mood != "ok":
+        if self.world.endpoint.mode != "ok":
             raise EmitterUnavailable("503", status=503)
         held = frozenset(event_ids) & self.world.book.arrived.keys()
         self.world.book.seen["read back"] += len(held)

@@ -79,25 +79,25 @@ def any_framework(tracker: ReadTimeTracker, headers: Headers, seen: list[Refusal
     """Put a framework's requests to a host."""
     settings = WebSettings(secrets=("a" * 16,), reader=find, leave=Leave.DEFER, trusted_origins=("https://a.example",))
     assert_type(foreign(headers, settings.trusted_origins), bool)
-    host = PageCounter(lambda: tracker, PlainSigner(), settings, on_refusal=seen.append)
-    host.tracker = tracker
-    assert_type(host.tracker, ReadTimeTracker)
-    assert_type(host.tickets, Tickets)
-    assert_type(host.refusals, Refusals)
-    assert_type(host.health(), PageResponse)
+    counter = PageCounter(lambda: tracker, PlainSigner(), settings, on_refusal=seen.append)
+    counter.tracker = tracker
+    assert_type(counter.tracker, ReadTimeTracker)
+    assert_type(counter.tickets, Tickets)
+    assert_type(counter.refusals, Refusals)
+    assert_type(counter.health(), PageResponse)
     assert_type(script.file("readtime.js"), ScriptFile)
     assert_type(script.tag("/readtime.js", None, {}), str)
     article = Article("nice_x1", "Leaves", "https://app.example.org/1")
-    tag = host.script_tag(("/readtime.js", "/signals"), "u1", article, nonce="n", duration_seconds=60, idle=30)
+    tag = counter.script_tag(("/readtime.js", "/signals"), "u1", article, nonce="n", duration_seconds=60, idle=30)
     assert_type(tag, str)
-    assert_type(host.close(1.0), bool)
-    return host.receive(headers, b"{}")
+    assert_type(counter.close(1.0), bool)
+    return counter.receive(headers, b"{}")
 
 
 def flask_app(app: Flask, tracker: ReadTimeTracker, article: Article) -> Markup:
     """Use the Flask adapter."""
-    host = flask.init_app(app, reader=find, tracker=tracker, on_refusal=print, url_prefix="/r")
-    assert_type(host, PageCounter)
+    counter = flask.init_app(app, reader=find, tracker=tracker, on_refusal=print, url_prefix="/r")
+    assert_type(counter, PageCounter)
     assert_type(flask.current_page_counter(), PageCounter)
     assert_type(flask.current_tracker, ReadTimeTracker)
     return flask.readtime_script("u1", article, idle=30)

@@ -232,8 +232,8 @@ def tested(meter: Meter, ledger: Ledger) -> float:
     assert_type(flaky.events, list[dict[str, Any]])
     assert_type(flaky.seconds("u1", "r1"), float)
     assert_type(recording.held(["a"]), frozenset[str])
-    lists: ListsEvents = recording
-    assert_type(lists.listed("u1"), Sequence[Mapping[str, Any]])
+    lists: list[ListsEvents] = [recording]
+    assert_type(lists[0].listed("u1"), Sequence[Mapping[str, Any]])
     recording.close()
     accepted: list[Success] = [StatusBody(), Reply202JobId(), EmptyBody()]
     wrong: list[Behaviour] = [

@@ -34,7 +34,7 @@ def test_what_is_so_passes(scene, reader, article):
 
 
 def test_what_is_not_so_shows_the_timeline(scene):
-    """The events of hers on it, by time, with seconds and ids; below them who or what else got time."""
+    """The reader's events on it, by time, with seconds and ids; below them who or what else got time."""
     with pytest.raises(AssertionError) as caught:
         assert_reported(scene.emitter, ANNA, OWLS, 120)
     first, second, bees, bens = scene.emitter.events

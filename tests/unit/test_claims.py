@@ -20,10 +20,10 @@ EXPLICIT, HEARTBEAT, SWEEP = Caller
 def test_a_claim_covers_the_whole_seconds_above_the_pointer():
     """C3, V2: a new claim covers the whole seconds from the pointer on; the rest below one second is carried."""
     life = Life().read(42.7)
-    taken = life.take()
-    assert (taken.result, span(taken.claim), taken.again) == (AcquireResult.CLAIMED, (0.0, 42.0), False)
+    acquired = life.take()
+    assert (acquired.result, span(acquired.claim), acquired.again) == (AcquireResult.CLAIMED, (0.0, 42.0), False)
     assert (life.state.reported_read_time_seconds, life.state.in_flight) == (0.0, True)
-    life.commit(taken.claim)
+    life.commit(acquired.claim)
     life.read(10.5)
     assert span(life.take().claim) == (42.0, 53.0)
 
@@ -32,9 +32,9 @@ def test_a_claim_covers_at_most_a_day():
     """C3: a claim covers at most 86,400 s; what is above waits for the next."""
     life = Life().read(2.5 * DAY)
     spans = []
-    while (taken := life.take()).claim:
-        spans.append(span(taken.claim))
-        life.commit(taken.claim)
+    while (acquired := life.take()).claim:
+        spans.append(span(acquired.claim))
+        life.commit(acquired.claim)
     assert spans == [(0, DAY), (DAY, 2 * DAY), (2 * DAY, 2.5 * DAY)]
 
 
@@ -54,8 +54,8 @@ def test_anothers_live_lease_is_in_flight(caller):
     life = Life()
     claim = life.claimed()
     life.wait(29.999)
-    taken = life.take("b", caller)
-    assert (taken.result, life.ledger.claim) == (AcquireResult.IN_FLIGHT, claim)
+    acquired = life.take("b", caller)
+    assert (acquired.result, life.ledger.claim) == (AcquireResult.IN_FLIGHT, claim)
 
 
 @pytest.mark.parametrize("released", [False, True])
@@ -66,11 +66,11 @@ def test_an_older_claim_is_taken_over_as_it_is(released):
     if released:
         life.release(claim)
     life.wait(30).beat(30, reader=MENDED)
-    taken = life.take("b", reader=MENDED)
-    assert (taken.result, taken.again) == (AcquireResult.CLAIMED, True)
-    assert (taken.claim.owner, taken.claim.until_at_ms) == ("b", life.now + ms(30))
-    assert (taken.claim.event_id, span(taken.claim)) == (claim.event_id, span(claim))
-    assert taken.claim.event == claim.event  # the same bytes, whatever the context has become
+    acquired = life.take("b", reader=MENDED)
+    assert (acquired.result, acquired.again) == (AcquireResult.CLAIMED, True)
+    assert (acquired.claim.owner, acquired.claim.until_at_ms) == ("b", life.now + ms(30))
+    assert (acquired.claim.event_id, span(acquired.claim)) == (claim.event_id, span(claim))
+    assert acquired.claim.event == claim.event  # the same bytes, whatever the context has become
 
 
 def test_one_owner_gets_its_claim_back():
@@ -78,8 +78,8 @@ def test_one_owner_gets_its_claim_back():
     life = Life()
     claim = life.claimed()
     for wait in (10, 25, 300):
-        taken = life.wait(wait).take("a")
-        assert taken.claim == attrs.evolve(claim, until_at_ms=life.now + ms(30))
+        acquired = life.wait(wait).take("a")
+        assert acquired.claim == attrs.evolve(claim, until_at_ms=life.now + ms(30))
     assert life.kinds.count("claimed") == 1
 
 
@@ -129,9 +129,13 @@ def test_explicit_calls_ignore_the_back_off(caller, took):
 def test_an_event_that_cannot_be_built_is_parked(build_again):
     """C5: an event that cannot be built is parked until it can; later time is not stuck behind it."""
     life = Life().read()
-    taken = life.take(builder=Broken())
+    acquired = life.take(builder=Broken())
     (parked,) = life.state.parked
-    assert (taken.result, parked.event_id, parked.seconds) == (AcquireResult.UNBUILDABLE, taken.claim.event_id, 30.0)
+    assert (acquired.result, parked.event_id, parked.seconds) == (
+        AcquireResult.UNBUILDABLE,
+        acquired.claim.event_id,
+        30.0,
+    )
     assert parked.status is None
     assert "RuntimeError" in parked.reason
     assert "example.org" not in repr(life.state.history) + parked.reason  # the builder's words may hold an address
@@ -254,8 +258,8 @@ def test_the_history_tells_the_last_32_steps():
     life.read(20).defer(finalize=True)
     life.commit(life.take("c").claim)
     life.commit(life.wait(DAY).take("d").claim)
-    told = [(entry.kind, entry.seconds, entry.detail) for entry in life.state.history]
-    assert told == [
+    entries = [(entry.kind, entry.seconds, entry.detail) for entry in life.state.history]
+    assert entries == [
         ("claimed", 30.0, ""),
         ("failed", 30.0, "down"),
         ("claimed", 30.0, "again"),
@@ -278,6 +282,6 @@ def test_the_history_counts_each_range_by_itself():
     life.park(life.take("b").claim, "b")
     life.take("c", reader=attrs.evolve(ANNA, email="mended@example.org"))
     life.wait(31).take("d")
-    told = [(entry.kind, entry.seconds) for entry in life.state.history[2:]]
-    assert told == [(kind, 20.0) for kind in ("claimed", "failed", "claimed", "parked", "claimed", "claimed")]
+    entries = [(entry.kind, entry.seconds) for entry in life.state.history[2:]]
+    assert entries == [(kind, 20.0) for kind in ("claimed", "failed", "claimed", "parked", "claimed", "claimed")]
     assert [parked.seconds for parked in life.state.parked] == [20.0]

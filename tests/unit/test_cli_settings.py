@@ -12,9 +12,9 @@ import pytest
 
 from caliper_readtime import PageView, Reader, ReadTimeTracker, SqliteStateStore, _settings
 from caliper_readtime._cli import OK, add_commands, main, run
-from caliper_readtime._cli.choice import choose
 from caliper_readtime._cli.output import Output, clean
 from caliper_readtime._cli.parser import own_parser
+from caliper_readtime._cli.running import choose
 from caliper_readtime._cli.settings import FLAGS
 from tests.commands import Terminal, command, complained
 from tests.scenes import ANNA, OWLS, ROSTER, SENSOR
@@ -227,7 +227,7 @@ def test_a_terminal_without_rich(no_rich, scene):
     assert type(output) is Output
     scene.read(ANNA, OWLS, 30)
     ran = command("sweep", "--idle", "0", tracker=scene.tracker, terminal=True)
-    assert "1 events sent, 30 s" in ran.out
+    assert "1 event sent, 30 s" in ran.out
     assert "events: 0 of 1" in ran.err
 
 

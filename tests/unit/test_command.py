@@ -29,7 +29,7 @@ def test_the_demo_tells_its_story(store, tmp_path, capsys):
             store += f"/{tmp_path}/demo.db"
         elif store == "redis://":
             store = stack.enter_context(RedisServer()).url
-        for _ in range(2):  # where the states are kept, she starts anew
+        for _ in range(2):  # where the states are kept, Ada starts anew
             assert main(["demo", "--store", store]) == 0
     told = capsys.readouterr().out
     assert told.count("accepted 3 deliveries of 2 distinct events") == 2

@@ -14,7 +14,7 @@ from caliper_readtime import (
     ReadTimeTracker,
     StoreUnavailable,
 )
-from tests.scenes import ANNA, OWLS, WAIT_SECONDS, CircuitBreaker, Scene, events, running
+from tests.scenes import ANNA, OWLS, WAIT_SECONDS, HeldEmitter, Scene, events, running
 
 
 def complete(scene, seconds=0.0, **more):
@@ -166,7 +166,7 @@ def test_while_an_event_is_parked_heartbeats_send_nothing(scene: Scene):
 def test_a_heartbeat_meets_another_owner(scene: Scene):
     """S14, C1: a heartbeat that completes while another owner sends answers IN_FLIGHT, and its time stays."""
     scene.read(seconds=30)
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     sender = scene.another(gate)
     with running(lambda: sender.partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)

@@ -13,7 +13,7 @@ from tests.scenes import (
     BEN,
     OWLS,
     WAIT_SECONDS,
-    CircuitBreaker,
+    HeldEmitter,
     Hooked,
     Scene,
     in_threads,
@@ -71,7 +71,7 @@ def test_defect_02_a_steady_liar_is_bounded_by_wall_time(scene: Scene):
 def test_defect_03_a_second_report_meets_the_claim(scene: Scene, second):
     """C1: row 3: partial takes no lock: partial || partial, partial || finalize send twice -> every report claims."""
     scene.read(seconds=30)
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)) as results:
         assert gate.arrived.wait(WAIT_SECONDS)
         assert getattr(scene.tracker, second)(ANNA, OWLS).outcome is Outcome.IN_FLIGHT
@@ -165,7 +165,7 @@ def test_defect_07_unreported_time_never_expires(scene: Scene):
 def test_defect_08_a_late_owner_cannot_free_anothers_lock(scene: Scene):
     """L1: row 8: the lock is deleted without checking whose it is -> the lease carries an owner token."""
     scene.read(seconds=30)
-    slow, fast = CircuitBreaker(), CircuitBreaker()
+    slow, fast = HeldEmitter(), HeldEmitter()
     slow.error = EmitterUnavailable("timed out")
     with running(lambda: scene.another(slow).finalize(ANNA, OWLS)) as late:
         assert slow.arrived.wait(WAIT_SECONDS)

@@ -19,8 +19,7 @@ from caliper_readtime import (
     StoreUnavailable,
 )
 from caliper_readtime.doctor import Level, examine
-from caliper_readtime.doctor._delivery import judge_last_sweep, judge_lease, judge_skew, judge_validation
-from caliper_readtime.doctor._storage import judge
+from caliper_readtime.doctor._judging import judge, judge_last_sweep, judge_lease, judge_skew, judge_validation
 from caliper_readtime.testing import CaliperEndpoint, RecordingEmitter
 from caliper_readtime.testing._endpoint import Answer
 from tests.scenes import ANNA, OWLS, events

@@ -7,9 +7,9 @@ import pickle
 
 import pytest
 
-from caliper_readtime import (
-    errors,
-)
+from caliper_readtime import InMemoryStateStore, errors
+from caliper_readtime.testing import RecordingEmitter
+from tests.scenes import ANNA, BEN, OWLS, Scene
 
 TREE = {
     "ReadTimeError": "Exception",
@@ -71,3 +71,49 @@ def test_emit_errors_are_made_as_third_parties_make_them():
     for kind in (errors.EmitError, errors.EmitterUnavailable, errors.EndpointRefused, errors.EventRejected):
         with pytest.raises(TypeError):
             kind("m", ("a",))
+
+
+class Closed(errors.EmitterUnavailable):
+    """An emitter's own, which calls no other class's ``__init__``."""
+
+    def __init__(self):
+        Exception.__init__(self, "closed")
+
+
+class Wrong(errors.EndpointRefused):
+    """Likewise."""
+
+    def __init__(self):
+        Exception.__init__(self, "wrong")
+
+
+class Unfit(errors.EventRejected):
+    """Likewise."""
+
+    def __init__(self):
+        Exception.__init__(self, "unfit")
+
+
+@pytest.mark.parametrize("error", [Closed, Wrong, Unfit])
+def test_errors_of_somebody_elses_emitter_need_no_more_than_their_class(error):
+    """L4: an emitter's own subclass that sets nothing is raised as it is, and a sweep goes on to its end."""
+    scene = Scene(InMemoryStateStore)
+    scene.use(FailsWith(error))
+    scene.read()
+    with pytest.raises(error):
+        scene.tracker.partial(ANNA, OWLS)
+    scene.clock.advance(3600)
+    scene.read(BEN)
+    assert [report.reader_sourced_id for report in scene.tracker.sweep(idle_seconds=0).reports][-1] == "ben"
+    assert not scene.state().in_flight or scene.state().attempts > 0
+
+
+class FailsWith(RecordingEmitter):
+    """Raises that, always."""
+
+    def __init__(self, error):
+        super().__init__()
+        self.error = error
+
+    def emit(self, _events, /):
+        raise self.error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caliper_readtime import EmitterUnavailable, EventRejected, Outcome, Reader
-from tests.scenes import ANNA, BEES, OWLS, WAIT_SECONDS, CircuitBreaker, Hooked, Scene, running, value
+from tests.scenes import ANNA, BEES, OWLS, WAIT_SECONDS, HeldEmitter, Hooked, Scene, running, value
 
 DAY = 86_400
 
@@ -101,7 +101,7 @@ def test_a_finalize_that_fails_is_finished_by_the_sweep(scene: Scene):
 def test_a_finalize_that_met_another_owner_is_finished_by_that_owner(scene: Scene):
     """V6: a finalize that meets another owner leaves its wish: the winner's commit stamps."""
     scene.read()
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     winner = scene.another(gate)
     with running(lambda: winner.partial(ANNA, OWLS)) as results:
         assert gate.arrived.wait(WAIT_SECONDS)

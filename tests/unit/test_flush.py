@@ -24,7 +24,7 @@ from tests.scenes import (
     OWLS,
     ROSTER,
     WAIT_SECONDS,
-    CircuitBreaker,
+    HeldEmitter,
     Scene,
     SelectiveEmitter,
     article,
@@ -202,7 +202,7 @@ def test_a_corrected_reader_is_flushed(scene: Scene):
 def test_another_owners_claim_is_not_waited_for_by_default(scene: Scene):
     """F2: wait_seconds 0: IN_FLIGHT, and not settled while somebody else is sending."""
     scene.read(ANNA, OWLS, 30)
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         scene.read(ANNA, BEES, 20)
@@ -220,7 +220,7 @@ def test_another_owners_claim_is_not_waited_for_by_default(scene: Scene):
 def test_another_owners_claim_is_waited_for(scene: Scene):
     """F2: others' claims are waited for within wait_seconds, then what is left is claimed."""
     scene.read(ANNA, OWLS, 30)
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         scene.read(ANNA, OWLS, 12)
@@ -345,7 +345,7 @@ def test_an_event_that_cannot_be_built_is_parked(scene: Scene):
     outcomes = {report.resource_id: report.outcome for report in flushed.reports}
     assert outcomes == {"owls": Outcome.PARKED, "bees": Outcome.SENT}
     assert not flushed.settled
-    assert sorted(report.outcome for report in scene.told) == [Outcome.PARKED, Outcome.SENT]
+    assert sorted(report.outcome for report in scene.reports) == [Outcome.PARKED, Outcome.SENT]
 
 
 class Unbuildable:

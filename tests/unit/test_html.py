@@ -67,7 +67,7 @@ def test_everything_is_escaped(scene: Scene, troubled):
     text = shown(state)
     assert HOSTILE in text
     assert "(e-mail address)" in text
-    for value in (scene.tracker.explain(ANNA, troubled), scene.tracker.status(), *scene.told):
+    for value in (scene.tracker.explain(ANNA, troubled), scene.tracker.status(), *scene.reports):
         shown(value)
 
 
@@ -79,7 +79,7 @@ def test_hostile_ids_are_text(scene: Scene):
     counted = scene.read(reader, what)
     flushed = scene.tracker.flush_reader(reader)
     scene.clock.advance(3600)
-    for value in (counted, flushed, *scene.told, scene.tracker.sweep(), scene.tracker.state(reader, what)):
+    for value in (counted, flushed, *scene.reports, scene.tracker.sweep(), scene.tracker.state(reader, what)):
         text = shown(value)
         assert reader.sourced_id in text
         assert what.resource_id in text

@@ -380,6 +380,81 @@ def test_what_certainly_did_not_arrive_is_not_asked_for(scene):
     assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 30.0
 
 
+@pytest.mark.parametrize("bad", range(10))
+def test_an_article_that_always_times_out_keeps_no_other_from_being_flushed(scene, bad):
+    """W9, F4: a time-out ends each flush, so those with fewer failures go first: no article waits for ever."""
+    endpoint = Endpoint(silent, of_article(f"a{bad}"))
+    scene.use(endpoint)
+    articles = [article(f"a{number}") for number in range(10)]
+    for each in articles:
+        scene.tracker.accumulate(ANNA, each, 0)
+    scene.clock.advance(20)
+    for each in articles:
+        scene.tracker.accumulate(ANNA, each, 20)
+    for _ in range(8):
+        scene.tracker.flush_reader(ANNA)
+    assert endpoint.seconds == 180
+
+
+def always_silent_for_anna(scene):
+    """An endpoint that never answers for Anna, whose first event was set aside for it, and whose newer time waits."""
+    endpoint = Endpoint(silent, of_reader("anna"))
+    scene.use(endpoint)
+    for _ in range(3):
+        scene.read(ANNA, OWLS, 10)
+        with pytest.raises(EmitterUnavailable):
+            scene.tracker.partial(ANNA, OWLS)
+    assert len(scene.state(ANNA).parked) == 1
+    return endpoint
+
+
+def test_what_follows_an_event_that_was_set_aside_waits_until_others_are_served(scene):
+    """W9: a reader for whom the endpoint never answers ends the round with their newer time, but behind all others."""
+    endpoint = always_silent_for_anna(scene)
+    everybody_reads(scene, 20)
+    swept = scene.tracker.sweep(idle_seconds=0)
+    assert (endpoint.seconds, swept.stopped_by) == (400, "unavailable")
+
+
+def test_two_bad_readers_are_not_taken_for_the_endpoint_again(scene):
+    """W9, W4: two readers answered 403 and read before all others; once set aside, they end no round for the others."""
+    endpoint = Endpoint(refused(403), of_reader("anna", "ben"))
+    scene.use(endpoint)
+    for _ in range(3):
+        everybody_reads(scene, 10)
+        for reader in (ANNA, BEN):
+            scene.read(reader, OWLS, 10)
+        scene.tracker.sweep(idle_seconds=0)
+        scene.clock.advance(HOUR)
+    assert len(scene.tracker.parked()) == 2
+    for reader in (ANNA, BEN):
+        scene.read(reader, OWLS, 10)
+    everybody_reads(scene, 10)
+    scene.tracker.sweep(idle_seconds=0)
+    assert endpoint.seconds == 4 * 10 * 20
+
+
+def test_of_several_retries_the_one_that_failed_most_often_goes_last(scene):
+    """W9: a retry that times out ends the round, so others that were set aside beside it are sent before."""
+    endpoint = always_silent_for_anna(scene)
+    poisonous = scene.state(ANNA).parked[0].event_id
+    endpoint.bad = lambda event: event["id"] == poisonous
+    with pytest.raises(EmitterUnavailable):
+        scene.tracker.partial(ANNA, OWLS)  # tries it once more, and sends what is newer
+    scene.clock.advance(2 * HOUR)
+    endpoint.most = 0
+    for reader in readers(3):
+        for _ in range(3):
+            scene.read(reader, OWLS, 10)
+            with pytest.raises(EmitterUnavailable):
+                scene.tracker.partial(reader, OWLS)
+        assert len(scene.state(reader).parked) == 1
+    endpoint.most = 100
+    scene.clock.advance(2 * HOUR)
+    scene.tracker.sweep(idle_seconds=0)
+    assert [scene.state(reader).unreported_seconds for reader in readers(3)] == [0.0] * 3
+
+
 # W7
 
 
@@ -397,6 +472,25 @@ def test_retries_have_a_share_of_the_limit(scene):
         swept = scene.tracker.sweep(idle_seconds=0, limit=10)
         assert (swept.events_sent, swept.stopped_by, swept.more) == (10, "limit", True)
     assert scene.state(ANNA).unreported_seconds == 0.0
+
+
+@pytest.mark.parametrize("limit", [1, 10])
+def test_retries_that_are_due_before_all_else_keep_their_share(scene, limit):
+    """W7: as many retries as the limit allows, met first, leave no more of it to new time than what is not theirs."""
+    endpoint = Endpoint(lambda: EventRejected("bad", status=422))
+    scene.use(endpoint)
+    pupils = [Reader(f"p{number}", f"p{number}@example.org") for number in range(limit)]
+    for pupil in pupils:
+        scene.read(pupil, OWLS, 30)
+        endpoint.bad = of_reader(pupil.sourced_id)
+        with pytest.raises(EventRejected):
+            scene.tracker.partial(pupil, OWLS)
+    endpoint.bad = nothing
+    scene.clock.advance(86_400)
+    everybody_reads(scene, 30)
+    swept = scene.tracker.sweep(idle_seconds=0, limit=limit)
+    assert (swept.events_sent, swept.stopped_by, swept.more) == (limit, "limit", True)
+    assert sum(scene.state(pupil).unreported_seconds == 0.0 for pupil in pupils) >= 1
 
 
 def test_a_builder_that_fails_for_everybody_parks_nobody_for_a_day(scene):

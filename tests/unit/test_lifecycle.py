@@ -213,7 +213,7 @@ def test_heartbeats_and_reports_of_many_threads_agree(scene: Scene):
     assert scene.state().cumulative_read_time_seconds == 240.0
     assert sum(scene.sent) == 240
     assert len({event["id"] for event in scene.emitter.events}) == len(scene.emitter.events)
-    assert sum(report.delta_seconds for report in scene.told) == 240.0
+    assert sum(report.delta_seconds for report in scene.reports) == 240.0
 
 
 def test_trackers_of_different_policies_share_a_state(scene: Scene):

@@ -25,7 +25,7 @@ from tests.scenes import (
     BEN,
     OWLS,
     WAIT_SECONDS,
-    CircuitBreaker,
+    HeldEmitter,
     Scene,
     SelectiveEmitter,
     article,
@@ -144,7 +144,7 @@ def test_a_report_says_its_steps(scene: Scene, lines, verb, prefix, sending):
 def test_a_lock_that_is_not_acquired_is_a_debug_line(scene: Scene, lines, verb, prefix):
     """G1: a lock that somebody else holds is a debug line."""
     scene.read()
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         getattr(scene.tracker, verb)(ANNA, OWLS)
@@ -248,7 +248,7 @@ def test_e_mails_never_stand_in_a_line(scene: Scene, lines):
     formatted = "\n".join(logging.Formatter().format(record) for record in lines.records)
     assert "anna" in formatted
     assert "@" not in formatted
-    shown = [*scene.told, *scene.tracker.states(BEN), *scene.tracker.parked(), *scene.tracker.states("r1"), ANNA]
+    shown = [*scene.reports, *scene.tracker.states(BEN), *scene.tracker.parked(), *scene.tracker.states("r1"), ANNA]
     assert "@" not in "".join(map(repr, shown))
 
 

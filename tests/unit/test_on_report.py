@@ -11,7 +11,7 @@ from tests.scenes import (
     BEN,
     OWLS,
     WAIT_SECONDS,
-    CircuitBreaker,
+    HeldEmitter,
     Scene,
     SelectiveEmitter,
     events,
@@ -22,7 +22,7 @@ from tests.scenes import (
 
 def outcomes(scene):
     """What on_report heard."""
-    return [report.outcome for report in scene.told]
+    return [report.outcome for report in scene.reports]
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_every_verb_tells(scene: Scene, send):
     """V11: on_report hears of each commit, by whichever verb, with the state that it left."""
     scene.read()
     send(scene.tracker)
-    (report,) = scene.told
+    (report,) = scene.reports
     assert (report.outcome, report.delta_seconds, report.error) == (Outcome.SENT, 30.0, None)
     assert (report.reader_sourced_id, report.resource_id) == ("anna", "owls")
     assert report.event_ids == (scene.emitter.events[0]["id"],)
@@ -55,7 +55,7 @@ def test_failures_are_told(scene: Scene):
         scene.emitter.fail(error)
         with pytest.raises(type(error)):
             scene.tracker.partial(ANNA, OWLS)
-    failed, parked = scene.told
+    failed, parked = scene.reports
     assert (failed.outcome, str(failed.error), failed.delta_seconds) == (Outcome.FAILED, "gone", 0.0)
     assert failed.retry_at > scene.clock()
     assert (parked.outcome, parked.error.status) == (Outcome.PARKED, 422)
@@ -80,18 +80,18 @@ def test_an_event_that_cannot_be_built_is_told(scene: Scene):
     with pytest.raises(EventRejected) as raised:
         scene.tracker.partial(ANNA, OWLS)
     assert outcomes(scene) == [Outcome.PARKED]
-    assert raised.value.event_ids == scene.told[0].event_ids == (scene.state().parked[0].event_id,)
+    assert raised.value.event_ids == scene.reports[0].event_ids == (scene.state().parked[0].event_id,)
 
 
 def test_what_sends_nothing_is_not_told(scene: Scene):
     """V11: only commits and failures are told: no deferral, nothing to send, no IN_FLIGHT."""
     scene.read()
     scene.tracker.partial(ANNA, OWLS, defer=True)
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         scene.tracker.partial(ANNA, OWLS)
-        assert scene.told == []
+        assert scene.reports == []
         gate.open.set()
     scene.tracker.partial(ANNA, OWLS)
     assert outcomes(scene) == [Outcome.SENT]
@@ -104,7 +104,7 @@ def test_each_event_is_told_once(scene: Scene):
     scene.tracker.flush_reader(ANNA)
     scene.tracker.sweep(idle_seconds=0)
     assert outcomes(scene) == [Outcome.SENT] * 3
-    assert sum(report.delta_seconds for report in scene.told) == 90.0
+    assert sum(report.delta_seconds for report in scene.reports) == 90.0
 
 
 def test_a_systemic_refusal_is_told(scene: Scene):

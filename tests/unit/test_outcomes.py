@@ -126,6 +126,19 @@ def test_a_lost_claim_moves_the_pointer_no_further_than_the_time_that_is_left():
     assert life.state.history[-1].seconds == 30.0
 
 
+def test_totals_that_climb_back_are_not_sent_again():
+    """K6: 90 s were accepted, the store fell back to 40 s; at 70 s nothing is sent, at 95 s the 5 s that are new."""
+    life = Life().read(40)
+    older = life.state
+    claim = life.claimed(50)
+    life.state = older
+    assert life.commit(claim) is CommitResult.LOST
+    assert life.state.reported_read_time_seconds == life.total == 40.0
+    assert life.read(30).take().result is AcquireResult.NOTHING
+    assert life.state.reported_read_time_seconds == life.total == 70.0
+    assert span(life.read(25).take().claim) == (90.0, 95.0)
+
+
 @pytest.mark.parametrize("reclaimed", [False, True])
 def test_a_lost_claim_never_moves_the_pointer_over_what_was_not_sent(reclaimed):
     """K6: a lost claim whose range is claimed anew, or begins above the pointer, changes nothing."""

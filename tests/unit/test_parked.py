@@ -21,7 +21,7 @@ from tests.scenes import (
     BEN,
     OWLS,
     WAIT_SECONDS,
-    CircuitBreaker,
+    HeldEmitter,
     Scene,
     SelectiveEmitter,
     everything,
@@ -189,7 +189,7 @@ def test_unpark_works_whoever_holds_a_claim(scene: Scene):
     """P6: whoever holds a claim, unpark works: IN_FLIGHT now, claimable as soon as the other one is done."""
     park(scene, 30)
     scene.read(seconds=12)
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     with running(lambda: scene.another(gate).partial(ANNA, OWLS)):
         assert gate.arrived.wait(WAIT_SECONDS)
         assert scene.tracker.unpark(ANNA, OWLS).outcome is Outcome.IN_FLIGHT
@@ -207,7 +207,7 @@ def test_unpark_where_nothing_is_parked_is_a_partial(scene: Scene):
 def test_park_needs_the_current_owner(scene: Scene):
     """P1: a refusal that comes after the lease does not park another owner's claim."""
     scene.read()
-    slow, fast = CircuitBreaker(), CircuitBreaker()
+    slow, fast = HeldEmitter(), HeldEmitter()
     slow.error = EventRejected("no", status=422)
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as loser:
         assert slow.arrived.wait(WAIT_SECONDS)
@@ -225,7 +225,7 @@ def test_park_needs_the_current_owner(scene: Scene):
 def test_commit_finds_a_parked_event(scene: Scene):
     """K2: refused to one owner, accepted from the slow other, a parked event is reported."""
     scene.read()
-    slow = CircuitBreaker()
+    slow = HeldEmitter()
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as results:
         assert slow.arrived.wait(WAIT_SECONDS)
         scene.clock.advance(31)
@@ -257,7 +257,7 @@ def test_when_the_list_is_full_a_refused_event_stays_in_the_slot(scene: Scene):
     state = scene.state()
     assert (len(state.parked), state.in_flight) == (8, True)
     assert timedelta(seconds=1800) <= state.due_at - scene.clock() <= timedelta(seconds=3600)
-    assert scene.told[-1].outcome is Outcome.FAILED
+    assert scene.reports[-1].outcome is Outcome.FAILED
 
 
 def test_the_refused_event_in_the_slot_is_rebuilt(scene: Scene):

@@ -52,9 +52,9 @@ def test_when_a_parked_event_is_claimable(make):
     else:
         more = {"reader": MENDED}
     assert life.state.parked_events(life.now)[0].claimable is (not more)
-    taken = life.take(**more)
-    assert (taken.result, taken.again, taken.retry) == (AcquireResult.CLAIMED, True, True)
-    assert (taken.claim.event_id, span(taken.claim)) == (claim.event_id, span(claim))
+    acquired = life.take(**more)
+    assert (acquired.result, acquired.again, acquired.retry) == (AcquireResult.CLAIMED, True, True)
+    assert (acquired.claim.event_id, span(acquired.claim)) == (claim.event_id, span(claim))
 
 
 def test_a_context_that_is_set_back_is_no_correction():
@@ -149,14 +149,14 @@ def test_the_list_holds_eight():
 
 
 @pytest.mark.parametrize(
-    ("caller", "took"),
+    ("caller", "result"),
     [(EXPLICIT, AcquireResult.CLAIMED), (HEARTBEAT, AcquireResult.WAITING), (SWEEP, AcquireResult.WAITING)],
 )
-def test_a_full_list_leaves_new_time_to_explicit_calls(caller, took):
+def test_a_full_list_leaves_new_time_to_explicit_calls(caller, result):
     """P10: when the list is full only explicit calls claim new time."""
     life = Life()
     life.fill()
-    assert life.read(20).take("b", caller).result is took
+    assert life.read(20).take("b", caller).result is result
 
 
 def test_what_is_refused_beyond_the_list_stays_in_the_claim_slot():
@@ -228,8 +228,8 @@ def test_a_sweep_may_leave_retries_for_later():
     new = life.take(caller=SWEEP, retries=False)
     assert (new.retry, span(new.claim)) == (False, (30.0, 50.0))
     life.commit(new.claim)
-    taken = life.take(caller=SWEEP, retries=False)
-    assert (taken.result, taken.claim) == (AcquireResult.RETRY_LAST, None)
+    acquired = life.take(caller=SWEEP, retries=False)
+    assert (acquired.result, acquired.claim) == (AcquireResult.RETRY_LAST, None)
     assert life.take(caller=SWEEP).retry
 
 
@@ -238,8 +238,8 @@ def test_a_finalize_hears_of_the_oldest_parked_event():
     life = Life()
     first = life.rejected()
     life.rejected(20)
-    taken = life.take(finalize=True)
-    assert (taken.result, taken.parked.event_id) == (AcquireResult.NOTHING, first.event_id)
+    acquired = life.take(finalize=True)
+    assert (acquired.result, acquired.parked.event_id) == (AcquireResult.NOTHING, first.event_id)
     assert life.ledger.finalize_wanted
 
 

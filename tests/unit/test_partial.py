@@ -14,7 +14,7 @@ from caliper_readtime import (
     Reader,
     ReadTimePolicy,
 )
-from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, CircuitBreaker, Scene, article, running, until, value
+from tests.scenes import ANNA, BEES, BEN, OWLS, WAIT_SECONDS, HeldEmitter, Scene, article, running, until, value
 
 DAY = 86_400
 
@@ -61,7 +61,7 @@ def test_no_state_is_nothing_to_send_and_nothing_is_created(scene: Scene, verb):
         report = getattr(scene.tracker, verb)(reader, what)
         assert (report.outcome, report.state) == (Outcome.NOTHING_TO_SEND, None)
     assert scene.tracker.states("anna") == ()
-    assert scene.told == []
+    assert scene.reports == []
 
 
 def test_a_second_partial_has_nothing_to_send(scene: Scene):
@@ -221,7 +221,7 @@ def test_a_rejected_event_is_raised_and_its_time_stays_unreported(scene: Scene):
 def test_another_owners_live_lease_is_in_flight(scene: Scene):
     """C1: another owner's live lease: IN_FLIGHT, for partial and finalize, by the same tracker or another."""
     scene.read()
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     sender = scene.use(gate)
     with running(lambda: sender.partial(ANNA, OWLS)) as results:
         assert gate.arrived.wait(WAIT_SECONDS)
@@ -236,7 +236,7 @@ def test_another_owners_live_lease_is_in_flight(scene: Scene):
 def test_a_lease_that_has_run_out_is_taken_over_with_the_same_event(scene: Scene):
     """C2: an older claim whose lease has run out: the same claim again under a new owner token."""
     scene.read()
-    late = CircuitBreaker()
+    late = HeldEmitter()
     sender = scene.another(late)
     with running(lambda: sender.partial(ANNA, OWLS)) as results:
         assert late.arrived.wait(WAIT_SECONDS)
@@ -246,14 +246,14 @@ def test_a_lease_that_has_run_out_is_taken_over_with_the_same_event(scene: Scene
     assert takes_over.outcome is Outcome.SENT
     assert scene.emitter.events == late.events
     assert (results[0].outcome, results[0].delta_seconds) == (Outcome.NOTHING_TO_SEND, 0.0)
-    assert sum(report.delta_seconds for report in scene.told) == 30.0
+    assert sum(report.delta_seconds for report in scene.reports) == 30.0
     assert scene.state().reported_read_time_seconds == 30.0
 
 
 def test_a_commit_by_an_owner_that_lost_its_lease_counts_once(scene: Scene):
     """K2, K3: an owner that lost its lease still counts, once; whoever comes second reports delta 0."""
     scene.read()
-    slow, fast = CircuitBreaker(), CircuitBreaker()
+    slow, fast = HeldEmitter(), HeldEmitter()
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as loser:
         assert slow.arrived.wait(WAIT_SECONDS)
         scene.clock.advance(31)
@@ -265,13 +265,13 @@ def test_a_commit_by_an_owner_that_lost_its_lease_counts_once(scene: Scene):
     assert (loser[0].outcome, loser[0].delta_seconds) == (Outcome.SENT, 30.0)
     assert (winner[0].outcome, winner[0].delta_seconds) == (Outcome.NOTHING_TO_SEND, 0.0)
     assert scene.state().reported_read_time_seconds == 30.0
-    assert sum(report.delta_seconds for report in scene.told) == 30.0
+    assert sum(report.delta_seconds for report in scene.reports) == 30.0
 
 
 def test_a_release_needs_the_current_owner(scene: Scene):
     """L1: a slow loser cannot free the claim of who took it over."""
     scene.read()
-    slow, fast = CircuitBreaker(), CircuitBreaker()
+    slow, fast = HeldEmitter(), HeldEmitter()
     slow.error = EmitterUnavailable("timed out")
     with running(lambda: scene.another(slow).partial(ANNA, OWLS)) as loser:
         assert slow.arrived.wait(WAIT_SECONDS)

@@ -153,11 +153,11 @@ def test_on_report_hears_of_a_finalize_that_failed_at_the_store():
                 raise StoreUnavailable("gone")
             return super().update(key, transition, now)
 
-    told = []
+    reports = []
     policy = ReadTimePolicy(completion_dwell_seconds=5)
-    tracker, _, _ = tracker_of(policy=policy, store=CommitsNothing(), on_report=told.append)
+    tracker, _, _ = tracker_of(policy=policy, store=CommitsNothing(), on_report=reports.append)
     assert tracker.accumulate(READER, ARTICLE, 10.0).report.outcome is Outcome.FAILED
-    assert [report.outcome for report in told] == [Outcome.FAILED]
+    assert [report.outcome for report in reports] == [Outcome.FAILED]
 
 
 def test_two_tenants_cannot_mix():

@@ -338,7 +338,7 @@ def test_half_an_oauth_set_up_is_an_error(given, named):
 
 def test_overrides_win_and_objects_replace_settings():
     """Overrides: settings by lower-case name, and parts as objects; what an object replaces need not be set."""
-    store, emitter, told = InMemoryStateStore(), RecordingEmitter(), []
+    store, emitter, reports = InMemoryStateStore(), RecordingEmitter(), []
     tracker = ReadTimeTracker.from_settings(
         {},
         store=store,
@@ -346,12 +346,12 @@ def test_overrides_win_and_objects_replace_settings():
         events=events(),
         policy=ReadTimePolicy(heartbeat_seconds=3),
         clock=ManualClock(),
-        on_report=told.append,
+        on_report=reports.append,
     )
     assert tracker.accumulate(ANNA, OWLS, 100).accepted_seconds == 8.0
     tracker.finalize(ANNA, OWLS)
     assert parts(tracker)[:2] == (store, emitter)
-    assert (len(emitter.events), len(told)) == (1, 1)
+    assert (len(emitter.events), len(reports)) == (1, 1)
     with ReadTimeTracker.from_settings(REQUIRED, heartbeat_seconds=3, app_name="Another") as tracker:
         assert tracker._delivery.policy.heartbeat_seconds == 3
         assert parts(tracker)[2].app.name == "Another"
@@ -372,9 +372,9 @@ class Recording(RecordingEmitter):
 
 
 class Listener:
-    """A host's object, whose method is told."""
+    """A host's object, whose method is called."""
 
-    def told(self, report):
+    def note(self, report):
         REPORTS.append(report.outcome)
 
 
@@ -383,7 +383,7 @@ LISTENER = Listener()
 
 def test_parts_by_dotted_path():
     """STORE, EMITTER and ON_REPORT: dotted paths from the environment, of an object, a class and an object's method."""
-    here = {"STORE": f"{__name__}.STORE", "EMITTER": f"{__name__}.Recording", "ON_REPORT": f"{__name__}.LISTENER.told"}
+    here = {"STORE": f"{__name__}.STORE", "EMITTER": f"{__name__}.Recording", "ON_REPORT": f"{__name__}.LISTENER.note"}
     given = environment(STORE_URL=None, ENDPOINT=None, **here)
     with ReadTimeTracker.from_env(given, clock=ManualClock()) as tracker:
         store, emitter, _ = parts(tracker)

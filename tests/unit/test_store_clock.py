@@ -11,7 +11,7 @@ from caliper_readtime.testing import ManualClock
 from tests.scenes import START
 
 
-class World:
+class DelayedStoreClock:
     """A store whose clock, answers and travel time are in the test's hands, beside a host whose clock is wrong."""
 
     def __init__(self):
@@ -41,57 +41,57 @@ class World:
 
 
 @pytest.fixture
-def world():
-    """A world whose store answers."""
-    return World()
+def scene():
+    """A scene whose store answers."""
+    return DelayedStoreClock()
 
 
-def test_it_is_the_stores_time(world):
+def test_it_is_the_stores_time(scene):
     """Whatever the host's own clock says, and however long the answer travels."""
-    world.travel = 0.4
-    clock = world.clock()
-    assert clock() == to_datetime(world.store_ms)
-    world.pass_by(33.25)
-    assert clock() == to_datetime(world.store_ms)
-    assert world.asked == 1
+    scene.travel = 0.4
+    clock = scene.clock()
+    assert clock() == to_datetime(scene.store_ms)
+    scene.pass_by(33.25)
+    assert clock() == to_datetime(scene.store_ms)
+    assert scene.asked == 1
 
 
-def test_the_store_is_asked_once_a_minute(world):
+def test_the_store_is_asked_once_a_minute(scene):
     """In between the monotonic clock carries on; then the store is believed, also where it has stepped back."""
-    clock = world.clock()
+    clock = scene.clock()
     clock()
-    world.pass_by(ASK_AGAIN_SECONDS - 0.001)
+    scene.pass_by(ASK_AGAIN_SECONDS - 0.001)
     clock()
-    assert world.asked == 1
-    world.store_ms -= 5000
-    world.pass_by(0.001)
-    assert clock() == to_datetime(world.store_ms)
-    assert world.asked == 2
+    assert scene.asked == 1
+    scene.store_ms -= 5000
+    scene.pass_by(0.001)
+    assert clock() == to_datetime(scene.store_ms)
+    assert scene.asked == 2
 
 
-def test_a_store_that_is_down_costs_one_wait(world, caplog):
+def test_a_store_that_is_down_costs_one_wait(scene, caplog):
     """Its last word is carried on, and it is asked again after a while, not each time."""
-    clock = world.clock()
+    clock = scene.clock()
     clock()
-    world.down = True
-    world.pass_by(ASK_AGAIN_SECONDS)
+    scene.down = True
+    scene.pass_by(ASK_AGAIN_SECONDS)
     for _ in range(5):
-        assert clock() == to_datetime(world.store_ms)
-    assert world.asked == 2
-    world.pass_by(RETRY_SECONDS)
+        assert clock() == to_datetime(scene.store_ms)
+    assert scene.asked == 2
+    scene.pass_by(RETRY_SECONDS)
     clock()
-    assert world.asked == 3
+    assert scene.asked == 3
     assert "the store does not tell the time" in caplog.text
 
 
-def test_without_any_word_of_the_store_the_host_stands_in(world):
+def test_without_any_word_of_the_store_the_host_stands_in(scene):
     """A page has a time of opening even if the store was never up; as soon as it is, its time is the time."""
-    world.down = True
-    clock = world.clock()
-    assert clock() == to_datetime(world.host_ms)
-    world.down = False
-    world.pass_by(RETRY_SECONDS)
-    assert clock() == to_datetime(world.store_ms)
+    scene.down = True
+    clock = scene.clock()
+    assert clock() == to_datetime(scene.host_ms)
+    scene.down = False
+    scene.pass_by(RETRY_SECONDS)
+    assert clock() == to_datetime(scene.store_ms)
 
 
 def test_the_trackers_time():

@@ -22,7 +22,7 @@ from tests.scenes import (
     BEN,
     OWLS,
     WAIT_SECONDS,
-    CircuitBreaker,
+    HeldEmitter,
     Hooked,
     Scene,
     SelectiveEmitter,
@@ -286,7 +286,7 @@ def test_another_owners_claim_is_counted(scene: Scene):
     """SweepReport.in_flight: a state that another owner took between the look and the claim."""
     scene.read(ANNA, OWLS, 30)
     scene.read(BEN, OWLS, 30)
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
 
     class Racing:
         """The store; somebody else claims right after the sweeper has looked what is due."""
@@ -320,7 +320,7 @@ def test_many_sweepers_share_the_work(scene: Scene):
     reports = in_threads(*(lambda sweeper=sweeper: sweeper.sweep(idle_seconds=0) for sweeper in sweepers))
     assert sum(report.events_sent for report in reports) == 60
     assert len(emitter.events) == len({event["id"] for event in emitter.events}) == 60
-    assert sum(report.delta_seconds for report in scene.told) == 600.0
+    assert sum(report.delta_seconds for report in scene.reports) == 600.0
 
 
 def test_leases_are_renewed_before_each_envelope(scene: Scene):

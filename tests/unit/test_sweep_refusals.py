@@ -8,6 +8,8 @@ from caliper_readtime import EmitterUnavailable, EndpointRefused, EventRejected,
 from caliper_readtime.testing import FlakyEmitter
 from tests.scenes import ANNA, BEN, OWLS, Scene, SelectiveEmitter, article, events, everything, nothing, of_reader
 
+CARL = Reader("carl", "carl@example.org")
+
 
 def fill(scene, count, *, seconds=10):
     """Let that many readers leave time behind, r0 first; return them."""
@@ -202,14 +204,15 @@ def test_new_time_behind_a_retry_is_swept_too(scene: Scene):
 def test_a_limit_leaves_retries_for_later(scene: Scene):
     """W11: SweepReport.more: retries that the limit left over are due still."""
     picky(scene, nothing)
-    scene.read(ANNA)
-    park(scene, ANNA)
+    for reader in (ANNA, CARL):
+        scene.read(reader)
+        park(scene, reader)
     scene.clock.advance(86_400)
     scene.read(BEN)
-    swept = scene.tracker.sweep(idle_seconds=0, limit=1)
-    assert (swept.events_sent, swept.more, swept.stopped_by) == (1, True, "limit")
-    assert outcomes(swept) == {"ben": Outcome.SENT}
-    assert scene.tracker.sweep(idle_seconds=0, limit=1).events_sent == 1
+    swept = scene.tracker.sweep(idle_seconds=0, limit=2)
+    assert (swept.events_sent, swept.more, swept.stopped_by) == (2, True, "limit")
+    assert outcomes(swept)["ben"] is Outcome.SENT
+    assert scene.tracker.sweep(idle_seconds=0, limit=2).events_sent == 1
 
 
 def test_a_retry_that_finds_the_endpoint_gone_stops_the_sweep(scene: Scene):
@@ -268,6 +271,6 @@ def test_an_event_that_cannot_be_built_is_parked_and_told(scene: Scene):
     swept = scene.tracker.sweep(idle_seconds=0)
     assert (swept.events_sent, swept.parked, swept.stopped_by) == (2, 1, "drained")
     assert outcomes(swept)["r1"] is Outcome.PARKED
-    assert [report.outcome for report in scene.told if report.reader_sourced_id == "r1"] == [Outcome.PARKED]
+    assert [report.outcome for report in scene.reports if report.reader_sourced_id == "r1"] == [Outcome.PARKED]
     (parked,) = scene.tracker.parked()
     assert (parked.status, "@" in parked.reason) == (None, False)

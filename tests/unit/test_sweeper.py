@@ -25,7 +25,7 @@ from tests.scenes import (
     BEN,
     OWLS,
     WAIT_SECONDS,
-    CircuitBreaker,
+    HeldEmitter,
     SelectiveEmitter,
     of_reader,
     running,
@@ -62,9 +62,9 @@ class Rounds:
     """A sweeper of a scene, without jitter, and what it tells of its rounds."""
 
     def __init__(self, scene, **more):
-        self.told = []
+        self.reports = []
         self.clock = 0.0
-        self.sweeper = Sweeper(scene.tracker, jitter=0, on_round=self.told.append, **more)
+        self.sweeper = Sweeper(scene.tracker, jitter=0, on_round=self.reports.append, **more)
         self.sweeper.monotonic = lambda: self.clock
 
     def play(self, *meanwhile):
@@ -127,7 +127,7 @@ def test_rounds_go_on_at_the_interval(scene):
     waits = rounds.play(lambda: scene.read(ANNA, OWLS, 12), nothing)
     assert waits == [7, 7]
     assert scene.sent == [30, 12]
-    assert [report.events_sent for report in rounds.told] == [1, 1, 0]
+    assert [report.events_sent for report in rounds.reports] == [1, 1, 0]
 
 
 def test_no_wait_while_more_is_due(scene):
@@ -137,11 +137,11 @@ def test_no_wait_while_more_is_due(scene):
     scene.clock.advance(60)
     rounds = Rounds(scene, limit=2)
     assert rounds.play() == []
-    assert [report.events_sent for report in rounds.told] == [2, 2, 1]
+    assert [report.events_sent for report in rounds.reports] == [2, 2, 1]
     scene.read(ANNA, OWLS, 10)
     hasty = Rounds(scene, interval_seconds=3, idle_seconds=0, budget_seconds=0)
     assert hasty.play(nothing) == [3]
-    assert [report.stopped_by for report in hasty.told] == ["budget", "budget"]
+    assert [report.stopped_by for report in hasty.reports] == ["budget", "budget"]
 
 
 def test_jitter_spreads_hosts(scene):
@@ -168,7 +168,7 @@ def test_a_lost_store_never_ends_it(scene, caplog):
     assert "Redis at h:1: gone" in began
     assert "works again" in ended
     assert "40s ago" in ended
-    assert [isinstance(one, StoreUnavailable) for one in rounds.told] == [True] * 5 + [False] * 2
+    assert [isinstance(one, StoreUnavailable) for one in rounds.reports] == [True] * 5 + [False] * 2
 
 
 def test_trouble_that_lasts_is_told_again_now_and_then(scene, caplog):
@@ -195,7 +195,7 @@ def test_a_lost_endpoint_never_ends_it(scene, caplog, error, words):
     scene.read(ANNA, OWLS, 30)
     scene.emitter.fail(error)
     assert rounds.play(nothing, lambda: scene.clock.advance(3600)) == [10, 10]
-    assert [report.stopped_by for report in rounds.told] == [error_kind(error), "drained", "drained"]
+    assert [report.stopped_by for report in rounds.reports] == [error_kind(error), "drained", "drained"]
     assert scene.sent == [30]
     began, ended = lines(caplog)
     assert words in began
@@ -296,7 +296,7 @@ def test_a_thread_starts_and_stops(scene):
 
 def test_stopping_waits_no_longer_than_asked(scene):
     """An endpoint that hangs holds a stop up for the time-out alone; the envelope under way is still accounted for."""
-    gate = CircuitBreaker()
+    gate = HeldEmitter()
     scene.use(gate)
     scene.read(ANNA, OWLS, 30)
     sweeper = Sweeper(scene.tracker, idle_seconds=0, jitter=0)

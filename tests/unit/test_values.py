@@ -174,7 +174,7 @@ def test_no_repr_shows_an_address():
     first = life.take().claim
     life.park(first)
     life.unpark()
-    taken = life.take()
+    acquired = life.take()
     signal = life._signal("0" * 32, 1, reader=reader, heartbeat_id="h")
     for value in (
         reader,
@@ -182,7 +182,7 @@ def test_no_repr_shows_an_address():
         life.state,
         life.ledger,
         life.meter,
-        taken,
+        acquired,
         first,
         life.state.parked,
         life.state.history,
@@ -206,7 +206,7 @@ def test_no_answer_shows_an_address():
             scene.tracker.finalize(reader, OWLS)
         answers += [caught.value, str(caught.value)]
         scene.tracker._delivery.leases.update(("anna", "owls"), _Unparked())
-    answers += [scene.told, scene.tracker.parked(), scene.tracker.states("anna"), scene.tracker.sweep()]
+    answers += [scene.reports, scene.tracker.parked(), scene.tracker.states("anna"), scene.tracker.sweep()]
     assert "secret" not in repr(answers)
 
 

@@ -32,14 +32,14 @@ class Site:
     """One application, and everything behind it in the test's hands.
 
     Attributes:
-        host: what its adapter has made.
+        counter: what its adapter has made.
         application: the whole, as WSGI.
         asked: whose e-mail address the host was asked for.
     """
 
-    def __init__(self, application, host, *, store=None, policy=None, emits=True):
+    def __init__(self, application, counter, *, store=None, policy=None, emits=True):
         self.application = application
-        self.host = host
+        self.counter = counter
         self.client = Client(application)
         self.clock = ManualClock(START)
         self._emitter = FlakyEmitter()
@@ -47,22 +47,22 @@ class Site:
         self.tracker = ReadTimeTracker(
             self.store, self._emitter if emits else None, events(), policy or ReadTimePolicy(), self.clock
         )
-        host.tracker = self.tracker
+        counter.tracker = self.tracker
 
     @property
     def emitter(self):
         """Takes what is sent; whoever asks sees what the background has still to send, too."""
-        assert self.host.close(60)
+        assert self.counter.close(60)
         return self._emitter
 
     def ticket(self, reader="anna", what=OWLS, **more):
         """A ticket of a page that is rendered now."""
         more.setdefault("application", application_of(self.tracker.events))
-        return self.host.tickets.issue(reader, what, self.clock(), **more)
+        return self.counter.tickets.issue(reader, what, self.clock(), **more)
 
     def opened(self, text):
         """What a ticket says."""
-        return self.host.tickets.verify(text, self.clock(), application=application_of(self.tracker.events))
+        return self.counter.tickets.verify(text, self.clock(), application=application_of(self.tracker.events))
 
     def post(self, body, *, content_type="text/plain;charset=UTF-8", **headers):
         """Send bytes; header names with underscores."""
@@ -100,10 +100,10 @@ def flask_site(*, secrets=SECRETS, reader=READERS.get, settings=None, on_refusal
         SECRET_KEY=secrets[0],
         SECRET_KEY_FALLBACKS=list(secrets[1:]),
     )
-    host = flask_adapter.init_app(
+    counter = flask_adapter.init_app(
         app, reader=reader, tracker=ReadTimeTracker(InMemoryStateStore()), on_refusal=on_refusal
     )
-    yield Site(app.wsgi_app, host, **parts)
+    yield Site(app.wsgi_app, counter, **parts)
 
 
 def setup_django():
@@ -132,16 +132,16 @@ def django_site(*, secrets=SECRETS, reader=READERS.get, settings=None, on_refusa
         CALIPER_READTIME={**({} if reader is None else {"READER": reader}), **(settings or {})},
         **(overrides or {}),
     ):
-        host = current_page_counter()
-        host.refusals._hook = on_refusal
-        yield Site(get_wsgi_application(), host, **parts)
+        counter = current_page_counter()
+        counter.refusals._hook = on_refusal
+        yield Site(get_wsgi_application(), counter, **parts)
 
 
 @contextmanager
 def asgi_site(*, secrets=SECRETS, reader=READERS.get, settings=None, on_refusal=None, framework=Starlette, **parts):
     """A Starlette application that has nothing but ``init_app``."""
     app = framework()
-    host = asgi_adapter.init_app(
+    counter = asgi_adapter.init_app(
         app,
         reader=reader,
         tracker=ReadTimeTracker(InMemoryStateStore()),
@@ -150,7 +150,7 @@ def asgi_site(*, secrets=SECRETS, reader=READERS.get, settings=None, on_refusal=
     )
     bridge = Bridge(app)
     with closing(bridge):
-        site = Site(bridge, host, **parts)
+        site = Site(bridge, counter, **parts)
         site.app = app
         yield site
 

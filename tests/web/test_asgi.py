@@ -135,7 +135,7 @@ def test_what_a_middleware_turns_away_is_counted():
 
         site.app.user_middleware.append(_middleware(wall))
         assert site.read(site.ticket()).status_code == 401
-        assert site.host.refusals.counts()[Refusal.BEFORE_VIEW] == 1
+        assert site.counter.refusals.counts()[Refusal.BEFORE_VIEW] == 1
 
 
 def _middleware(dispatch):
@@ -267,7 +267,7 @@ def test_django_never_sees_a_long_body(django):
     )
     assert (answer.status_code, answer.json) == (413, {"rt": 1, "error": "too_large"})
     assert django.application.read <= MAX_BODY + 1 + Bridge.CHUNK
-    assert django.host.refusals.counts()[Refusal.TOO_LARGE] == 1
+    assert django.counter.refusals.counts()[Refusal.TOO_LARGE] == 1
 
 
 def test_django_counts_under_asgi(django):

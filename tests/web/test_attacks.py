@@ -92,7 +92,7 @@ def test_a_reader_who_is_gone_gets_no_fresh_ticket(make_site, caplog):
         assert site.log(ticket, 20).status_code == 204
     assert "a page's ticket is not renewed detail=the setting READER knows no reader anna" in caplog.text
     assert site.seconds() == 20
-    site.host._reader = READERS.get  # a minute later, she is known again
+    site.counter._reader = READERS.get  # a minute later, they are known again
     assert site.log(ticket, 20).status_code == 200
 
 

@@ -62,7 +62,7 @@ def gated(make_site):
     site.tracker._delivery.emitter = gate
     yield site, gate
     gate.open.set()
-    assert site.host.close(WAIT_SECONDS)
+    assert site.counter.close(WAIT_SECONDS)
 
 
 # What a request waits for
@@ -249,7 +249,7 @@ def test_the_thread_begins_late_and_ends_by_itself(make_site, monkeypatch):
     for name in ("IDLE_SECONDS", "GATHER_SECONDS", "READER_SECONDS"):
         monkeypatch.setattr(module, name, 0.01)
     site = make_site()
-    here = site.host._sender._here()
+    here = site.counter._sender._here()
     ticket = site.ticket()
     site.read(ticket, 10)
     assert here.thread is None
@@ -265,7 +265,7 @@ def test_without_an_emitter_no_thread_begins(make_site):
     """Somebody else's sweep sends."""
     site = make_site(emits=False)
     site.read(site.ticket(), 10, l=True)
-    assert site.host._sender._here().thread is None
+    assert site.counter._sender._here().thread is None
 
 
 @pytest.mark.parametrize(("opt", "still"), [({}, True), ({b"threads": b"2"}, False), ({"enable-threads": True}, False)])
@@ -344,7 +344,7 @@ from tests.scenes import events
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # as gunicorn's workers do
 with flask_site() as site:
     store, emitter = SqliteStateStore(sys.argv[2]), HttpCaliperEmitter(sys.argv[1])
-    site.host.tracker = site.tracker = ReadTimeTracker(store, emitter, events(), clock=site.clock)
+    site.counter.tracker = site.tracker = ReadTimeTracker(store, emitter, events(), clock=site.clock)
     assert site.read(site.ticket(), 10, l=True).status_code == 204
     print("left", flush=True)
     signal.pause()

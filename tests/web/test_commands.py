@@ -101,7 +101,7 @@ def test_django_with_wrong_settings(capsys):
     with django_site(settings={"STORE_URL": "memory://"}) as site:
         from django.core.management import ManagementUtility  # noqa: PLC0415
 
-        site.host._tracker = None
+        site.counter._tracker = None
         with pytest.raises(SystemExit) as end:
             ManagementUtility(["manage.py", "readtime", "sweep"]).execute()
     assert end.value.code == 1
@@ -170,7 +170,7 @@ def test_a_store_that_cannot_be_opened_is_a_warning():
         raise StoreUnavailable("the cluster is down")
 
     with django_site() as site:
-        site.host._make, site.host._tracker = down, None
+        site.counter._make, site.counter._tracker = down, None
         assert list(found(deploy=True)) == ["caliper_readtime.W001"]
 
 
@@ -178,10 +178,10 @@ def test_doctors_findings_are_checks_of_a_deployment(tmp_path):
     """``check --deploy`` says what ``doctor`` says, with its hints; ``check`` asks nobody."""
     with django_site() as site:
         store = SqliteStateStore(tmp_path / "readtime.db")
-        site.host.tracker = ReadTimeTracker(store)
+        site.counter.tracker = ReadTimeTracker(store)
         assert found() == {}
         messages = found(deploy=True)
-        findings = {finding.id: finding for finding in doctor_package.examine(site.host.tracker)}
+        findings = {finding.id: finding for finding in doctor_package.examine(site.counter.tracker)}
         store.close()
     message = messages["caliper_readtime.W010"]
     assert message.hint == findings["emitter.none"].hint

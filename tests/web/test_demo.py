@@ -16,12 +16,12 @@ from werkzeug.test import Client
 
 from caliper_readtime import InMemoryStateStore
 from caliper_readtime.__main__ import main
-from caliper_readtime._demo import stage as demo_world
+from caliper_readtime._demo import stage as demo_stage
 from caliper_readtime._demo.panels import short, spans
 from caliper_readtime._demo.parts import READER
 from caliper_readtime._demo.served import Served
 from caliper_readtime._demo.site import create_app
-from caliper_readtime._demo.stage import IDLE_SECONDS, POLICY, World
+from caliper_readtime._demo.stage import IDLE_SECONDS, POLICY, Stage
 from caliper_readtime.errors import ConfigurationError, StoreUnavailable
 from caliper_readtime.testing import CaliperEndpoint, ManualClock
 from tests.scenes import START, WAIT_SECONDS, running
@@ -36,8 +36,8 @@ class Visitor:
     def __init__(self, store, endpoint):
         self.clock = ManualClock(START)
         self.endpoint = endpoint
-        self.world = World(store, endpoint, self.clock)
-        self.client = Client(create_app(self.world))
+        self.stage = Stage(store, endpoint, self.clock)
+        self.client = Client(create_app(self.stage))
         self.total = 0.0
 
     def open(self):
@@ -59,7 +59,7 @@ class Visitor:
     @property
     def shown(self):
         """What the panels show."""
-        return json.loads(json.dumps(self.world.document()))
+        return json.loads(json.dumps(self.stage.document()))
 
     @property
     def said(self):
@@ -73,7 +73,7 @@ def make_visitor():
 
         def make(store=None):
             visitor = Visitor(store or InMemoryStateStore(), stack.enter_context(CaliperEndpoint()))
-            stack.callback(visitor.world.close)
+            stack.callback(visitor.stage.close)
             return visitor
 
         yield make
@@ -223,13 +223,13 @@ def test_panels_hear_of_changes(visitor):
     assert next(news)["state"] is None
     visitor.read(5)
     assert next(news)["state"]["read"] == 5000
-    visitor.world.close()
+    visitor.stage.close()
     assert list(news) == []
 
 
 def test_quiet_streams_give_a_sign_of_life(visitor, monkeypatch):
     """Without news a stream sends a comment, so that one which nobody reads is found out."""
-    monkeypatch.setattr(demo_world, "_QUIET_SECONDS", 0.0)
+    monkeypatch.setattr(demo_stage, "_QUIET_SECONDS", 0.0)
     parts = map(bytes.decode, visitor.client.get("/demo/changes").iter_encoded())
     assert next(parts).startswith("data: ")
     assert next(parts) == ":\n\n"
@@ -267,7 +267,7 @@ def test_spans_lie_end_to_end(visitor):
     visitor.read(5)
     visitor.press("kill")
     visitor.read(3)
-    state = visitor.world.tracker.state(READER, "nice_leaves")
+    state = visitor.stage.tracker.state(READER, "nice_leaves")
     cuts = spans(state, visitor.endpoint.events)
     assert [cut["kind"] for cut in cuts] == ["reported", "claimed", "unreported"]
     assert [cut["from"] for cut in cuts] == [0, 10_000, 15_000]
@@ -286,7 +286,7 @@ def test_it_serves(store):
         lines = stream.iter_lines()
         assert next(lines).startswith(b"data: ")
         with running(lambda: list(lines)) as rest:
-            served.world.close()
+            served.stage.close()
         assert not any(rest[0])
         stream.close()
 
@@ -309,10 +309,10 @@ def test_a_kept_store_starts_anew(tmp_path):
     """What an earlier run left of Ada's time is forgotten."""
     for _ in range(2):
         with Served(f"sqlite:///{tmp_path}/kept.db") as served:
-            assert served.world.document()["state"] is None
-            Client(create_app(served.world)).get("/article")
-            served.world.tracker.accumulate(READER, demo_world.LEAVES, 2.0)
-            assert served.world.document()["state"]["read"] == 2000
+            assert served.stage.document()["state"] is None
+            Client(create_app(served.stage)).get("/article")
+            served.stage.tracker.accumulate(READER, demo_stage.LEAVES, 2.0)
+            assert served.stage.document()["state"]["read"] == 2000
 
 
 def test_a_port_that_is_taken_is_one_line(capsys):
@@ -327,7 +327,7 @@ def test_a_port_that_is_taken_is_one_line(capsys):
 
 def test_wrong_ports(capsys):
     """What is no port is told so, and a port without a page is wrong usage."""
-    with pytest.raises(ConfigurationError, match="70000 is no port"):
+    with pytest.raises(ConfigurationError, match="70000 is not a port"):
         Served(port=70_000)
     assert main(["demo", "--port", "80"]) == 2
     assert capsys.readouterr().err == "caliper-readtime: --port goes with --serve\n"
@@ -353,7 +353,7 @@ def test_without_flask_it_says_what_to_install(missing):
 
 def test_nothing_comes_from_elsewhere():
     """Page, style and scripts name no other host, and none of them asks in a loop."""
-    folder = Path(demo_world.__file__).parent
+    folder = Path(demo_stage.__file__).parent
     files = [path for path in folder.rglob("*") if path.suffix in (".html", ".css", ".js", ".svg")]
     assert len(files) == 8
     for path in files:

@@ -51,10 +51,12 @@ def site_on(entry, *, settings=None, **more):
     """The example project with its time in a database of its own, by its URL; what it reports is in the emitter."""
     with database(entry), django_site(settings=SETTINGS | (settings or {}), **more) as site:
         # What the settings make, but for the clock and the endpoint.
-        site.host._tracker = None
-        store = site.host.tracker.store
+        site.counter._tracker = None
+        store = site.counter.tracker.store
         site.store = store
-        site.host.tracker = site.tracker = ReadTimeTracker(store, site.emitter, events(), ReadTimePolicy(), site.clock)
+        site.counter.tracker = site.tracker = ReadTimeTracker(
+            store, site.emitter, events(), ReadTimePolicy(), site.clock
+        )
         yield site
         store.close()
 
@@ -222,7 +224,7 @@ def test_the_admin_changes_nothing(admin):
     page = _StateAdmin(State, admin_site)
     assert page.get_model_perms(request) == {"add": False, "change": False, "delete": False, "view": True}
     assert list(page.get_actions(request)) == ["unpark"]
-    site.host.tracker = ReadTimeTracker(InMemoryStateStore())
+    site.counter.tracker = ReadTimeTracker(InMemoryStateStore())
     assert not page.has_module_permission(request)
 
 

@@ -57,10 +57,10 @@ def fresh(emitter, clock):
     return ReadTimeTracker(InMemoryStateStore(), emitter, events(), clock=clock)
 
 
-def play(client, host, path):
+def play(client, counter, path):
     """Log in, open an article, read it for 30 s, log out, leave; return the page."""
     clock, emitter = ManualClock(START), FlakyEmitter()
-    host.tracker = fresh(emitter, clock)
+    counter.tracker = fresh(emitter, clock)
     base = f"http://{HOST}"
     assert "data-ticket" not in client.get(path, base_url=base).text
     client.get("/login/u1", base_url=base)
@@ -74,7 +74,7 @@ def play(client, host, path):
         said = {"s": 1, "k": found["data-ticket"], "v": "v", "t": total * 1000, "l": total == 30}
         answer = client.post(found["data-url"], data=json.dumps(said), content_type="text/plain", base_url=base)
         assert answer.status_code == 204
-    assert host.close(60)
+    assert counter.close(60)
     assert (emitter.seconds("u1", "nice_x1"), emitter.seconds("u2", "nice_x1")) == (30, 0)
     return page
 
@@ -83,8 +83,8 @@ def test_flask_example():
     """Its pages count, for the reader who opened them; it banks; it takes at most 4 lines of host code."""
     with load(EXAMPLES / "flask_app" / "app.py") as example:
         app = example.create_app({"CALIPER_READTIME_STORE_URL": "memory://"})
-        client, host = Client(app), app.extensions["caliper_readtime"]
-        assert play(client, host, "/articles/leaves").cache_control.private
+        client, counter = Client(app), app.extensions["caliper_readtime"]
+        assert play(client, counter, "/articles/leaves").cache_control.private
         assert client.get("/articles/none").status_code == 404
         assert client.post("/bank", base_url=f"http://{HOST}").json == {"settled": True, "seconds_sent": 0}
     assert 0 < host_lines(EXAMPLES / "flask_app") <= 4
@@ -94,7 +94,7 @@ def test_flask_example():
 def test_django_example(path):
     """Its pages count, for the reader who opened them; it takes at most 8 lines of host code."""
     with django_site(reader=None, settings={"READER": "news.students.find_reader"}) as site:
-        assert play(site.client, site.host, path).cache_control.private
+        assert play(site.client, site.counter, path).cache_control.private
         assert site.get("/articles/none").status_code == 404
     assert 0 < host_lines(EXAMPLES / "django_project") <= 8
 

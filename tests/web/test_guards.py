@@ -35,9 +35,9 @@ def flask_app(prepare=lambda app: None, then=lambda app: None):
         app = Flask("guarded")
         app.config.update(SECRET_KEY=SECRETS[0], WTF_CSRF_ENABLED=True)
         prepare(app)
-        host = flask_adapter.init_app(app, tracker=site.tracker, reader=READERS.get)
+        counter = flask_adapter.init_app(app, tracker=site.tracker, reader=READERS.get)
         then(app)
-        return app, Site(app, host)
+        return app, Site(app, counter)
 
 
 # CSRF
@@ -79,7 +79,7 @@ def test_what_flask_turns_away_is_counted(guard, status, caplog):
     _, site = flask_app(then=guard)
     with caplog.at_level(logging.WARNING, "caliper_readtime"):
         assert site.read(site.ticket()).status_code == status
-    assert site.host.refusals.counts()[Refusal.BEFORE_VIEW] == 1
+    assert site.counter.refusals.counts()[Refusal.BEFORE_VIEW] == 1
     assert f"signals refused reason=before_view count=1 detail=status {status}" in caplog.text
 
 
@@ -91,10 +91,10 @@ def test_what_django_turns_away_is_counted():
         middleware = [*settings.MIDDLEWARE, WALL]
     with django_site(overrides={"MIDDLEWARE": middleware}) as site:
         assert site.read(site.ticket()).status_code == 401
-        assert site.host.refusals.counts()[Refusal.BEFORE_VIEW] == 1
+        assert site.counter.refusals.counts()[Refusal.BEFORE_VIEW] == 1
         site.client.post("/bank", base_url=f"http://{HOST}")
         site.client.post("/elsewhere/signals", base_url=f"http://{HOST}")
-        assert site.host.refusals.counts()[Refusal.BEFORE_VIEW] == 1
+        assert site.counter.refusals.counts()[Refusal.BEFORE_VIEW] == 1
 
 
 def test_what_is_taken_or_refused_is_counted_once(site):
@@ -102,7 +102,7 @@ def test_what_is_taken_or_refused_is_counted_once(site):
     site.read(site.ticket())
     site.post(b"")
     site.get("/readtime/health")
-    assert {reason: n for reason, n in site.host.refusals.counts().items() if n} == {Refusal.EMPTY: 1}
+    assert {reason: n for reason, n in site.counter.refusals.counts().items() if n} == {Refusal.EMPTY: 1}
 
 
 # doctor
@@ -143,9 +143,9 @@ def test_doctor_survives_a_broken_host(site):
     def broken(environ, start_response):
         raise LookupError("secret")
 
-    found = examine_signals(site.host, broken, "/readtime/signals", HOST)
+    found = examine_signals(site.counter, broken, "/readtime/signals", HOST)
     assert (found.level, "LookupError" in found.text, "secret" in found.text) == ("error", True, False)
-    refusing = examine_signals(site.host, site.application, "/readtime/signals", HOST)
+    refusing = examine_signals(site.counter, site.application, "/readtime/signals", HOST)
     assert refusing.level == "ok"
 
 
@@ -209,4 +209,4 @@ def test_a_bad_host_is_a_refusal_of_ours():
         for host in ("evil.example", "bad_host:x", "ü.example"):
             answer = site.post(message(site.ticket()), Host=host, Origin=f"https://{host}")
             assert (answer.status_code, answer.json) == (403, {"rt": 1, "error": "foreign_origin"})
-        assert site.host.refusals.counts()[Refusal.FOREIGN_ORIGIN] == 3
+        assert site.counter.refusals.counts()[Refusal.FOREIGN_ORIGIN] == 3

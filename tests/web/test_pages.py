@@ -47,7 +47,7 @@ def attributes(html):
 
 def tag(site, **options):
     """The attributes of a tag that a site's host writes."""
-    return attributes(site.host.script_tag(("/readtime/readtime.js", "/readtime/signals"), "anna", OWLS, **options))
+    return attributes(site.counter.script_tag(("/readtime/readtime.js", "/readtime/signals"), "anna", OWLS, **options))
 
 
 # The tag
@@ -76,7 +76,7 @@ def test_the_tags_options(make_site):
 def test_the_tag_takes_the_articles_fields(site):
     """Templates name an article's fields, or pass one."""
     fields = {"resource_id": "owls", "title": "Owls", "url": "https://a.example.org/owls", "subject": "Science"}
-    written = site.host.script_tag(("/a", "/b"), ANNA, **fields, depth=1)
+    written = site.counter.script_tag(("/a", "/b"), ANNA, **fields, depth=1)
     ticket = site.opened(attributes(written)["data-ticket"])
     assert (ticket.reader_sourced_id, ticket.article) == ("anna", Article(**fields))
 
@@ -93,15 +93,15 @@ def test_the_tag_takes_the_articles_fields(site):
 def test_wrong_options_are_told(site, arguments, field):
     """A mistyped option, a field too many or one too few is named where pages are written; no page breaks for it."""
     with pytest.raises(InvalidInput) as caught:
-        site.host.script_tag(("/a", "/b"), "anna", **arguments, debug=True)
+        site.counter.script_tag(("/a", "/b"), "anna", **arguments, debug=True)
     assert caught.value.field == field
-    assert site.host.script_tag(("/a", "/b"), "anna", **arguments) == ""
+    assert site.counter.script_tag(("/a", "/b"), "anna", **arguments) == ""
 
 
 def test_the_tag_is_escaped(site):
     """Nothing that a host passes can leave its attribute."""
     evil = '"><script>alert(1)</script>'
-    written = site.host.script_tag(("/a", "/b"), "anna", OWLS, nonce=evil, selector=evil)
+    written = site.counter.script_tag(("/a", "/b"), "anna", OWLS, nonce=evil, selector=evil)
     assert attributes(written)["nonce"] == evil
     assert written.count("<script") == 1
 
@@ -123,10 +123,10 @@ def test_a_page_is_shown_though_no_tracker_can_be_built(caplog):
             raise StoreUnavailable("the cluster is down")
         return ReadTimeTracker(InMemoryStateStore())
 
-    host = PageCounter(make, ItsdangerousSigner(SECRETS))
-    assert host.script_tag(("/a", "/b"), "anna", OWLS) == ""
+    counter = PageCounter(make, ItsdangerousSigner(SECRETS))
+    assert counter.script_tag(("/a", "/b"), "anna", OWLS) == ""
     assert "a page is not counted" in caplog.text
-    assert "data-ticket" in host.script_tag(("/a", "/b"), "anna", OWLS)
+    assert "data-ticket" in counter.script_tag(("/a", "/b"), "anna", OWLS)
 
 
 # Flask
@@ -193,11 +193,11 @@ def test_flask_settings(monkeypatch, tmp_path):
         CALIPER_READTIME_HEARTBEAT_SECONDS=15,
         CALIPER_READTIME_LEAVE="defer",
     )
-    host = flask_adapter.init_app(app, url_prefix="/time")
-    assert host.tracker.policy.heartbeat_seconds == 15
-    assert host.settings.leave is Leave.DEFER
+    counter = flask_adapter.init_app(app, url_prefix="/time")
+    assert counter.tracker.policy.heartbeat_seconds == 15
+    assert counter.settings.leave is Leave.DEFER
     assert app.test_client().get("/time/health").status_code == 200
-    host.tracker.close()
+    counter.tracker.close()
 
 
 def bare_flask(**config):
@@ -214,7 +214,7 @@ def test_flask_routes_needs_no_settings(monkeypatch, caplog):
     app = bare_flask()
     (line,) = caplog.records
     assert line.levelname == "WARNING"
-    assert re.search("before these are set.*STORE_URL.*ENDPOINT", line.getMessage())
+    assert re.search("until these are set.*STORE_URL.*ENDPOINT", line.getMessage())
     runner = app.test_cli_runner()
     assert "/readtime/signals" in runner.invoke(routes_command, []).output
     answer = runner.invoke(readtime, ["doctor"])
@@ -267,8 +267,8 @@ def test_django_takes_parts_by_dotted_path():
     refused = []
     given = {"TRACKER": f"{__name__}.TRACKER", "ON_REFUSAL": refused.append}
     with django_site(settings=given) as site:
-        site.host._tracker = None
-        site.host.refusals._hook = site.host.settings.on_refusal
+        site.counter._tracker = None
+        site.counter.refusals._hook = site.counter.settings.on_refusal
         assert of_django() is TRACKER
         site.post(b"")
     assert refused == [Refusal.EMPTY]
@@ -362,11 +362,11 @@ def test_django_settings(monkeypatch, tmp_path):
     }
     for names in (table, {f"CALIPER_READTIME_{name.upper()}": value for name, value in table.items()}):
         with django_site(reader=None, settings=names) as site:
-            site.host._tracker = None
-            assert site.host.settings.leave is Leave.DEFER
-            assert site.host.settings.reader("u1").email == "anna@example.org"
-            assert site.host.tracker is site.host.tracker
-            site.host.tracker.close()
+            site.counter._tracker = None
+            assert site.counter.settings.leave is Leave.DEFER
+            assert site.counter.settings.reader("u1").email == "anna@example.org"
+            assert site.counter.tracker is site.counter.tracker
+            site.counter.tracker.close()
 
 
 def test_django_trusts_what_csrf_trusts():
@@ -490,11 +490,11 @@ def test_the_tracker_is_built_once():
         made.append(ReadTimeTracker(InMemoryStateStore()))
         return made[-1]
 
-    host = PageCounter(make, ItsdangerousSigner(SECRETS))
+    counter = PageCounter(make, ItsdangerousSigner(SECRETS))
 
     def first():
         together.wait()
-        return host.tracker
+        return counter.tracker
 
     with ThreadPoolExecutor(8) as pool:
         found = {pool.submit(first) for _ in range(8)}

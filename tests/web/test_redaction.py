@@ -10,7 +10,7 @@ import pytest
 from caliper_readtime import EmitterUnavailable, InMemoryStateStore, Reader, StoreUnavailable
 from caliper_readtime.web.refusals import Refused
 from caliper_readtime.web.signals import parse
-from tests.canaries import Everything, chain
+from tests.redaction import Everything, chain
 
 MAIL, SECRET, BODY = (f"canary-{name}-5e1d" for name in ("mail", "secret-of-ours", "body"))
 SECRETS = (SECRET, f"{SECRET}-older")
@@ -80,9 +80,9 @@ def test_no_canary_sings(make_site, heard):
 def test_nothing_secret_is_shown(make_site):
     """Neither the settings nor the parts of a host show a secret; a signal does not show its ticket."""
     site = make_site(settings={"SECRETS": list(SECRETS)})
-    host = site.host
+    counter = site.counter
     signal = parse(json.dumps({"s": 1, "k": BODY, "v": "v", "t": 1}).encode())
-    shown = repr([vars(host), host.settings, vars(host.tickets), vars(host.tickets._signer), signal])
+    shown = repr([vars(counter), counter.settings, vars(counter.tickets), vars(counter.tickets._signer), signal])
     assert SECRET not in shown
     assert BODY not in shown
 
@@ -93,8 +93,8 @@ def test_errors_chain_nothing(make_site, body):
     site = make_site()
     for call in (
         lambda: parse(body),
-        lambda: site.host.tickets.verify(BODY, site.clock()),
-        lambda: site.host.tickets.verify("é" + BODY, site.clock()),
+        lambda: site.counter.tickets.verify(BODY, site.clock()),
+        lambda: site.counter.tickets.verify("é" + BODY, site.clock()),
     ):
         with pytest.raises(Refused) as caught:
             call()

@@ -71,7 +71,7 @@ def test_every_reason(make_site, reason):
     assert (answer.status_code, answer.json) == (status, {"rt": 1, "error": reason.value})
     assert answer.headers["Cache-Control"] == "no-store"
     assert ("Retry-After" in answer.headers) == (status == 503)
-    assert {found: count for found, count in site.host.refusals.counts().items() if count} == {reason: 1}
+    assert {found: count for found, count in site.counter.refusals.counts().items() if count} == {reason: 1}
     assert told == [reason]
     assert reason.status == status
     assert site.tracker.states("anna") == ()
@@ -82,7 +82,7 @@ def test_a_host_without_a_reader_keeps_the_scripts_record(make_site, reader):
     """A callback that is missing, raises or returns something else is the host's fault: 503, for later."""
     site = make_site(reader=reader)
     assert site.read(site.ticket()).status_code == 503
-    assert site.host.refusals.counts()[Refusal.HOST_FAILED] == 1
+    assert site.counter.refusals.counts()[Refusal.HOST_FAILED] == 1
 
 
 # Bodies
@@ -272,7 +272,7 @@ def test_pages_without_an_origin(make_site, trusted):
     answer = site.post(message(site.ticket()), Origin="null", Sec_Fetch_Site="cross-site")
     assert answer.status_code == (204 if trusted else 403)
     assert answer.headers.get("Access-Control-Allow-Origin") == ("null" if trusted else None)
-    assert site.host.refusals.counts()[Refusal.FOREIGN_ORIGIN] == (not trusted)
+    assert site.counter.refusals.counts()[Refusal.FOREIGN_ORIGIN] == (not trusted)
     assert site.post(message("forged"), Origin="null").status_code == 403
 
 

@@ -8,8 +8,8 @@ import attrs
 import pytest
 
 from caliper_readtime import EmitterUnavailable, EventRejected, InMemoryStateStore, ReadTimePolicy, StoreUnavailable
+from caliper_readtime.web._readers import UNKNOWN_READERS, UNKNOWN_SECONDS, remembering
 from caliper_readtime.web.page_counter import RETRY_AFTER_SECONDS
-from caliper_readtime.web.readers import UNKNOWN_READERS, UNKNOWN_SECONDS, remembering
 from tests.backends import STORES
 from tests.scenes import BEN
 from tests.web.sites import OWLS, READERS
@@ -267,3 +267,11 @@ def test_every_store(make_site, tmp_path, name):
     assert (site.seconds(), site.emitter.seconds("anna", "owls")) == (45, 45)
     assert site.tracker.state("anna", "owls").finalized_at is not None
     store.close()
+
+
+def test_the_first_signal_of_a_page_is_no_error(make_site, caplog):
+    """S15, G3: whose e-mail address is not known yet is looked up, which is the usual way and no line in the log."""
+    site = make_site()
+    with caplog.at_level("WARNING", "caliper_readtime"):
+        assert site.log(site.ticket(), 5).status_code == 204
+    assert [record.getMessage() for record in caplog.records] == []

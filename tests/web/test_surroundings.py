@@ -97,7 +97,7 @@ def test_pages_are_private_without_the_context_processor(source):
 
 
 def test_djangos_cache_page_keeps_no_ticket():
-    """A view under ``cache_page`` gives each reader a ticket of her own; without the tag its page is kept."""
+    """A view under ``cache_page`` gives each reader a ticket of their own; without the tag its page is kept."""
     from django.core.cache import cache  # noqa: PLC0415
     from django.http import HttpResponse  # noqa: PLC0415
     from django.template import engines  # noqa: PLC0415
@@ -134,7 +134,7 @@ def refreshing(request):
     if request.param == "flask":
         app = Flask("sessions")
         app.config.update(SECRET_KEY=SECRETS[0])
-        host = flask_adapter.init_app(app, tracker=ReadTimeTracker(InMemoryStateStore()), reader=READERS.get)
+        counter = flask_adapter.init_app(app, tracker=ReadTimeTracker(InMemoryStateStore()), reader=READERS.get)
 
         @app.get("/login/u1")
         def login():
@@ -143,7 +143,7 @@ def refreshing(request):
             return ""
 
         app.add_url_rule("/", "front", lambda: "front")
-        yield Site(app.wsgi_app, host)
+        yield Site(app.wsgi_app, counter)
     else:
         with django_site(overrides={"SESSION_SAVE_EVERY_REQUEST": True}) as site:
             yield site
@@ -166,10 +166,10 @@ def test_flask_hooks_that_read_the_body():
     """What a host's hook has read before is taken from there: an empty signal would end the view for good."""
     app = Flask("hooks")
     app.config.update(SECRET_KEY=SECRETS[0])
-    host = flask_adapter.init_app(app, tracker=ReadTimeTracker(InMemoryStateStore()), reader=READERS.get)
+    counter = flask_adapter.init_app(app, tracker=ReadTimeTracker(InMemoryStateStore()), reader=READERS.get)
     heard = []
     app.before_request(lambda: heard.append(request.get_data()))
-    site = Site(app.wsgi_app, host)
+    site = Site(app.wsgi_app, counter)
     assert site.read(site.ticket(), 10).status_code == 204
     assert (len(heard), site.seconds()) == (1, 10)
     assert site.post(b"x" * 10_000).json == {"rt": 1, "error": "too_large"}

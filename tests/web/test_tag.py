@@ -20,7 +20,7 @@ FIELDS = {"resource_id": "owls", "title": "Owls", "url": "https://a.example.org/
 
 def ticket(site, reader="anna", **changed):
     """What the ticket of a page with these fields says."""
-    return site.opened(attributes(site.host.script_tag(URLS, reader, **{**FIELDS, **changed}))["data-ticket"])
+    return site.opened(attributes(site.counter.script_tag(URLS, reader, **{**FIELDS, **changed}))["data-ticket"])
 
 
 @pytest.mark.parametrize(
@@ -109,11 +109,11 @@ def test_what_cannot_be_cleaned_is_told_and_the_page_goes_on(site, caplog, bad):
     given = {**FIELDS, **bad}
     reader = given.pop("reader", "anna")
     for _ in range(12):
-        assert site.host.script_tag(URLS, reader, **given) == ""
+        assert site.counter.script_tag(URLS, reader, **given) == ""
     lines = [record for record in caplog.records if "a page is not counted" in record.getMessage()]
     assert [(line.levelname, line.count) for line in lines] == [("ERROR", 1), ("ERROR", 10)]
     with pytest.raises(InvalidInput):
-        site.host.script_tag(URLS, reader, **given, debug=True)
+        site.counter.script_tag(URLS, reader, **given, debug=True)
 
 
 def test_nothing_of_what_was_passed_leaks(site, caplog):
@@ -125,8 +125,8 @@ def test_nothing_of_what_was_passed_leaks(site, caplog):
 
         __repr__ = __str__
 
-    site.host.script_tag(URLS, User(), **FIELDS)
-    site.host.script_tag(URLS, "anna@example.org", **{**FIELDS, "url": "anna@example.org"})
+    site.counter.script_tag(URLS, User(), **FIELDS)
+    site.counter.script_tag(URLS, "anna@example.org", **{**FIELDS, "url": "anna@example.org"})
     assert caplog.text.count("a page is not counted") == 2
     assert "anna@" not in caplog.text
 
@@ -139,10 +139,10 @@ def test_whatever_is_broken_the_page_goes_on(make_site, caplog):
         def broken(error=error):
             raise error
 
-        site.host._make, site.host._tracker = broken, None
-        assert site.host.script_tag(URLS, "anna", OWLS) == ""
+        site.counter._make, site.counter._tracker = broken, None
+        assert site.counter.script_tag(URLS, "anna", OWLS) == ""
         with pytest.raises(type(error)):
-            site.host.script_tag(URLS, "anna", OWLS, debug=True)
+            site.counter.script_tag(URLS, "anna", OWLS, debug=True)
     assert caplog.text.count("a page is not counted") == 3
     assert "anna@" not in caplog.text
 
@@ -150,8 +150,8 @@ def test_whatever_is_broken_the_page_goes_on(make_site, caplog):
 def test_reasons_are_counted_in_bounded_memory(site):
     """However many different reasons there are."""
     for n in range(1000):
-        site.host.script_tag(URLS, "anna", OWLS, **{f"option_{n}": 1})
-    assert len(site.host._not_counted) <= 100
+        site.counter.script_tag(URLS, "anna", OWLS, **{f"option_{n}": 1})
+    assert len(site.counter._not_counted) <= 100
 
 
 # In the frameworks
@@ -166,8 +166,8 @@ def test_flasks_pages(debug):
     app.config.update(SECRET_KEY=SECRETS[0])
     app.debug = debug
     with flask_site() as site:
-        host = flask_adapter.init_app(app, tracker=site.tracker, reader=READERS.get)
-        site.host = host
+        counter = flask_adapter.init_app(app, tracker=site.tracker, reader=READERS.get)
+        site.counter = counter
 
         @app.get("/<path:name>")
         def page(name):

@@ -23,9 +23,9 @@ from caliper_readtime.stores._redis.connection import (
     FAIL_FAST_SECONDS,
     MAX_FAIL_FAST_SECONDS,
     PIPELINE,
-    Answer,
     Call,
     Link,
+    Reply,
     Waits,
     evaluated,
     pipelined,
@@ -133,7 +133,7 @@ class ClusterLink(Link):
         for places in nodes.values():
             yield from (places[start : start + PIPELINE] for start in range(0, len(places), PIPELINE))
 
-    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Reply]:
         try:
             answers = pipelined(self._client_of(calls[0][1][0]), calls, waits)
         except _MOVING as error:
@@ -149,7 +149,7 @@ class ClusterLink(Link):
                     patient = not isinstance(error, _MOVING)
         return answers
 
-    def _alone(self, call: Call, waits: Waits) -> Answer:
+    def _alone(self, call: Call, waits: Waits) -> Reply:
         script, keys, args, _ = call
         if not waits:
             return evaluated(self.client, script, keys, args), ()

@@ -60,7 +60,7 @@ Call = tuple["Script", "Sequence[str]", "Sequence[Any]", "Key | None"]
 #: Commands that an answer of Redis' own waits for: (name, arguments...), on the connection that wrote.
 Waits = tuple[tuple[Any, ...], ...]
 #: What a script answered, or the ``StoreError`` in its place; and what each of the waits behind it said.
-Answer = tuple[Any, "Sequence[Any]"]
+Reply = tuple[Any, "Sequence[Any]"]
 
 
 class Link(SurvivesFork):
@@ -91,9 +91,9 @@ class Link(SurvivesFork):
         """Run a script; its answer may be that of a second delivery, so scripts are idempotent by a nonce or an id."""
         return self._asked(keys[0], lambda: self._run(script, keys, args), key)
 
-    def each(self, calls: Sequence[Call], waits: Waits = ()) -> list[Answer]:
+    def each(self, calls: Sequence[Call], waits: Waits = ()) -> list[Reply]:
         """Run many scripts in few round trips, and then once on each connection that wrote the waits."""
-        answers: list[Answer] = [(None, ())] * len(calls)
+        answers: list[Reply] = [(None, ())] * len(calls)
         for places in self._together(calls):
             some = [calls[place] for place in places]
             try:
@@ -102,7 +102,7 @@ class Link(SurvivesFork):
                 found = [(error, ())] * len(some)
             for place, (answer, acknowledged) in zip(places, found, strict=True):
                 if isinstance(answer, DRIVER_ERRORS):
-                    answer = self._told(answer, calls[place][3], calls[place][1][0])  # noqa: PLW2901
+                    answer = self._store_error(answer, calls[place][3], calls[place][1][0])  # noqa: PLW2901
                 answers[place] = answer, acknowledged
         return answers
 
@@ -153,7 +153,7 @@ class Link(SurvivesFork):
         """Yield the places of calls that go to one server in one go."""
         raise NotImplementedError
 
-    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Reply]:
         """Run what ``_together`` put together; a driver's error may stand for an answer."""
         raise NotImplementedError
 
@@ -178,10 +178,10 @@ class Link(SurvivesFork):
         except DRIVER_ERRORS as error:
             failed = self._costly(error)
             circuit.leave(seen, failed=failed)
-            told = self._told(error, key, name)
+            failure = self._store_error(error, key, name)
             if failed:
-                self._why = str(told).removeprefix(f"Redis at {self.where}: ")
-            raise told from error
+                self._why = str(failure).removeprefix(f"Redis at {self.where}: ")
+            raise failure from error
         except BaseException:
             circuit.leave(seen, failed=None)
             raise
@@ -189,27 +189,27 @@ class Link(SurvivesFork):
             circuit.leave(seen, failed=False)
         return answer
 
-    def _told(self, error: Exception, key: Key | None, name: str) -> StoreError:
-        """Return what hosts are told of the driver's error; ``name`` is the state's, where ``key`` is given."""
+    def _store_error(self, error: Exception, key: Key | None, name: str) -> StoreError:
+        """Return what stands for a driver's error; ``name`` is the state's, where ``key`` is given."""
         unquoted(error)
-        told: StoreError
+        failure: StoreError
         if isinstance(error, UnicodeDecodeError) or "WRONGTYPE" in str(error):
             kind = None if key is None else text_of(self.command(name, "TYPE", name))
             if key is not None and (isinstance(error, UnicodeDecodeError) or kind not in ("hash", "none")):
-                told = CorruptState(
+                failure = CorruptState(
                     f"what is stored is no state (a {kind}): reader {key.reader_sourced_id}, article {key.resource_id};"
                     " it was left as it is",
                     **key._asdict(),
                 )
             else:
-                told = StoreUnavailable(
+                failure = StoreUnavailable(
                     f"Redis at {self.where}: an index key below {self._namespace!r} holds something else: another"
                     " application writes there, choose a namespace of your own; nothing was written"
                 )
         else:
-            told = unavailable(error, self.where)
-        told.__cause__ = error
-        return told
+            failure = unavailable(error, self.where)
+        failure.__cause__ = error
+        return failure
 
     # Forks
 
@@ -294,7 +294,7 @@ class SingleLink(Link):
     def _together(self, calls: Sequence[Call]) -> Iterator[Sequence[int]]:
         return (range(start, min(start + PIPELINE, len(calls))) for start in range(0, len(calls), PIPELINE))
 
-    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+    def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Reply]:
         return self._patiently(lambda: pipelined(self.client, calls, waits))
 
     def _patiently(self, call: Callable[[], T]) -> T:
@@ -360,7 +360,7 @@ def evaluated(client: Any, script: Script, keys: Sequence[str], args: Sequence[A
         return client.execute_command("EVAL", script.text, len(keys), *keys, *args)
 
 
-def pipelined(client: Any, calls: Sequence[Call], waits: Waits) -> list[Answer]:
+def pipelined(client: Any, calls: Sequence[Call], waits: Waits) -> list[Reply]:
     """Run scripts, and then the waits, on one connection; an error may stand for an answer.
 
     Raises:
@@ -369,10 +369,10 @@ def pipelined(client: Any, calls: Sequence[Call], waits: Waits) -> list[Answer]:
     unknown: set[Script] = set()
     while True:
         pipeline = client.pipeline(transaction=False)
-        told = set(unknown)
+        missing = set(unknown)
         for script, keys, args, _ in calls:
-            how = ("EVAL", script.text) if script in told else ("EVALSHA", script.digest)
-            told.discard(script)
+            how = ("EVAL", script.text) if script in missing else ("EVALSHA", script.digest)
+            missing.discard(script)
             pipeline.execute_command(*how, len(keys), *keys, *args)
         for command in waits:
             pipeline.execute_command(*command)

@@ -46,9 +46,9 @@ _ADVICE: Final[tuple[tuple[tuple[type[Exception], ...], str, bool], ...]] = (
         "it is a replica that has lost its master: point the URL at the master, or use Sentinel",
         True,
     ),
-    ((TimeoutError,), "it did not answer in time: look whether it hangs or is overloaded", False),
+    ((TimeoutError,), "it did not answer in time: check whether it hangs or is overloaded", False),
     ((RedisClusterException, ClusterError), "the cluster has no master for this key: look at CLUSTER INFO", False),
-    ((RedisConnectionError,), "it cannot be reached: look whether it runs and accepts connections", False),
+    ((RedisConnectionError,), "it cannot be reached: check that it runs and accepts connections", False),
 )
 
 
@@ -89,7 +89,7 @@ def unavailable(error: Exception, where: str) -> StoreUnavailable:
 def unquoted(error: Exception) -> None:
     """Take out of an error, which is chained, what it quotes of stored values and commands: it may hold an address."""
     if isinstance(error, UnicodeDecodeError):
-        error.object, error.args = b"", ("what is stored is no text",)
+        error.object, error.args = b"", ("what is stored is not text",)
     elif isinstance(error, RedisClusterException | DataError):
         error.args = ("no node takes this key",)
     elif isinstance(error, ResponseError):

@@ -113,7 +113,7 @@ def reader_keys(names: Names, *states: str) -> tuple[str, ...]:
 
 
 def meter_text(meter: Meter, nonce: str) -> str:
-    """Return a meter's numbers as text, with a nonce that no other write has: who finds it there knows of no other."""
+    """Return a meter's numbers as text, with a nonce of this write alone: while it is there, no later one was made."""
     return _METER.format(*meter[:5], "" if meter.position_ms is None else meter.position_ms, nonce)
 
 

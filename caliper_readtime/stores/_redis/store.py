@@ -13,8 +13,7 @@ from caliper_readtime._logs import log, log_lost, log_unreadable
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import Counted, Release, Signal, other_duration
 from caliper_readtime.errors import ContentionError, CorruptState, StoreError
-from caliper_readtime.stores._codec import SCHEMA
-from caliper_readtime.stores._meta import compare_meta
+from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.stores._redis import durability, listing, scripts
 from caliper_readtime.stores._redis.encoding import (
     Layout,

@@ -72,7 +72,7 @@ def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) ->
     options: dict[str, Any] = {
         "socket_connect_timeout": connect_timeout_seconds,
         "socket_timeout": timeout_seconds,
-        # A broken connection is tried once more; a server that hangs has had its time.
+        # A broken connection is tried once more; a server that hangs is not asked again.
         "retry": Retry(NoBackoff(), 1, supported_errors=(RedisConnectionError,)),
     }
     if not kind:
@@ -90,7 +90,7 @@ def connect(url: str, connect_timeout_seconds: float, timeout_seconds: float) ->
         return _master(parts, nodes, options, query)
     if parts.path.strip("/") not in ("", "0"):
         raise ConfigurationError("Redis URL: a cluster has only database 0")
-    # What a cluster cannot answer for a while, the store asks again; a node that hangs has had its time.
+    # What a cluster cannot answer for a while, the store asks again; a node that hangs is not.
     options["retry"] = Retry(NoBackoff(), 0)
     try:
         startup = [ClusterNode(host, port) for host, port in nodes]  # type: ignore[no-untyped-call]

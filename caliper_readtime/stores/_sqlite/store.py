@@ -12,8 +12,7 @@ from caliper_readtime._logs import log_unreadable
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
 from caliper_readtime.errors import CorruptState, StoreError
-from caliper_readtime.stores._codec import SCHEMA
-from caliper_readtime.stores._meta import compare_meta
+from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.stores._sqlite.connection import SqliteFile
 from caliper_readtime.stores._sqlite.encoding import TABLES, found, path_of, state_of, updated
 

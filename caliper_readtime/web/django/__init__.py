@@ -18,8 +18,8 @@ def current_page_counter() -> PageCounter:
     from django.apps import apps  # noqa: PLC0415
 
     config: Any = apps.get_app_config("caliper_readtime")
-    host: PageCounter = config.host
-    return host
+    counter: PageCounter = config.page_counter
+    return counter
 
 
 def store_of(url: str) -> StateStore:

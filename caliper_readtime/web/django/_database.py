@@ -91,9 +91,9 @@ class Database(SurvivesFork):
         except Error as error:
             if not self.connection.in_atomic_block:
                 self.connection.close_if_unusable_or_obsolete()
-            raise self._told(error) from error
+            raise self._error_of(error) from error
 
-    def _told(self, error: Error) -> ConfigurationError | ContentionError | StoreUnavailable:
+    def _error_of(self, error: Error) -> ConfigurationError | ContentionError | StoreUnavailable:
         state = getattr(error.__cause__, "sqlstate", None)
         if isinstance(error, IntegrityError) or state in _AGAIN:
             return ContentionError(f"database {self.alias!r}: too many writers at once")

@@ -109,7 +109,7 @@ class _StateAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in stub
     # One state's page
 
     def explanation(self, row: State) -> str:
-        """Why this reader gets the minutes on this article that he or she gets."""
+        """Why this reader gets these minutes on this article."""
         try:
             lines = current_tracker().explain(row.reader, row.resource).lines
         except ReadTimeError as error:

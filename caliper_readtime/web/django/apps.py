@@ -30,7 +30,7 @@ class ReadTimeConfig(AppConfig):
     label = "caliper_readtime"
     default_auto_field: str = "django.db.models.BigAutoField"
     verbose_name: str = "Reading time"
-    _host: PageCounter | None = None
+    _page_counter: PageCounter | None = None
     _lock = Lock()
 
     def ready(self) -> None:
@@ -43,29 +43,29 @@ class ReadTimeConfig(AppConfig):
         setting_changed.connect(self._changed, dispatch_uid="caliper_readtime")
 
     @property
-    def host(self) -> PageCounter:
+    def page_counter(self) -> PageCounter:
         """What counts this project's pages; one, however many first requests come at once.
 
         Raises:
             ConfigurationError: settings are wrong.
         """
-        if self._host is None:
+        if self._page_counter is None:
             with self._lock:
-                if self._host is None:
+                if self._page_counter is None:
                     table = table_of_settings()
                     origins = {"trusted_origins": settings.CSRF_TRUSTED_ORIGINS}
                     web = _settings.Settings.of({**origins, **table}).web
-                    self._host = PageCounter(
+                    self._page_counter = PageCounter(
                         (lambda: ReadTimeTracker.from_settings(table)) if web.tracker is None else web.tracker,
                         DjangoSigner(_secrets(web)),
                         web,
                     )
-        return self._host
+        return self._page_counter
 
     def _changed(self, *, setting: str, **_: Any) -> None:
         # Tests override settings; a server never sees this.
         if setting in _READ:
-            self._host = None
+            self._page_counter = None
 
 
 def _secrets(web: _settings.WebSettings) -> list[bytes]:

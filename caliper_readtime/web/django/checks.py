@@ -73,15 +73,15 @@ def _message(finding: Finding) -> CheckMessage | None:
 
 def _settings() -> list[CheckMessage]:
     try:
-        host = current_page_counter()
-        host.tracker  # noqa: B018 - reading it builds it
+        counter = current_page_counter()
+        counter.tracker  # noqa: B018 - reading it builds it
     except ConfigurationError as error:
         hint = "See CALIPER_READTIME in settings, and the environment's CALIPER_READTIME_… variables."
         return [Error(str(error), hint=hint, id="caliper_readtime.E001")]
     except StoreError as error:
         hint = "Pages are shown, and signals are answered 503, until it does."
         return [Warning(f"the store does not answer: {error}", hint=hint, id="caliper_readtime.W001")]
-    if host.settings.reader is None:
+    if counter.settings.reader is None:
         text = "nothing says how a reader's e-mail address is found, which every event needs"
         hint = 'Set CALIPER_READTIME["READER"] to the dotted path of a function: sourced id -> Reader or None.'
         return [Error(text, hint=hint, id="caliper_readtime.E002")]

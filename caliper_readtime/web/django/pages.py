@@ -29,8 +29,8 @@ def readtime_script(
 
     Args:
         context: the template's; its ``request`` brings the nonce of the content security policy.
-        reader: whose page, or her sourced id.
-        article: what she reads; or name its fields.
+        reader: whose page, or their sourced id.
+        article: what they read; or name its fields.
         options: as for ``PageCounter.script_tag``.
     """
     # Django's own context has it without the context processor too, and in an ``include … only``.

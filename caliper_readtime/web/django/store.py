@@ -13,8 +13,7 @@ from django.db.models import Q
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
 from caliper_readtime.errors import ContentionError, StoreError
-from caliper_readtime.stores._codec import SCHEMA
-from caliper_readtime.stores._meta import compare_meta
+from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.web.django._database import Database
 from caliper_readtime.web.django._rows import STATE, beat, name_of, readable, row_of, state_from, state_of, write
 from caliper_readtime.web.django.models import Fact, State

@@ -27,7 +27,7 @@ ARTICLES = {"leaves": ("nice_x1", "How leaves eat light"), "volcanoes": ("nice_x
 HERE = Path(tempfile.gettempdir())
 #: Where time lives and where events go. A real site sets these in its environment, with its own endpoint and secret.
 DEFAULTS = {
-    "STORE_URL": f"sqlite://{HERE / 'readtime-example.db'}",
+    "STORE_URL": f"sqlite:///{HERE / 'readtime-example.db'}",
     "ENDPOINT": f"jsonl://{HERE / 'readtime-example.jsonl'}",
     "ONEROSTER_URL": "https://oneroster.example.org",
     "SENSOR": "https://news.example.org",

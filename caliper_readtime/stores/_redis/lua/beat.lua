@@ -10,7 +10,7 @@
 -- ARGV[2]  member of the index sets
 -- ARGV[3]  nonce of this signal
 -- ARGV[4]  id of the page view, or of the heartbeat
--- ARGV[5]  the view's total, or the heartbeat's delta, ms
+-- ARGV[5]  offered: the view's active time so far, or the heartbeat's delta, ms
 -- ARGV[6]  what the client knows to be acknowledged, ms; '' for a heartbeat whose id was drawn for this call, '-' for
 --          one whose id was given
 -- ARGV[7]  when the page was opened, ms since the epoch; '' where nobody said

@@ -1,15 +1,52 @@
-"""Covers for what no error may show: error trackers send the local variables of every frame (rule G2)."""
+"""What an emitter sends: events as bytes in JSON, covered so that no error shows them (rule G2)."""
 
 from __future__ import annotations
 
+import json
 import traceback
 from types import TracebackType
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
+from caliper_readtime.errors import EventRejected
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+def ids_of(events: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the events' ids; an event without one is passed over."""
+    return tuple(event["id"] for event in events if isinstance(event.get("id"), str))
+
+
+def to_json(document: Hidden[Any], event_ids: Sequence[str]) -> bytes:
+    """Return a document as one line of JSON in UTF-8, without a newline.
+
+    Args:
+        document: an event or envelope.
+        event_ids: the events in it, for the error.
+
+    Raises:
+        EventRejected: it holds something that JSON has no form for.
+    """
+    try:
+        return json.dumps(
+            document.value, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_plain
+        ).encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        problem = type(error).__name__
+    # Outside of the handler: json's own error, and the frames that it came through, quote the event.
+    raise EventRejected(f"an event cannot be written as JSON ({problem})", event_ids=event_ids)
+
+
+def _plain(value: Any) -> Any:
+    """Return a mapping that is no dict as one; json knows the others."""
+    try:
+        return dict(value.items())
+    except AttributeError:
+        raise TypeError(f"{type(value).__name__} has no form in JSON") from None
+
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)

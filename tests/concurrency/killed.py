@@ -10,8 +10,8 @@ from tests.concurrency.children import Child
 WORKERS = 4
 
 
-class MortalWorkers:
-    """Workers in the role ``mortal``; every one of them writes notes of its own in the folder."""
+class KilledWorkers:
+    """Workers in the role ``killed``; every one of them writes notes of its own in the folder."""
 
     def __init__(self, folder, *roles, **more):
         self.notes = []
@@ -23,7 +23,7 @@ class MortalWorkers:
 
     def _start(self):
         self.notes.append(self._folder / f"notes{len(self.notes)}")
-        self._alive.append(Child("mortal", *self._roles, **self._more, notes=self.notes[-1], seed=len(self.notes)))
+        self._alive.append(Child("killed", *self._roles, **self._more, notes=self.notes[-1], seed=len(self.notes)))
 
     def die(self, goes_on, meanwhile=lambda: None):
         """Die one by one while ``goes_on()`` says so, each after ``meanwhile()``; then the others end by themselves."""
