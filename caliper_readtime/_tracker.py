@@ -216,9 +216,10 @@ class ReadTimeTracker(Operations):
         duration_seconds: float | None = None,
         until: datetime | None = None,
         defer: bool = False,
-        asks: bool = True,
     ) -> Accumulation:
         """Do what ``observe`` does, for a page under a ticket that ends; see there.
+
+        A reader of whom nothing is stored is looked up by the caller, so that it is worth no line in the log.
 
         Args:
             reader: as for ``observe``.
@@ -229,10 +230,9 @@ class ReadTimeTracker(Operations):
             duration_seconds: as for ``observe``.
             until: wall time after this is not paid, by the server's word: the view is judged as if it came then.
             defer: an article that counts as read now is left to the sweeper, whatever the policy says.
-            asks: the caller looks up a reader that is missing, so that it is worth no line in the log.
         """
         return self._observe(
-            reader, article, view, opened_at, position_seconds, duration_seconds, until, defer=defer, asks=asks
+            reader, article, view, opened_at, position_seconds, duration_seconds, until, defer=defer, asks=True
         )
 
     def _observe(
