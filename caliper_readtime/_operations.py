@@ -49,8 +49,7 @@ class Operations:
     _clock: Callable[[], datetime]
     _compare: Callable[[], None]
     _oneroster_url: str | None
-    _recorded: Callable[[], str | None]
-    _roster: Callable[[object], str | None]
+    _facts: dict[str, str]
 
     def sweep(
         self, *, idle_seconds: float = IDLE_SECONDS, limit: int = LIMIT, budget_seconds: float | None = None
@@ -278,3 +277,12 @@ class Operations:
     def _reader_key(self, reader: Reader | str) -> str:
         plain = reader.sourced_id if isinstance(reader, Reader) else reader
         return reduced(plain, "reader", self._roster(plain))
+
+    def _roster(self, plain: object) -> str | None:
+        """Return the OneRoster base URL that an id is reduced by; I2: without ``events=`` the one on record."""
+        return self._recorded() if self._oneroster_url is None and "://" in str(plain) else self._oneroster_url
+
+    def _recorded(self) -> str | None:
+        """Return the OneRoster base URL that the store has on record, and remember it."""
+        self._oneroster_url = (self._store.meta(self._facts) or {}).get("oneroster_url")
+        return self._oneroster_url

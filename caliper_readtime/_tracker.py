@@ -390,15 +390,6 @@ class ReadTimeTracker(Operations):
 
     # Shared
 
-    def _roster(self, plain: object) -> str | None:
-        """Return the OneRoster base URL that an id is reduced by; I2: without ``events=`` the one on record."""
-        return self._recorded() if self._oneroster_url is None and "://" in str(plain) else self._oneroster_url
-
-    def _recorded(self) -> str | None:
-        """Return the OneRoster base URL that the store has on record, and remember it."""
-        self._oneroster_url = (self._store.meta(self._facts) or {}).get("oneroster_url")
-        return self._oneroster_url
-
     def _compare(self) -> None:
         """Make sure, once, that the store is not in use for another sensor or OneRoster service."""
         if not self._compared:

@@ -38,8 +38,10 @@ class _Connection:
             # SQLite keeps its log beside the file that a symbolic link leads to.
             real = os.path.realpath(path)
             self._log = real + "-wal"
-            self._directory: str | None = os.path.dirname(real) if real == path else None  # noqa: PTH120 - as above
+            self._directory = os.path.dirname(real)  # noqa: PTH120 - as above
             self.quiet: tuple[int, ...] | None = None
+            # A link may lie elsewhere: then the files alone are looked at.
+            self._noisy_until = time.monotonic() if real == path else float("inf")
             self._opened = self._found()
         except BaseException:
             self.sqlite.close()
@@ -76,13 +78,13 @@ class _Connection:
         nobody can set back. Clocks of file systems tick slowly, so one that has just changed tells nothing.
         """
         try:
-            if self._directory is None:
-                return self._found() == self._opened
-            stat = os.stat(self._directory)  # noqa: PTH116
-            found = stat.st_ino, stat.st_dev, stat.st_ctime_ns
-            if found == self.quiet:
-                return True
-            self.quiet = found if time.time_ns() - stat.st_ctime_ns > _TICK_NS else None
+            if self.quiet is not None or time.monotonic() >= self._noisy_until:
+                stat = os.stat(self._directory)  # noqa: PTH116
+                found = stat.st_ino, stat.st_dev, stat.st_ctime_ns
+                if found == self.quiet:
+                    return True
+                self.quiet = found if time.time_ns() - stat.st_ctime_ns > _TICK_NS else None
+                self._noisy_until = time.monotonic() + _TICK_NS / 1e9
             return self._found() == self._opened
         except FileNotFoundError:
             return False
