@@ -381,8 +381,9 @@ _UNKNOWN = st.dictionaries(
 _MAYBE = st.none() | _MS
 _LEDGERS = st.builds(
     Ledger,
-    *(_ANY, _MS, _MS, _CONTEXTS, _MAYBE, _MS, st.none() | _claims(), st.lists(_PARKED, max_size=3).map(tuple)),
-    *(st.booleans(), _MAYBE, _MAYBE, st.none() | _ANY, st.lists(_HISTORY, max_size=3).map(tuple), _UNKNOWN),
+    *(_ANY, _MS, _MS, _CONTEXTS, _MAYBE, _MS, _MS, st.none() | _claims(), st.lists(_PARKED, max_size=3).map(tuple)),
+    *(st.booleans(), _MAYBE, _MAYBE, st.none() | _ANY, st.lists(_HISTORY, max_size=3).map(tuple)),
+    unknown=_UNKNOWN,
 )
 
 
