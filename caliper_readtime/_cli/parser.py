@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from caliper_readtime import __version__
 from caliper_readtime._cli import audit, parked, readers, status, sweep
 from caliper_readtime._cli.settings import add_flags
 
@@ -40,7 +40,9 @@ def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) 
         description="Reading time, reported exactly once.",
         epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is not as it should be",
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    # The top module stands above this one, so it is looked up and not imported.
+    version = sys.modules["caliper_readtime"].__version__
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
     add_commands(parser, settings=settings, more=more)
     return parser
 
