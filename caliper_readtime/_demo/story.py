@@ -78,7 +78,7 @@ class _Story:
         self._clock.advance(10)
         report = self._tracker.partial(READER, LEAVES)
         self._line(
-            f"partial: {report.outcome}, {report.delta_seconds:g} s: asked, the endpoint holds it already; no copy goes out"
+            f"partial: {report.outcome}, {report.delta_seconds:g} s: the endpoint holds it already; no copy goes out"
         )
         self._log(
             "\nAda reads “Volcanoes” for two minutes and ten seconds, then closes the tab. Its last word never arrives."
