@@ -87,7 +87,8 @@ def test_engine_two_windows(stage):
     stage.pass_by(1.5)
     wall = time.monotonic() - begun
     second.close()
-    finish(stage, first, at_least=1500, true=wall)
+    # The other window's last word, at a second and a half, may come late: this one's is wanted.
+    finish(stage, first, at_least=2500, true=wall)
     assert len({heard.message["v"] for heard in stage.site.heard}) == 2
 
 
@@ -134,12 +135,15 @@ def test_engine_without_beacon(stage):
 
 @scene_of_engines
 def test_engine_frame(stage):
-    """The article is in the frame of another site's page, where storage is another or none."""
+    """The article is in the frame of another site's page, where storage is another or none.
+
+    A frame counts from when the engine says that it is in sight, which WebKit says up to two seconds late.
+    """
     frame = f'<iframe src="{stage.site("/articles/leaves?as=u1")}" style="width: 600px; height: 400px"></iframe>'
     outer = stage.site(f"/frames?{quote(frame)}").replace("127.0.0.1", "localhost")
     tab = stage.engine().tab(outer)
     stage.read(3)
-    finish(stage, tab)
+    finish(stage, tab, less=2 * TICK + JITTER)
 
 
 def walked(stage, kind):

@@ -66,7 +66,8 @@ def test_a_transaction_that_does_not_end(tmp_path, statement, error):
     tracker, store = tracker_on(tmp_path / "readtime.db")
     with closing(store):
         before = tracker.accumulate(ANNA, OWLS, 5).state
-        store._file.connection().sqlite = Failing(store._file.connection().sqlite, statement, error)
+        connection = store._file.connection()
+        connection.cursor = Failing(connection.cursor, statement, error)
         with pytest.raises(StoreUnavailable if isinstance(error, sqlite3.Error) else KeyboardInterrupt):
             # An article that nobody knows is refused inside the transaction, which is rolled back then.
             tracker.accumulate(ANNA, OWLS if statement == "COMMIT" else "unknown", 5)
@@ -77,7 +78,7 @@ def test_a_transaction_that_does_not_end(tmp_path, statement, error):
 
 
 class Failing:
-    """A connection on which one statement raises before it is run."""
+    """A cursor on which one statement raises before it is run."""
 
     def __init__(self, inner, statement, error):
         self.inner, self.statement, self.error = inner, statement, error
