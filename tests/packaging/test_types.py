@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import caliper_readtime
-from caliper_readtime import _cli, doctor, testing
+from caliper_readtime import cli, doctor, testing
 from caliper_readtime._operations import Operations
 from caliper_readtime.web import django
 from caliper_readtime.web.page_counter import PageCounter
@@ -34,9 +34,7 @@ def used():
     )
 
 
-@pytest.mark.parametrize(
-    "module", [caliper_readtime, testing, _cli, doctor, django], ids=lambda module: module.__name__
-)
+@pytest.mark.parametrize("module", [caliper_readtime, testing, cli, doctor, django], ids=lambda module: module.__name__)
 def test_every_public_name_is_used(module):
     """Whatever a package offers in ``__all__`` stands in a file that mypy and pyright check."""
     assert sorted(set(module.__all__) - used()) == []

@@ -55,9 +55,9 @@ from caliper_readtime import (
     SweepReport,
     TimeSpentEvents,
 )
-from caliper_readtime._cli import FAILED, OK, UNHEALTHY, USAGE, add_commands, main, run
 from caliper_readtime._policy import Completion
 from caliper_readtime._rules.event import ActivityIds
+from caliper_readtime.cli import FAILED, OK, UNHEALTHY, USAGE, add_commands, main, run
 from caliper_readtime.doctor import Finding, Level, examine
 from caliper_readtime.emitters.oauth2 import ClientCredentials
 
