@@ -199,7 +199,10 @@ def test_by_keyboard(visit):
     visit.until_text("#diary", "Sweep: ")
     acts = ["works", "down", "mute", "kill", "sweep", "bank"]
     assert reached == ["close", "away", "a", *acts, "diary", "summary"]
-    assert visit.page.run("document.querySelector('[role=status]').textContent").startswith("Sweep: ")
+    # The newest line is read aloud, and the article that was tabbed out of sight may have had one since.
+    said = visit.page.run("document.querySelector('[role=status]').textContent")
+    assert said
+    assert said in visit.text("#diary")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
