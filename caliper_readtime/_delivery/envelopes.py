@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import attrs
 
 from caliper_readtime._logs import log_unreadable
-from caliper_readtime._results import Outcome, Report
+from caliper_readtime._results import Outcome, Report, SweepReport
 from caliper_readtime._rules import MAX_REJECTIONS, AcquireResult
 from caliper_readtime._rules.outcome import MAX_FAILURES
 from caliper_readtime._rules.state import SECOND, Key, evolved
@@ -326,6 +326,21 @@ class EnvelopeBatch:
     def count(self, outcome: Outcome) -> int:
         """Return how many reports ended like this."""
         return sum(report.outcome is outcome for report in self.reports)
+
+    def result(self, *, in_flight: int, more: bool, stopped_by: str) -> SweepReport:
+        """Return what this round came to; ``stopped_by`` where nothing ended it early."""
+        settled = {(one.reader_sourced_id, one.resource_id) for one in self.reports if nothing_whole(one.state)}
+        return SweepReport(
+            events_sent=self.count(Outcome.SENT),
+            states_settled=len(settled),
+            failed=self.count(Outcome.FAILED),
+            in_flight=in_flight,
+            parked=self.count(Outcome.PARKED),
+            seconds_sent=self.seconds_sent,
+            more=more,
+            stopped_by=self.stopped_by or stopped_by,
+            reports=tuple(self.reports),
+        )
 
 
 def _ambiguous(error: EmitError) -> bool:

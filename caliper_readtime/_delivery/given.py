@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from caliper_readtime._delivery.envelopes import EnvelopeBatch, nothing_whole
+from caliper_readtime._delivery.envelopes import EnvelopeBatch
 from caliper_readtime._delivery.send import PARTIAL
-from caliper_readtime._results import Outcome, SweepReport
 from caliper_readtime._rules import AcquireResult, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caliper_readtime._delivery.send import Delivery
+    from caliper_readtime._results import SweepReport
     from caliper_readtime._rules.state import Key
 
 
@@ -33,15 +33,5 @@ def send_given(delivery: Delivery, owner: str, keys: Sequence[Key]) -> SweepRepo
         in_flight += sum(answer is not None and answer[0].result is AcquireResult.IN_FLIGHT for answer in answers)
         batch.deliver([answer[2] for answer in answers if answer is not None and answer[2] is not None])
     batch.judge()
-    reports = tuple(batch.reports)
-    return SweepReport(
-        events_sent=batch.count(Outcome.SENT),
-        states_settled=len({(r.reader_sourced_id, r.resource_id) for r in reports if nothing_whole(r.state)}),
-        failed=batch.count(Outcome.FAILED),
-        in_flight=in_flight,
-        parked=batch.count(Outcome.PARKED),
-        seconds_sent=batch.seconds_sent,
-        more=bool(rest) or in_flight > 0 or batch.stopped_by is not None,
-        stopped_by=batch.stopped_by or "drained",
-        reports=reports,
-    )
+    more = bool(rest) or in_flight > 0 or batch.stopped_by is not None
+    return batch.result(in_flight=in_flight, more=more, stopped_by="drained")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Final
 
-from caliper_readtime._delivery.envelopes import EnvelopeBatch, nothing_whole
+from caliper_readtime._delivery.envelopes import EnvelopeBatch
 from caliper_readtime._delivery.send import SWEEP
 from caliper_readtime._logs import log
-from caliper_readtime._results import Outcome, SweepReport
 from caliper_readtime._rules import AcquireResult, Caller
 from caliper_readtime.errors import StoreUnavailable
 
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
 
     from caliper_readtime._delivery.lease import LeasedEvent
     from caliper_readtime._delivery.send import Delivery
-    from caliper_readtime._results import Report
+    from caliper_readtime._results import Report, SweepReport
     from caliper_readtime._rules.state import Key
 
 #: Readers who were active within this time are left alone, unless told otherwise.
@@ -63,18 +62,10 @@ class Sweep:
                 break
         self._round.judge()
         self._record()
-        reports = tuple(self._round.reports)
-        stopped_by = self._round.stopped_by or ("limit" if self._taken >= self._limit else "drained")
-        return SweepReport(
-            events_sent=self._round.count(Outcome.SENT),
-            states_settled=len({(r.reader_sourced_id, r.resource_id) for r in reports if nothing_whole(r.state)}),
-            failed=self._round.count(Outcome.FAILED),
+        return self._round.result(
             in_flight=self._in_flight,
-            parked=self._round.count(Outcome.PARKED),
-            seconds_sent=self._round.seconds_sent,
             more=bool(self._last) or any(key not in self._seen for key in self._due(len(self._seen) + 1)),
-            stopped_by=stopped_by,
-            reports=reports,
+            stopped_by="limit" if self._taken >= self._limit else "drained",
         )
 
     def _record(self) -> None:

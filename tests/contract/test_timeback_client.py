@@ -59,7 +59,7 @@ def test_list_get_and_pages():
 
 def test_what_it_sends_is_taken():
     """Its own events, activities completed among them, are what ``strict=False`` takes, and its job is known."""
-    timeback = pytest.importorskip("timeback_caliper", reason="timeback-caliper is not installed")
+    pytest.importorskip("timeback_caliper", reason="timeback-caliper is not installed")
     types = pytest.importorskip("timeback_caliper.types.timeback")
     who = types.TimebackUser(id=event()["actor"]["id"], email="s@example.org")
     what = types.TimebackActivityContext(
@@ -73,7 +73,6 @@ def test_what_it_sends_is_taken():
             result = await client.events.send_activity(SENSOR, done)
             return await client.jobs.get_status(result.job_id)
 
-    assert timeback is not None
     with CaliperEndpoint(strict=False, success=Reply202JobId()) as endpoint:
         status = asyncio.run(sent(endpoint))
         (stored,) = endpoint.deliveries
