@@ -41,6 +41,9 @@ class Report:
         state: the state afterwards; None where there is none.
         error: why it failed or was parked.
         retry_at: when it will be tried again.
+        beside_seconds: found when this time was claimed to have been read beside another article: part of what was
+            claimed, or, with ``reader_budget="enforce"``, clamped from it. A later try finds nothing anew; the sum is
+            ``state.beside_seconds``.
     """
 
     outcome: Outcome
@@ -51,6 +54,7 @@ class Report:
     state: ReadTimeState | None = None
     error: EmitError | None = None
     retry_at: datetime | None = None
+    beside_seconds: float = 0.0
 
     def _repr_html_(self) -> str:
         return _notebook.fields("Report", self, *_REPORT)
@@ -64,6 +68,7 @@ _REPORT: Final = (
     "event_ids",
     "error",
     "retry_at",
+    "beside_seconds",
 )
 
 
@@ -173,6 +178,7 @@ class Status:
         last_sweep_at: when a sweep last ran; None where none ever has.
         doubtful_claims: claims of more than a day ago that were never settled. Their events may have arrived, and an
             endpoint may have forgotten their ids: an emitter with read-back asks before it sends them again.
+        beside_seconds: what was found, as it was claimed, to have been read beside another article, in these states.
     """
 
     unreported_states: int
@@ -181,6 +187,7 @@ class Status:
     parked_events: int
     last_sweep_at: datetime | None
     doubtful_claims: int = 0
+    beside_seconds: float = 0.0
 
     def _repr_html_(self) -> str:
         return _notebook.fields("Status", self, *(attribute.name for attribute in attrs.fields(Status)))
@@ -236,6 +243,7 @@ def merge(first: Report, last: Report) -> Report:
         state=last.state,
         error=last.error or first.error,
         retry_at=last.retry_at,
+        beside_seconds=first.beside_seconds + last.beside_seconds,
     )
 
 
