@@ -20,7 +20,7 @@ from caliper_readtime._rules.steps import remembered, rule, settled
 from caliper_readtime.errors import MissingField
 
 if TYPE_CHECKING:
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
     from caliper_readtime._policy import ReadTimePolicy
 
 
@@ -67,7 +67,7 @@ class Signal(NamedTuple):
     nonce: str
     offered_ms: int
     reader: Reader | None
-    article: Article | None
+    article: Activity | None
     heartbeat_id: str
     view_id: str | None = None
     acknowledged_ms: int = 0

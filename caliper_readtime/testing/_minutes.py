@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import unquote
 
-from caliper_readtime._model import Article, Reader
+from caliper_readtime._model import Activity, Reader
 from caliper_readtime._rules.identity import ROSTERING
 from caliper_readtime._units import minutes_rounded_up, to_plain_seconds
 
@@ -119,7 +119,7 @@ class HasEvents(Protocol):
         """What has arrived, in order."""
 
 
-def assert_reported(endpoint: HasEvents, reader: Reader | str, article: Article | str, seconds: float) -> None:
+def assert_reported(endpoint: HasEvents, reader: Reader | str, article: Activity | str, seconds: float) -> None:
     """Assert that so many active seconds of a reader on an article have arrived; an event that came twice counts once.
 
     Args:
@@ -143,7 +143,7 @@ def assert_reported(endpoint: HasEvents, reader: Reader | str, article: Article 
 def assert_banked(
     endpoint: HasEvents,
     reader: Reader | str,
-    article: Article | str,
+    article: Activity | str,
     minutes: float,
     *,
     expected_xp: float | None = None,
@@ -179,10 +179,10 @@ def assert_banked(
         )
 
 
-def _ids(reader: Reader | str, article: Article | str) -> tuple[str, str]:
+def _ids(reader: Reader | str, article: Activity | str) -> tuple[str, str]:
     return (
         reader.sourced_id if isinstance(reader, Reader) else reader,
-        article.resource_id if isinstance(article, Article) else normalised_activity_id(article),
+        article.resource_id if isinstance(article, Activity) else normalised_activity_id(article),
     )
 
 
