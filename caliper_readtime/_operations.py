@@ -198,7 +198,9 @@ class Operations:
             StoreError: the store could not be reached.
         """
         waiting = self._store.unreported(self._delivery.leases.now())
-        return status_of(waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep())
+        return status_of(
+            waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep(), policy=self._policy
+        )
 
     def explain(self, reader: Reader | str, article: Activity | str) -> Explanation:
         """Explain in plain sentences why this reader gets these minutes on this article.

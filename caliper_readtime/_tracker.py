@@ -286,7 +286,7 @@ class ReadTimeTracker(Operations):
                 log_missing(error, key)
             raise
         assert state is not None  # noqa: S101 - a signal never removes a state
-        if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
+        if counted.clamped_ms or counted.other_duration or counted.other_kind or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
         # X6: at a birth alone are these the same.
         if signal.acknowledged_ms and state.meter.last_sync_at_ms == state.ledger.first_sync_at_ms:

@@ -165,6 +165,8 @@ def looked_at(tracker: ReadTimeTracker) -> None:
         assert_type(one.clamped_seconds, float)
         assert_type(one.canonical_duration_seconds, float | None)
         assert_type(one.position_seconds, float | None)
+        assert_type(one.depth, float | None)
+        assert_type(one.words_per_minute, float | None)
         assert_type(one.first_server_sync_at, datetime)
         assert_type(one.last_server_sync_at, datetime)
         assert_type(one.finalized_at, datetime | None)
