@@ -102,9 +102,10 @@ def _extensions(value: Mapping[str, Any] | str) -> str:
         given = json.loads(value) if isinstance(value, str) else dict(value)
         text = json.dumps(given, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
         read = json.loads(text)
+        good = isinstance(read, dict) and not _has_null(read)
     except (TypeError, ValueError, RecursionError):
-        read = None
-    if not isinstance(read, dict) or _has_null(read):
+        good = False
+    if not good:
         raise InvalidInput(field, "must be a mapping of text to what JSON can say, and nothing in it None")
     ours = [name for name in _OURS if name in read]
     if ours:

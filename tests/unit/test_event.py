@@ -344,18 +344,28 @@ emails = st.sampled_from(["s@example.org", "o'neil+x@localhost", "a.b!#$%&*@x-y.
 def accepted(kind):
     """Values of a class from arguments of which it may refuse some; those are left out."""
 
-    def make(*args):
+    def make(*args, **more):
         try:
-            return kind(*args)
+            return kind(*args, **more)
         except InvalidInput:
             return None
 
-    return lambda *args: st.builds(make, *args).filter(lambda value: value is not None)
+    return lambda *args, **more: st.builds(make, *args, **more).filter(lambda value: value is not None)
 
 
 courses = st.none() | accepted(Course)(names, st.none() | ids | urls)
 readers = accepted(Reader)(ids | urls, emails)
-articles = accepted(Article)(ids | urls, names, urls, courses, st.sampled_from(Subject))
+fields = ids | urls, names, urls, courses, st.sampled_from(Subject)
+said = st.recursive(
+    st.booleans() | st.integers() | names, lambda inner: st.lists(inner) | st.dictionaries(names, inner)
+)
+articles = accepted(Article)(*fields) | accepted(Activity)(
+    *fields,
+    kind=names,
+    attempt=st.none() | st.integers(1, 9),
+    words=st.none() | st.integers(1, 9),
+    extensions=st.dictionaries(names, said),
+)
 
 
 @pytest.mark.parametrize("activity_ids", JUDGES)
