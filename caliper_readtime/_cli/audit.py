@@ -20,6 +20,7 @@ from caliper_readtime._cli.session import (
     known_states,
     seconds,
 )
+from caliper_readtime._results import SUMS
 from caliper_readtime._units import plural
 from caliper_readtime.protocols import ListsEvents, reading_back
 
@@ -83,12 +84,11 @@ def reconcile(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.json:
         session.output.json({**_document(found), "problems": problems})
     else:
-        sums = ("matching", "missing", "deleted", "doubled", "altered", "foreign", "earlier", "pending", "repaired")
         rows = [
-            (one.resource_id, one.reported_seconds, one.held_seconds, *(getattr(one, name) for name in sums))
+            (one.resource_id, one.reported_seconds, one.held_seconds, *(getattr(one, name) for name in SUMS))
             for one in found.articles
         ]
-        session.output.table(("article", "reported s", "held s", *sums), rows)
+        session.output.table(("article", "reported s", "held s", *SUMS), rows)
         for one in found.articles:
             if one.untold_seconds:
                 session.output.line(
