@@ -67,7 +67,12 @@ def record(value: object, *names: str) -> Record:
 
     Seconds stay numbers, times become ISO 8601 in UTC, several ids one text with spaces between.
     """
-    return {name.rpartition(".")[2]: _plain(attrgetter(name)(value), name) for name in names}
+    return dict(zip(columns(names), (_plain(attrgetter(name)(value), name) for name in names), strict=True))
+
+
+def columns(names: Iterable[str]) -> list[str]:
+    """Return what these attributes are called in a record."""
+    return [name.rpartition(".")[2] for name in names]
 
 
 def _plain(value: Any, name: str) -> Any:
