@@ -147,6 +147,9 @@ class Operations:
 
     # A look inside
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._store!r}, {self.emitter!r})"
+
     def _repr_html_(self) -> str:
         parts = _notebook.fields("Tracker", self, "store", "emitter", "policy.completion")
         try:
