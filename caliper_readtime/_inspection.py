@@ -292,7 +292,7 @@ def status_of(
         parked += len(ledger.parked)
         doubtful += ledger.claim is not None and ledger.claim.doubtful(now)
         hasty += skimmed(policy, state)
-        began = _began_at_ms(state)
+        began = began_at_ms(state)
         oldest = began if oldest is None else min(oldest, began)
     return Status(
         unreported_states=states,
@@ -305,8 +305,8 @@ def status_of(
     )
 
 
-def _began_at_ms(state: ReadTimeState) -> int:
-    """Return when the oldest unreported time of a state began to be read."""
+def began_at_ms(state: ReadTimeState) -> int:
+    """Return when the oldest unreported time of a state began to be read, in milliseconds since the epoch."""
     ledger = state.ledger
     claimed = () if ledger.claim is None else (ledger.claim.began_at_ms,)
     unclaimed = (state.meter.since_at_ms,) if state.unclaimed_ms >= SECOND else ()

@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime._units import minutes_rounded_up
+from caliper_readtime.testing._assertions import HasEvents, assert_banked, assert_reported
 from caliper_readtime.testing._endpoint import CaliperEndpoint
 from caliper_readtime.testing._kit import FlakyEmitter, ManualClock, RecordingEmitter
-from caliper_readtime.testing._minutes import HasEvents, assert_banked, assert_reported, banked_minutes
+from caliper_readtime.testing._minutes import banked_minutes
 
 if TYPE_CHECKING:
     from caliper_readtime.testing._emitter_contract import EmitterContract
