@@ -14,12 +14,15 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urljoin
+from uuid import uuid4
 
 import requests
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "docs" / "quickstart"
 BLOCK = re.compile(r"(?P<before>[^\n]*)\n\n```(?P<language>\w+)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+#: Above what a path of the running server shows.
+SHOWN_AT = re.compile(r"open <http://127\.0\.0\.1:\d+(/\S+)>:$")
 FILE = re.compile(r"(Write|Append to) `([\w./]+)`:$")
 #: The command that serves the pages: it goes on until the reader has read.
 SERVES = re.compile(r"^(flask run --port|python manage\.py runserver|uvicorn app:app --port) (\d+)$", re.MULTILINE)
@@ -36,12 +39,12 @@ class Block(NamedTuple):
 
 
 def blocks(page):
-    """All blocks of a quickstart, in its order."""
-    return [Block(**found.groupdict()) for found in BLOCK.finditer((FOLDER / f"{page}.md").read_text("utf-8"))]
+    """All blocks of a page, in its order."""
+    return [Block(**found.groupdict()) for found in BLOCK.finditer(page.read_text("utf-8"))]
 
 
 class Followed:
-    """A quickstart, followed in a folder; ``said`` is what its last command has put out."""
+    """A page, followed in a folder; ``said`` is what its last command has put out."""
 
     def __init__(self, page, folder, *, installs=False, environ=None):
         self.page, self.folder, self.installs = page, folder, installs
@@ -62,9 +65,13 @@ class Followed:
                 elif block.language == "sh":
                     self._run(block.text)
                 elif block.language == "text":
+                    if at := SHOWN_AT.search(block.before):
+                        self.said = requests.get(self._url + at[1], timeout=START_SECONDS).text
                     shows(self.said, block.text)
                 else:
-                    raise AssertionError(f"{self.page}: {block.language!r} below {block.before!r}: neither file nor command")
+                    raise AssertionError(
+                        f"{self.page.name}: {block.language!r} below {block.before!r}: neither file nor command"
+                    )
 
     def _write(self, how, name, text):
         path = self.folder / name
@@ -92,8 +99,7 @@ class Followed:
     def _port(self, shown):
         with socket.create_server(("127.0.0.1", 0)) as free:
             self._url = f"http://127.0.0.1:{free.getsockname()[1]}"
-        text = (FOLDER / f"{self.page}.md").read_text("utf-8")
-        self._path = re.search(rf"Open <http://127\.0\.0\.1:{shown}(/\w+/?)>", text)[1]
+        self._path = re.search(rf"Open <http://127\.0\.0\.1:{shown}(/\w+/?)>", self.page.read_text("utf-8"))[1]
         return self._url.rpartition(":")[2]
 
     def _serve(self, command):
@@ -141,9 +147,15 @@ class Tags(HTMLParser):
             self.script = attrs
 
 
+def arrived(folder):
+    """How many events have arrived."""
+    file = folder / "events.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
 def read(url, folder):
     """Be the reader and the browser: log in where the page asks for it, read for four seconds, log out, and leave."""
-    session = requests.Session()
+    session, before = requests.Session(), arrived(folder)
     answer = session.get(url, timeout=START_SECONDS)
     found = Tags(answer.text)
     assert found.script is None, "nobody has logged in"
@@ -158,14 +170,15 @@ def read(url, folder):
     assert "private" in answer.headers["Cache-Control"]
     assert session.get(urljoin(url, tag["src"]), timeout=START_SECONDS).status_code == 200
     session.cookies.clear()
+    view = str(uuid4())
     for seconds, more in ((2, {}), (4, {"l": True})):
-        said = {"s": 1, "k": tag["data-ticket"], "v": "view", "t": seconds * 1000, **more}
+        said = {"s": 1, "k": tag["data-ticket"], "v": view, "t": seconds * 1000, **more}
         headers = {"Content-Type": "text/plain", "Origin": url[: url.index("/", 8)]}
         sent = session.post(
             urljoin(url, tag["data-url"]), data=json.dumps(said), headers=headers, timeout=START_SECONDS
         )
         assert sent.status_code in (200, 204), sent.text
     until = time.monotonic() + START_SECONDS
-    while not (folder / "events.jsonl").exists() or not (folder / "events.jsonl").read_bytes().endswith(b"\n"):
+    while arrived(folder) == before:
         assert time.monotonic() < until, "no event has arrived"
         time.sleep(0.05)
