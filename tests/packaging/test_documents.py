@@ -72,6 +72,19 @@ def test_contracts_pass_as_written(page, tmp_path):
         assert_passes(tmp_path, blocks)
 
 
+def test_the_tutorial_runs_twice(tmp_path):
+    """Its script, written down as it says, ends well in the folder in which it has run before, with its file there."""
+    text = (ROOT / "docs" / "tutorial" / "first-event.md").read_text(encoding="utf-8")
+    (tmp_path / "first.py").write_text("\n".join(PYTHON.findall(text.partition("## A page")[0])), encoding="utf-8")
+    for run in (1, 2):
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(
+            [sys.executable, "first.py"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, f"run {run}: {ran.stderr}"
+        assert "sent 9.0" in ran.stdout
+
+
 def assert_passes(tmp_path, source):
     (tmp_path / "test_mine.py").write_text(source, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"]
@@ -98,6 +111,16 @@ def test_readme_reports(tmp_path, monkeypatch, capsys):
             exec(block.replace(ENDPOINT, endpoint.url), names)  # noqa: S102 - our own page
         assert endpoint.seconds() == 14.0
     assert "bank now" in capsys.readouterr().out
+
+
+def test_the_readme_says_what_was_measured():
+    """What the README says is lost is what the page about accuracy says of these flows."""
+    told = dict(re.findall(r"^\| (.+?) \| \**([\d.]+ %)\** \|$", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE))
+    page = (ROOT / "docs" / "explanation" / "accuracy.md").read_text(encoding="utf-8")
+    header, *flows = (line[2:-2].split(" | ") for line in page.splitlines() if re.match(r"\| (flow|\([abd]\))", line))
+    lost = {flow[0]: flow[header.index("lost though told")] for flow in flows if len(flow) == len(header)}
+    assert [re.search(r"\((.+)\)", share)[1] for share in lost.values()] == list(told.values())
+    assert list(lost) == ["(a) unmount only", "(b) read-modify-write", "(d) this library, totals"]
 
 
 def test_links_lead_somewhere():
