@@ -10,6 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections import defaultdict
+from html import unescape
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -151,7 +152,7 @@ def test_every_page_has_a_description(pages, site):
     said = defaultdict(list)
     for name in pages:
         found = re.search(r'<meta name="description" content="([^"]+)">', (site / name).read_text(encoding="utf-8"))
-        said[found and found[1]].append(name)
+        said[found and unescape(found[1])].append(name)
     assert said.pop(None) == ["search.html"]
     assert [names for text, names in said.items() if len(names) > 1 or not 30 < len(text) <= 200] == []
 
