@@ -115,9 +115,13 @@ def _banked(state: ReadTimeState, events: TimeSpentEvents | None) -> Iterator[st
 def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
     """What became of the time that pages claimed."""
     meter, ledger = state.meter, state.ledger
+    # A signal tells of what was read before it came: since its page was opened, or a heartbeat earlier.
+    opened = ledger.counts_from_at_ms
+    began = "before" if opened is None else f"since {_at(opened - ledger.widened_ms)} at the earliest"
     yield (
-        f"Accepted {_span(meter.cumulative_ms)} since {_at(ledger.first_sync_at_ms)}, the last of it at"
-        f" {_at(meter.last_sync_at_ms)}; what an earlier, expired or forgotten state had is not in these numbers."
+        f"Accepted {_span(meter.cumulative_ms)}. The first signal arrived at {_at(ledger.first_sync_at_ms)} and told of"
+        f" reading {began}; the last that brought time arrived at {_at(meter.last_sync_at_ms)}. What an earlier,"
+        " expired or forgotten state had is not in these numbers."
     )
     if meter.clamped_ms:
         yield (
