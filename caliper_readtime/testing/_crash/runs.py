@@ -124,6 +124,8 @@ class _Run:
             raise failure
         if self.at is not None and len(self.steps.taken) < self.at.step.number:
             raise InvalidInput("host", f"takes other steps each time: never came to {self.at.step}") from failure
+        if self.steps.astray is not None:
+            raise InvalidInput("host", self.steps.astray)
         if failure is not None and self.retried:
             self._again("the handler", handler)
         if self._owed and (self.retried or self.steps.other is not None):

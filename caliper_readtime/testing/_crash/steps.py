@@ -47,6 +47,8 @@ class Steps:
 
     def __init__(self, fault: Fault | None = None, at: Taken | None = None) -> None:
         self.clock = ManualClock()
+        #: How this run differs from the one without faults; a host may catch what is raised for it.
+        self.astray: str | None = None
         self._fault = fault
         self._at = at
         self._taken: list[Taken] = []
@@ -168,7 +170,8 @@ class Steps:
             return self._seen(step, client, perform, target)
         self._taken.append(Taken(step, client.root))
         if known.step.name != step.name:
-            raise InvalidInput("host", f"takes other steps each time: {step.name} where {known.step.name} was before")
+            self.astray = f"takes other steps each time: {step.name} where {known.step.name} was before"
+            raise InvalidInput("host", self.astray)
         return self._go_wrong(fault, known, client, perform)
 
     def _go_wrong(self, fault: Fault, at: Taken, client: Client, perform: Callable[[], Any]) -> Any:
