@@ -12,6 +12,7 @@ import attrs
 from caliper_readtime._model import Article, Reader
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.testing._crash.faults import Fault, Step, Taken
+from caliper_readtime.testing._crash.plays import Play
 from caliper_readtime.testing._crash.report import CrashFindings, CrashReport, Finding
 from caliper_readtime.testing._crash.steps import Steps
 from caliper_readtime.testing._minutes import calculator_seconds, is_named, reduced
@@ -67,7 +68,7 @@ def crash_every_step(
     __tracebackhide__ = True
     calm = _Run(host, retried=retried, distinct=distinct)
     calm.play()
-    taken = calm.steps.taken
+    taken = tuple(calm.played.taken)
     wanted = calm.seconds if expected is None else {_ids(*key): seconds for key, seconds in expected.items()}
     if not any(wanted.values()):
         raise InvalidInput("host", "nothing was delivered, so nothing can be lost: read, report, watch the endpoint")
@@ -100,35 +101,37 @@ class _Run:
     at: Taken | None = None
     retried: bool = attrs.field(default=True, kw_only=True)
     distinct: bool = attrs.field(default=False, kw_only=True)
+    played: Play = attrs.field(init=False)
     steps: Steps = attrs.field(init=False)
     stuck: list[str] = attrs.field(init=False, factory=list)
     _owed: bool = attrs.field(init=False, default=False)
 
     def play(self) -> None:
         """Build the host, run its handler, and let everything come to its end."""
-        self.steps = Steps(self.fault, self.at)
+        self.played = Play(self.fault, self.at)
+        self.steps = Steps(self.played)
         try:
             self._play(self.host(self.steps))
         finally:
-            self.steps.end()
+            self.played.ends.close()
 
     def _play(self, handler: Callable[[], object]) -> None:
         if not callable(handler):
             raise InvalidInput("host", "must return the handler, a function without arguments")
-        other = self.steps.other or handler
-        self._owed = self.steps.other is not None
-        self.steps.start(lambda: self._interleave(other))
+        other = self.played.other or handler
+        self._owed = self.played.other is not None
+        self.played.start(lambda: self._interleave(other))
         failure = self._attempt(handler)
-        self.steps.stop(failed=failure is not None)
+        self.played.stop(failed=failure is not None)
         if self.fault is None and failure is not None:
             raise failure
-        if self.at is not None and len(self.steps.taken) < self.at.step.number:
+        if self.at is not None and len(self.played.taken) < self.at.step.number:
             raise InvalidInput("host", f"takes other steps each time: never came to {self.at.step}") from failure
-        if self.steps.astray is not None:
-            raise InvalidInput("host", self.steps.astray)
+        if self.played.astray is not None:
+            raise InvalidInput("host", self.played.astray)
         if failure is not None and self.retried:
             self._again("the handler", handler)
-        if self._owed and (self.retried or self.steps.other is not None):
+        if self._owed and (self.retried or self.played.other is not None):
             self._owed = not self._again("the other worker", other, first=0.0)
         if self.fault is Fault.OUTAGE:
             self._outlast()
@@ -147,12 +150,12 @@ class _Run:
         except Exception as error:  # noqa: BLE001 - whatever a host raises
             return error
         except BaseException:
-            if not self.steps.killed:
+            if not self.played.killed:
                 raise
             return RuntimeError("the process was killed")
         if inspect.isawaitable(answer):
             raise InvalidInput("host", "must return a synchronous handler: call asyncio.run in it")
-        if self.steps.killed:  # something swallowed it, but no answer has left a killed process
+        if self.played.killed:  # something swallowed it, but no answer has left a killed process
             return RuntimeError("the process was killed")
         status: Any = getattr(answer, "status_code", None)
         if not isinstance(status, int) or status < 400:  # noqa: PLR2004
@@ -167,33 +170,33 @@ class _Run:
         for wait in (first, *_RETRIES[first > 0 :]):
             self.steps.clock.advance(wait)
             failure = self._attempt(action)
-            self.steps.stop(failed=failure is not None)
+            self.played.stop(failed=failure is not None)
             if failure is None:
                 return True
             if self.fault is None:
                 raise failure
-        if not self.steps.is_out:
+        if not self.played.is_out:
             self.stuck.append(f"{who} still fails after an hour with {type(failure).__name__}: {failure}"[:200])
         return False
 
     def _outlast(self) -> None:
         for _ in range(_OUTAGE_ROUNDS):
             self.steps.clock.advance(_OUTAGE_SECONDS / _OUTAGE_ROUNDS)
-            for job in self.steps.jobs:
+            for job in self.played.jobs:
                 self._attempt(job)
-        self.steps.recover()
+        self.played.recover()
 
     def _settle(self) -> None:
         """Let the jobs run until nothing happens any more."""
         quiet = 0
-        for _ in range(_ROUNDS if self.steps.jobs else 0):
+        for _ in range(_ROUNDS if self.played.jobs else 0):
             self.steps.clock.advance(_ROUND_SECONDS)
-            before = len(self.steps.deliveries())
-            busy = [why for job in self.steps.jobs for why in self._busy(job)]
-            quiet = quiet + 1 if not busy and len(self.steps.deliveries()) == before else 0
+            before = len(self.played.deliveries())
+            busy = [why for job in self.played.jobs for why in self._busy(job)]
+            quiet = quiet + 1 if not busy and len(self.played.deliveries()) == before else 0
             if quiet == _QUIET:
                 return
-        if self.steps.jobs:
+        if self.played.jobs:
             why = busy[0] if busy else "they go on sending"
             self.stuck.append(f"the jobs come to no end in {_ROUNDS} rounds: {why}")
 
@@ -211,7 +214,7 @@ class _Run:
     @property
     def seconds(self) -> Expected:
         """What the calculator adds up."""
-        return calculator_seconds(self.steps.deliveries(), distinct=self.distinct)
+        return calculator_seconds(self.played.deliveries(), distinct=self.distinct)
 
     def findings(self, wanted: Expected) -> Iterator[Finding]:
         """Yield what was lost, doubled or stuck."""
@@ -220,7 +223,7 @@ class _Run:
         for key, seconds in self.seconds.items():
             known = next((name for name in wanted if _same(key, name)), key)
             found[known] = found.get(known, 0.0) + seconds
-        counts = Counter(str(event["id"]) for event in self.steps.deliveries())
+        counts = Counter(str(event["id"]) for event in self.played.deliveries())
         repeated = any(count > 1 for count in counts.values())
         wrong = [key for key, seconds in found.items() if round(seconds - wanted.get(key, 0.0), 3)]
         for key in wrong:
@@ -230,7 +233,7 @@ class _Run:
             yield from (Finding(self.fault, step, stuck=stuck) for stuck in self.stuck)
 
     def _last_sent(self) -> Step | None:
-        taken = self.steps.taken
+        taken = self.played.taken
         sent = [found.step for found in taken if found.delivers] or [found.step for found in taken]
         return sent[-1] if sent else None
 
