@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime.protocols import Transition
-    from caliper_readtime.stores._redis.connection import Call
     from caliper_readtime.stores._redis.encoding import Names
+    from caliper_readtime.stores._redis.sending import Call
 
 R = TypeVar("R")
 
