@@ -30,7 +30,7 @@ _METER_PATTERN: Final = re.compile(
     r"(\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{0,19}) (\d{1,2}) ([0-9a-f]{16})(?: .*)?", re.ASCII
 )
 # What the heartbeat script has to know of the ledger, which it does not read itself.
-_STEADY: Final = " {} {} {} {} {} {} {} {} {} {}"
+_STEADY: Final = " {} {} {} {} {} {} {} {} {} {} {}"
 _MAX_NAMESPACE: Final = 64
 #: More shards than a cluster has nodes cost a sweep a look into each.
 MAX_SHARDS: Final = 1024
@@ -136,6 +136,7 @@ def _steady(state: ReadTimeState) -> str:
         "" if ledger.counts_from_at_ms is None else ledger.counts_from_at_ms,
         ledger.widened_ms,
         "" if expires is None else expires,
+        "" if ledger.context.article.words is None else ledger.context.article.words,
     )
 
 

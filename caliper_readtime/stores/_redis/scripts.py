@@ -12,6 +12,7 @@ import attrs
 
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
+from caliper_readtime._rules.reading import MINUTE
 from caliper_readtime._rules.state import MAX_VIEWS, SECOND
 from caliper_readtime.stores._codec import FINGERPRINT, SCHEMA
 
@@ -34,6 +35,7 @@ _VALUES: Final = {
     "MOMENT": _MOMENT,
     "SCHEMA": str(SCHEMA[0]),
     "SECOND": str(SECOND),
+    "MINUTE": str(MINUTE),
     "MAX_VIEWS": str(MAX_VIEWS),
     "DIGITS": str(DIGITS_IN_LUA),
     "LARGEST": str(LARGEST_IN_LUA),
@@ -72,6 +74,7 @@ def policy_values(policy: ReadTimePolicy) -> dict[str, str]:
         "MOST": "math.huge" if policy.max_delta_ms is None else str(policy.max_delta_ms),
         "LEEWAY": str(policy.leeway_ms),
         "RATIO": repr(policy.completion_ratio),
+        "PACE": "false" if policy.completion_words_per_minute is None else repr(policy.completion_words_per_minute),
         "DWELL": "false" if policy.completion_dwell_ms is None else str(policy.completion_dwell_ms),
     }
 

@@ -57,10 +57,10 @@ repeat
   if position == '' then
     position = old_position
   end
-  local duration, finalized, counts_from, widened, expires
-  if not whole or position ~= '' or opened ~= '' or ARGV[10] == '1' or $DWELL then
-    duration, finalized, counts_from, widened, expires =
-      meter:match('^(%d*) (%d*) (%d*) (%d+) (%d*)\n', context + 2 * $PRINT + 2)
+  local duration, finalized, counts_from, widened, expires, words
+  if not whole or position ~= '' or opened ~= '' or ARGV[10] == '1' or $DWELL or $PACE then
+    duration, finalized, counts_from, widened, expires, words =
+      meter:match('^(%d*) (%d*) (%d*) (%d+) (%d*) (%d*)\n', context + 2 * $PRINT + 2)
     -- What expires without being used again may have expired; a claim or a deferral keeps a state.
     if not duration or (ARGV[10] == '1' and duration == '')
         or (not whole and due == '' and (expires == '' or moment >= expires + 0)) then
@@ -173,9 +173,13 @@ repeat
     end
   end
 
-  if finalized == '' and (($DWELL and cumulative + 0 >= $DWELL)
-      or (position ~= '' and duration ~= '' and position / duration >= $RATIO)) then
-    break
+  if finalized == '' then
+    local placed = position ~= '' and duration ~= ''
+    if ($DWELL and cumulative + 0 >= $DWELL) or (placed and position / duration >= $RATIO)
+        -- Where no depth is known, the time of the words alone completes.
+        or ($PACE and not placed and words ~= '' and cumulative + 0 >= words * $MINUTE / $PACE) then
+      break
+    end
   end
   -- What still holds nothing whole expires, later than it did.
   if not whole and due == '' and cumulative - claimed_to < $SECOND then
