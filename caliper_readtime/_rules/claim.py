@@ -16,7 +16,7 @@ from caliper_readtime._rules.state import MAX_PARKED, SECOND, Claim, Ledger, Par
 from caliper_readtime._rules.steps import Verb, listed, refreshed, remembered, rule, set_aside, settled, spread
 
 if TYPE_CHECKING:
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
     from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules.event import TimeSpentEvents
     from caliper_readtime._rules.ranges import Context
@@ -91,7 +91,7 @@ class AcquireClaim(Verb[Acquired]):
     caller: Caller
     jitter: float
     reader: Reader | None = None
-    article: Article | None = None
+    article: Activity | None = None
     finalize: bool = False
     min_ms: int = 0
     idle_ms: int = 0
@@ -290,7 +290,7 @@ class Defer(Verb[bool]):
 
     finalize: bool
     reader: Reader | None = None
-    article: Article | None = None
+    article: Activity | None = None
 
 
 def defer(verb: Defer, state: ReadTimeState, now: int) -> tuple[ReadTimeState, bool]:

@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL
 import attrs
 
 from caliper_readtime import _checks
-from caliper_readtime._model import Article, Reader
+from caliper_readtime._model import Activity, Reader
 from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import InvalidInput
 
@@ -24,8 +24,8 @@ ROSTERING: Final = "/ims/oneroster/rostering/v1p2"
 
 
 def identified(
-    oneroster_url: str | None, on_record: Callable[[], str | None], reader: Reader | str, article: Article | str
-) -> tuple[Key, Reader | None, Article | None]:
+    oneroster_url: str | None, on_record: Callable[[], str | None], reader: Reader | str, article: Activity | str
+) -> tuple[Key, Reader | None, Activity | None]:
     """Return the key of a state, and the objects that were passed, with their ids reduced.
 
     Args:
@@ -38,7 +38,7 @@ def identified(
         InvalidInput: an id is not acceptable.
     """
     known_reader, reader_id = (reader, reader.sourced_id) if isinstance(reader, Reader) else (None, reader)
-    known_article, resource_id = (article, article.resource_id) if isinstance(article, Article) else (None, article)
+    known_article, resource_id = (article, article.resource_id) if isinstance(article, Activity) else (None, article)
     try:
         if oneroster_url is None and "://" in reader_id + resource_id:
             oneroster_url = on_record()

@@ -58,9 +58,9 @@ class RedisStateStore:
     """A ``StateStore`` in Redis 6.2 or newer, or in Valkey. Thread-safe, safe across processes, hosts and fork.
 
     A steady heartbeat takes one round trip, as does settling a claim, everything else two or more. The clock is the
-    server's (in a cluster each shard's own). What is durable is what Redis makes durable:
-    docs/explanation/redis.md says what a crash or a fail-over can still take, and which settings narrow it. After a
-    time-out calls fail at once for a few seconds.
+    server's (in a cluster each shard's own). What is durable is what Redis makes durable: the documentation says
+    (Explanation, Redis) what a crash or a fail-over can still take, and which settings narrow it. After a time-out
+    calls fail at once for a few seconds.
 
     Args:
         client: a client that somebody else has made and closes. Give it time-outs: redis-py has none of its own.
