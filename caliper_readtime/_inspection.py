@@ -124,9 +124,13 @@ def _kind(state: ReadTimeState) -> Iterator[str]:
 def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
     """What became of the time that pages claimed."""
     meter, ledger = state.meter, state.ledger
+    # A signal tells of what was read before it came: since its page was opened, or a heartbeat earlier.
+    opened = ledger.counts_from_at_ms
+    began = "before" if opened is None else f"since {_at(opened - ledger.widened_ms)} at the earliest"
     yield (
-        f"Accepted {_span(meter.cumulative_ms)} since {_at(ledger.first_sync_at_ms)}, the last of it at"
-        f" {_at(meter.last_sync_at_ms)}; what an earlier, expired or forgotten state had is not in these numbers."
+        f"Accepted {_span(meter.cumulative_ms)}. The first signal arrived at {_at(ledger.first_sync_at_ms)} and told of"
+        f" reading {began}; the last that brought time arrived at {_at(meter.last_sync_at_ms)}. What an earlier,"
+        " expired or forgotten state had is not in these numbers."
     )
     if meter.clamped_ms:
         yield (
@@ -301,7 +305,7 @@ def status_of(
         parked += len(ledger.parked)
         doubtful += ledger.claim is not None and ledger.claim.doubtful(now)
         hasty += skimmed(policy, state)
-        began = _began_at_ms(state)
+        began = began_at_ms(state)
         oldest = began if oldest is None else min(oldest, began)
     return Status(
         unreported_states=states,
@@ -314,8 +318,8 @@ def status_of(
     )
 
 
-def _began_at_ms(state: ReadTimeState) -> int:
-    """Return when the oldest unreported time of a state began to be read."""
+def began_at_ms(state: ReadTimeState) -> int:
+    """Return when the oldest unreported time of a state began to be read, in milliseconds since the epoch."""
     ledger = state.ledger
     claimed = () if ledger.claim is None else (ledger.claim.began_at_ms,)
     unclaimed = (state.meter.since_at_ms,) if state.unclaimed_ms >= SECOND else ()

@@ -12,6 +12,7 @@ from typing import Any, Final
 import attrs
 
 from caliper_readtime import _checks
+from caliper_readtime._records import record
 from caliper_readtime._units import to_ms
 from caliper_readtime.errors import InvalidInput
 
@@ -227,6 +228,10 @@ class ParkedEvent:
     reason: str
     claimable: bool
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
+        return [record(self, *(attribute.name for attribute in attrs.fields(ParkedEvent)))]
+
 
 @attrs.frozen
 class HistoryEntry:
@@ -245,3 +250,7 @@ class HistoryEntry:
     event_id: str | None = None
     seconds: float = 0.0
     detail: str = ""
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
+        return [record(self, *(attribute.name for attribute in attrs.fields(HistoryEntry)))]

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime._model import Activity, Reader
-from caliper_readtime._units import to_epoch_ms
+from caliper_readtime._units import plural, to_epoch_ms
 from caliper_readtime.testing._minutes import reported_seconds
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class RecordingEmitter:
         self.batches: list[int] = []
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({plural(len(self.events), 'event')})"
+
     def emit(self, events: Sequence[Mapping[str, Any]], /) -> None:
         """Keep a copy of the events."""
         with self._lock:
@@ -89,6 +92,9 @@ class FlakyEmitter:
     def __init__(self, inner: Any = None) -> None:
         self.inner: Any = RecordingEmitter() if inner is None else inner
         self._faults: deque[tuple[BaseException, bool]] = deque()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
 
     def fail(self, *errors: BaseException, delivered: bool = False) -> None:
         """Let each of the next calls raise one of these errors.

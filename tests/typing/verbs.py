@@ -57,6 +57,7 @@ from caliper_readtime import (
     TimeSpentEvents,
 )
 from caliper_readtime._policy import Completion
+from caliper_readtime._records import Rows
 from caliper_readtime._rules.event import ActivityIds
 from caliper_readtime.cli import FAILED, OK, UNHEALTHY, USAGE, add_commands, main, run
 from caliper_readtime.doctor import Finding, Level, examine
@@ -157,6 +158,8 @@ def looked_at(tracker: ReadTimeTracker) -> None:
     """Look inside, and erase."""
     state = tracker.state("u1", "nice_x1")
     assert_type(state, ReadTimeState | None)
+    assert_type(tracker.states("u1"), Rows[ReadTimeState])
+    assert_type(tracker.states("u1").to_records(), list[dict[str, Any]])
     for one in tracker.states("u1"):
         assert_type(one.cumulative_read_time_seconds, float)
         assert_type(one.reported_read_time_seconds, float)
@@ -174,8 +177,8 @@ def looked_at(tracker: ReadTimeTracker) -> None:
         assert_type(one.due_at, datetime | None)
         assert_type(one.attempts, int)
         assert_type(one.last_error, str | None)
-        assert_type(one.history, tuple[HistoryEntry, ...])
-        assert_type(one.parked, tuple[ParkedEvent, ...])
+        assert_type(one.history, Rows[HistoryEntry])
+        assert_type(one.parked, Rows[ParkedEvent])
     assert_type(tracker.parked(limit=5)[0].claimable, bool)
     status = tracker.status()
     assert_type(status, Status)
