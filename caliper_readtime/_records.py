@@ -30,6 +30,7 @@ STATE: Final = (
     "reported_read_time_seconds",
     "unreported_seconds",
     "clamped_seconds",
+    "beside_seconds",
     "canonical_duration_seconds",
     "position_seconds",
     "depth",
