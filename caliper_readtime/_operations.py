@@ -17,7 +17,7 @@ from caliper_readtime._delivery.send import SWEEP
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
 from caliper_readtime._inspection import explained, status_of
 from caliper_readtime._logs import StoreAway, log_unreadable
-from caliper_readtime._model import Article, ParkedEvent, Reader
+from caliper_readtime._model import Activity, ParkedEvent, Reader
 from caliper_readtime._records import LISTED, PARKED, Rows
 from caliper_readtime._rules import Caller, Unpark
 from caliper_readtime._rules.identity import identified, reduced
@@ -184,7 +184,7 @@ class Operations:
         """What builds events."""
         return self._delivery.leases.events
 
-    def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
+    def state(self, reader: Reader | str, article: Activity | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
         key, _, _ = identified(self._oneroster_url, self._recorded, reader, article)
         return self._seen(key)
@@ -212,9 +212,11 @@ class Operations:
             StoreError: the store could not be reached.
         """
         waiting = self._store.unreported(self._delivery.leases.now())
-        return status_of(waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep())
+        return status_of(
+            waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep(), policy=self._policy
+        )
 
-    def explain(self, reader: Reader | str, article: Article | str) -> Explanation:
+    def explain(self, reader: Reader | str, article: Activity | str) -> Explanation:
         """Explain in plain sentences why this reader gets these minutes on this article.
 
         What was accepted, clamped, sent and refused, what waits and until when, and what would be banked. For an
@@ -243,7 +245,7 @@ class Operations:
             beside_ms=0 if state is None else beside(self._stretches(known)),
         )
 
-    def unpark(self, reader: Reader | str, article: Article | str) -> Report:
+    def unpark(self, reader: Reader | str, article: Activity | str) -> Report:
         """Let a state's parked events be sent now, and send what can be sent, as ``partial`` does.
 
         Raises:

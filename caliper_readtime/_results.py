@@ -199,6 +199,8 @@ class Status:
         last_sweep_at: when a sweep last ran; None where none ever has.
         doubtful_claims: claims of more than a day ago that were never settled. Their events may have arrived, and an
             endpoint may have forgotten their ids: an emitter with read-back asks before it sends them again.
+        skimmed_states: of the unreported states, those whose end was reached sooner than their words, or their video,
+            can have taken. A flag: all of their time is paid.
     """
 
     unreported_states: int
@@ -207,6 +209,7 @@ class Status:
     parked_events: int
     last_sweep_at: datetime | None
     doubtful_claims: int = 0
+    skimmed_states: int = 0
 
     def _repr_html_(self) -> str:
         return _notebook.fields("Status", self, *(attribute.name for attribute in attrs.fields(Status)))

@@ -91,6 +91,7 @@ class PartSettings:
     sensor: str | None = _needed("this application's URL")
     app_name: str | None = _needed("this application's name")
     app_id: str | None = None
+    ed_app: str | None = None
     activity_ids: str = "uri"
     store: Part = None
     emitter: Part = None

@@ -277,6 +277,23 @@ class ReadTimeState:
         return None if self.meter.position_ms is None else to_seconds(self.meter.position_ms)
 
     @property
+    def depth(self) -> float | None:
+        """How far into it the reader was last, 0 to 1; None where no position or no duration is known."""
+        position, duration = self.meter.position_ms, self.ledger.duration_ms
+        return None if position is None or duration is None else min(1.0, position / duration)
+
+    @property
+    def words_per_minute(self) -> float | None:
+        """How fast the words up to there were read, or all words where no depth is known.
+
+        None where the activity's words are not known, or no time has been accepted.
+        """
+        words, minutes = self.ledger.context.article.words, self.meter.cumulative_ms / 60_000
+        if words is None or not minutes:
+            return None
+        return words * (1.0 if self.depth is None else self.depth) / minutes
+
+    @property
     def first_server_sync_at(self) -> datetime:
         """When the first signal arrived."""
         return to_datetime(self.ledger.first_sync_at_ms)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from caliper_readtime._model import Article, Reader
+from caliper_readtime._model import Activity, Reader
 from caliper_readtime._rules.state import SECOND
 from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime._units import minutes_rounded_up, to_plain_seconds
@@ -32,7 +32,7 @@ class HasEvents(Protocol):
 
 
 def assert_reported(
-    endpoint: HasEvents | ReadTimeTracker, reader: Reader | str, article: Article | str, seconds: float
+    endpoint: HasEvents | ReadTimeTracker, reader: Reader | str, article: Activity | str, seconds: float
 ) -> None:
     """Assert that so many active seconds of a reader on an article have arrived; an event that came twice counts once.
 
@@ -91,7 +91,7 @@ def _hints(state: ReadTimeState | None, *, known: bool) -> Iterator[str]:
 def assert_banked(
     endpoint: HasEvents | ReadTimeTracker,
     reader: Reader | str,
-    article: Article | str,
+    article: Activity | str,
     minutes: float,
     *,
     expected_xp: float | None = None,
@@ -131,10 +131,10 @@ def assert_banked(
         )
 
 
-def _ids(reader: Reader | str, article: Article | str) -> tuple[str, str]:
+def _ids(reader: Reader | str, article: Activity | str) -> tuple[str, str]:
     return (
         reader.sourced_id if isinstance(reader, Reader) else reader,
-        article.resource_id if isinstance(article, Article) else normalised_activity_id(article),
+        article.resource_id if isinstance(article, Activity) else normalised_activity_id(article),
     )
 
 

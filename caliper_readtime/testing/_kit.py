@@ -8,7 +8,7 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from caliper_readtime._model import Article, Reader
+from caliper_readtime._model import Activity, Reader
 from caliper_readtime._units import plural, to_epoch_ms
 from caliper_readtime.testing._minutes import reported_seconds
 
@@ -75,10 +75,10 @@ class RecordingEmitter:
     def close(self) -> None:
         """Keep the events: tests look at them afterwards."""
 
-    def seconds(self, reader: Reader | str, article: Article | str) -> float:
+    def seconds(self, reader: Reader | str, article: Activity | str) -> float:
         """Return the active seconds of a reader on an article; an event that came twice counts once."""
         sourced_id = reader.sourced_id if isinstance(reader, Reader) else reader
-        resource_id = article.resource_id if isinstance(article, Article) else article
+        resource_id = article.resource_id if isinstance(article, Activity) else article
         return reported_seconds(self.events, sourced_id, resource_id)
 
 
@@ -123,7 +123,7 @@ class FlakyEmitter:
         events: list[dict[str, Any]] = self.inner.events
         return events
 
-    def seconds(self, reader: Reader | str, article: Article | str) -> float:
+    def seconds(self, reader: Reader | str, article: Activity | str) -> float:
         """Return the inner emitter's ``seconds``."""
         seconds: float = self.inner.seconds(reader, article)
         return seconds

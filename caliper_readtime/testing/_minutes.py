@@ -79,17 +79,8 @@ def banked_minutes(
         rounding: makes minutes of an article's seconds, because hosts differ.
         distinct: count each event id once, as an endpoint that recognises repeated ids would have it.
     """
-    seconds: dict[str, float] = {}
-    counted: set[str] = set()
-    for event in events:
-        activity = event.get("object", {}).get("activity") or {}
-        if event.get("action") != "SpentTime" or event.get("actor", {}).get("id") != actor_id:
-            continue
-        if "id" not in activity or (distinct and event["id"] in counted):
-            continue
-        counted.add(event["id"])
-        resource_id = _reduced(_named(activity["id"]))
-        seconds[resource_id] = seconds.get(resource_id, 0.0) + _paid_seconds(event)
+    summed = calculator_seconds(events, distinct=distinct)
+    seconds = {resource_id: value for (actor, resource_id), value in summed.items() if actor == actor_id}
     banked: dict[str, float] = {}
     for resource_id in resource_ids:
         name = _named(resource_id)
@@ -100,11 +91,34 @@ def banked_minutes(
     return banked
 
 
+def calculator_seconds(events: Iterable[Mapping[str, Any]], *, distinct: bool = False) -> dict[tuple[str, str], float]:
+    """Return the seconds that the production calculator adds up, by actor id and reduced resource id.
+
+    Args:
+        events: one for each delivery.
+        distinct: count each event id once.
+    """
+    seconds: dict[tuple[str, str], float] = {}
+    counted: set[str] = set()
+    for event in events:
+        activity = event.get("object", {}).get("activity") or {}
+        actor = event.get("actor", {}).get("id")
+        if event.get("action") != "SpentTime" or actor is None or "id" not in activity:
+            continue
+        if distinct:
+            if event["id"] in counted:
+                continue
+            counted.add(event["id"])
+        key = (actor, reduced(_named(activity["id"])))
+        seconds[key] = seconds.get(key, 0.0) + _paid_seconds(event)
+    return seconds
+
+
 def _named(activity_id: str) -> str:
     return activity_id.rpartition(_RESOURCES)[2] or activity_id
 
 
-def _reduced(resource_id: str) -> str:
+def reduced(resource_id: str) -> str:
     """Return what the calculator makes of a compound id, ``nice_<unit>_<x>``: ``nice_<x>``."""
     parts = resource_id.split("_")
     return f"nice_{parts[2]}" if len(parts) == 3 and parts[0] == "nice" else resource_id  # noqa: PLR2004 - nice, unit, x

@@ -12,6 +12,7 @@ from typing import Any, assert_type
 import caliper_readtime
 from caliper_readtime import (
     Accumulation,
+    Activity,
     App,
     Article,
     ArticleReconciliation,
@@ -71,8 +72,11 @@ def values() -> tuple[Reader, Article, TimeSpentEvents, ReadTimePolicy]:
     article = Article("nice_x1", "Leaves", "https://app.example.org/1", course, subject=Subject.SCIENCE)
     assert_type(article.course, Course | None)
     assert_type(article.subject, Subject)
+    video = Activity("nice_v1", "Owls", article.url, kind="video", attempt=2, words=800, extensions={"runId": "1"})
+    assert_type(video.extensions, dict[str, Any])
+    assert_type(video.words, int | None)
     events = TimeSpentEvents("https://app.example.org", App("App", "https://app.example.org"), "https://r.example.org")
-    TimeSpentEvents(events.sensor, events.app, events.oneroster_url, activity_ids=ActivityIds.PLAIN)
+    TimeSpentEvents(events.sensor, events.app, events.oneroster_url, activity_ids=ActivityIds.PLAIN, ed_app=None)
     assert_type(events.actor_id("u1"), str)
     assert_type(events.activity_id("nice_x1"), str)
     event = events.event(reader, article, event_id="e", generated_id="g", seconds=1, started_at_ms=0, ended_at_ms=1000)
@@ -164,6 +168,8 @@ def looked_at(tracker: ReadTimeTracker) -> None:
         assert_type(one.clamped_seconds, float)
         assert_type(one.canonical_duration_seconds, float | None)
         assert_type(one.position_seconds, float | None)
+        assert_type(one.depth, float | None)
+        assert_type(one.words_per_minute, float | None)
         assert_type(one.first_server_sync_at, datetime)
         assert_type(one.last_server_sync_at, datetime)
         assert_type(one.finalized_at, datetime | None)
