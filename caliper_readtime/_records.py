@@ -23,6 +23,7 @@ STATE: Final = (
     "reader_sourced_id",
     "resource_id",
     "ledger.context.article.title",
+    "ledger.context.article.kind",
     "phase",
     "cumulative_read_time_seconds",
     "reported_read_time_seconds",
