@@ -30,6 +30,7 @@ PREFIX: Final = "setting_"
 _HELP: Final = {
     "activity_ids": "uri (the default), or plain for endpoints that want the resource id as it is",
     "app_id": "this application's URL in the event's object.app",
+    "ed_app": "this application's URL as the event's edApp",
     "batch_bytes": "most bytes in one envelope",
     "batch_events": "most events in one envelope",
     "ca_bundle": "a file of CA certificates, where a private CA has signed the endpoint's",
@@ -38,6 +39,7 @@ _HELP: Final = {
     "client_id": "OAuth2 client id",
     "client_secret_file": "a file that holds the OAuth2 client secret alone",
     "duplicate_answers": "dotted path of a function that tells by status and text whether the endpoint has the event",
+    "ed_app": "this application's URL as the event's edApp (none)",
     "emitter": "dotted path of an emitter, in place of --endpoint",
     "namespace": "Redis: what every key begins with (readtime)",
     "on_report": "dotted path of a function that is called with each report",
@@ -58,7 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     for name in FLAGS:
         # A percent sign in a help text would be taken for a format.
-        what = (_settings.REQUIRED.get(name) or _HELP[name]).replace("%", "%%")
+        what = (_settings.REQUIRED.get(name) or _HELP.get(name, "")).replace("%", "%%")
         group.add_argument(f"--{name.replace('_', '-')}", dest=f"{PREFIX}{name}", metavar="VALUE", help=what)
 
 
