@@ -39,13 +39,13 @@ class Play:
 
     def __init__(self, fault: Fault | None = None, at: Taken | None = None) -> None:
         self.taken: list[Taken] = []
-        self.killed = False
+        self.killed: bool = False
         self.astray: str | None = None
         self.jobs: list[Callable[[], object]] = []
         self.other: Callable[[], object] | None = None
         self.rollbacks: list[Callable[[], object]] = []
         self.restarts: list[Callable[[], object]] = []
-        self.ends = ExitStack()
+        self.ends: ExitStack[bool | None] = ExitStack()
         self._fault = fault
         self._at = at
         self._armed = False

@@ -39,8 +39,8 @@ _SAME_EVENT: Final = (
     " it is sent again (read_back=True), and let no HTTP client repeat a POST by itself"
 )
 _CALM: Final = (
-    "This is so without any fault, so the handler itself counts wrongly: mark as reported what was sent and no more,"
-    " and let nothing but a signal move its clock or end its counting"
+    "It is so without any fault, so the handler counts wrongly, or expected= is wrong: count wall time once for all"
+    " tabs, carry what is below a second, and let nothing but a signal move the clock"
 )
 _STUCK: Final = "Something stays locked or half done: give locks an expiry, and take an older claim over"
 
@@ -72,7 +72,7 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to do."""
-        if self.stuck:
+        if self.stuck and self.delivered_seconds <= self.expected_seconds:
             return _STUCK
         if self.fault is None:
             return _CALM
@@ -88,12 +88,13 @@ class Finding:
     def result(self) -> str:
         """What was done, where, and what came of it."""
         where = f"{self.fault or 'no fault; last sent by'} {self.step or 'no step'}"
-        if self.stuck:
+        if self.reader is None:
             return f"{where}: {self.stuck}"
         lost = "lost" if self.delivered_seconds < self.expected_seconds else "doubled"
         return (
             f"{where}: {self.reader} on {self.article}: {_shown(self.delivered_seconds)} delivered, not"
             f" {_shown(self.expected_seconds)}: {_shown(abs(self.delivered_seconds - self.expected_seconds))} {lost}"
+            f"{self.stuck and '; '}{self.stuck}"
         )
 
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 import attrs
 
+from caliper_readtime._checks import without_emails
 from caliper_readtime._model import Article, Reader
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.testing._crash.faults import Fault, Step, Taken
@@ -176,7 +177,7 @@ class _Run:
             if self.fault is None:
                 raise failure
         if not self.played.is_out:
-            self.stuck.append(f"{who} still fails after an hour with {type(failure).__name__}: {failure}"[:200])
+            self.stuck.append(f"{who} still fails after an hour: {_why(failure)}")
         return False
 
     def _outlast(self) -> None:
@@ -204,7 +205,7 @@ class _Run:
         results: list[Any] = []
         failure = self._attempt(lambda: results.append(job()))
         if failure is not None:
-            yield f"{type(failure).__name__}: {failure}"[:200]
+            yield _why(failure)
         for name in ("failed", "in_flight", "more"):
             if any(getattr(result, name, 0) for result in results):
                 yield f"a sweep has {name.replace('_', ' ')}"
@@ -226,16 +227,21 @@ class _Run:
         counts = Counter(str(event["id"]) for event in self.played.deliveries())
         repeated = any(count > 1 for count in counts.values())
         wrong = [key for key, seconds in found.items() if round(seconds - wanted.get(key, 0.0), 3)]
+        stuck = self.stuck[0] if self.stuck else ""
         for key in wrong:
             who, what = unquote(key[0].rpartition("/users/")[2]), key[1]
-            yield Finding(self.fault, step, who, what, wanted.get(key, 0.0), found[key], repeated)
-        if not wrong:
-            yield from (Finding(self.fault, step, stuck=stuck) for stuck in self.stuck)
+            yield Finding(self.fault, step, who, what, wanted.get(key, 0.0), found[key], repeated, stuck)
+        if stuck and not wrong:
+            yield Finding(self.fault, step, stuck=stuck)
 
     def _last_sent(self) -> Step | None:
         taken = self.played.taken
         sent = [found.step for found in taken if found.delivers] or [found.step for found in taken]
         return sent[-1] if sent else None
+
+
+def _why(failure: Exception | None) -> str:
+    return f"{type(failure).__name__}: {without_emails(str(failure))}"[:200].removesuffix(": ")
 
 
 def _ids(reader: Reader | str, article: Article | str) -> tuple[str, str]:
