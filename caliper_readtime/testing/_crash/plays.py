@@ -144,8 +144,8 @@ class Play:
             reached = tuple(
                 place for place, (old, new) in enumerate(zip(asked, self._asked(), strict=False)) if new > old
             )
-            delivers = len(self.deliveries()) > before
-            self.taken[position] = Taken(step, client.root, delivers, reached)
+            sends = len(self.deliveries()) > before
+            self.taken[position] = Taken(attrs.evolve(step, sends=sends), client.root, reached)
         if result is target:
             self.taken[position] = attrs.evolve(self.taken[position], fluent=True)
         return result

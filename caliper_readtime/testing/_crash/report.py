@@ -21,8 +21,8 @@ _LESS: Final = (
     " accepted them, and let a job send what is left"
 )
 _MORE_BY: Final = {
-    Fault.MEANWHILE: "Two workers had the same seconds: let one atomic update claim them before they are sent, and"
-    " free a lock only by its owner's token",
+    Fault.MEANWHILE: "Two workers had the same seconds: let one atomic update claim them before they are sent, free a"
+    " lock only by its owner's token, and know a request that comes twice",
     Fault.LATE: "What is not there after a time-out may still come: leave the event to a later run, and ask then",
 }
 _LESS_BY: Final = {
@@ -76,8 +76,11 @@ class Finding:
             return _STUCK
         if self.fault is None:
             return _CALM
+        general = _SAME_EVENT if self.repeated else _MORE
         if self.delivered_seconds > self.expected_seconds:
-            return _MORE_BY.get(self.fault, _SAME_EVENT if self.repeated else _MORE)
+            # A signal that lands late was counted twice; an event was sent twice.
+            known = self.fault is not Fault.LATE or (self.step is not None and self.step.sends)
+            return _MORE_BY.get(self.fault, general) if known else general
         return _LESS_BY.get(self.fault, _LESS)
 
     def __str__(self) -> str:
