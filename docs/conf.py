@@ -11,7 +11,17 @@ from caliper_readtime import __version__  # noqa: E402 - from the path above
 project = "caliper-readtime"
 author = "the caliper-readtime authors"
 version = release = __version__
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "long_names", "mermaid", "package_layers"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx_copybutton",
+    "descriptions",
+    "downloads",
+    "long_names",
+    "mermaid",
+    "package_layers",
+]
 exclude_patterns = ["examples/**/README.md"]
 
 nitpicky = True
@@ -41,7 +51,9 @@ napoleon_use_ivar = True
 html_theme = "furo"
 pygments_dark_style = "github-dark"
 html_title = f"caliper-readtime {__version__}"
+html_logo = html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
+html_extra_path: list[str] = []  # docs/_ext/downloads.py fills it
 html_css_files = ["site.css"]
 html_use_index = False  # the search finds more
 html_domain_indices = False

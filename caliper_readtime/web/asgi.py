@@ -17,6 +17,7 @@ from anyio import CapacityLimiter
 from anyio.lowlevel import RunVar
 from anyio.to_thread import run_sync
 from starlette.datastructures import MutableHeaders
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 from starlette.routing import Mount, Route, Router
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
     from caliper_readtime.web.page_counter import PageResponse
 
 T = TypeVar("T")
@@ -138,7 +139,7 @@ def current_page_counter(request: Request) -> PageCounter:
 
 
 async def readtime_script(
-    request: Request, reader: Reader | str | int, article: Article | None = None, **options: Any
+    request: Request, reader: Reader | str | int, article: Activity | None = None, **options: Any
 ) -> Tag:
     """Return the script tag of an article page, for templates; its answer becomes ``Cache-Control: private``.
 
@@ -203,11 +204,15 @@ def _routes() -> list[Route]:
 async def _signals(request: Request) -> Response:
     page, body = _page(request), b""
     page.seen = True
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY:  # one byte more than is taken tells a longer body, which is not read
-            break
     counter = page.counter
+    try:
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > MAX_BODY:  # one byte more than is taken tells a longer body, which is not read
+                break
+    except ClientDisconnect:  # a tab that closes in the midst of it is nobody's failure: its script comes back
+        gone = Refused(Refusal.UNREADABLE, "the browser went away before all of it had come")
+        return _response(counter.turn_away(request.headers, gone))
     answer = await _threaded(partial(counter.receive, request.headers, body[: MAX_BODY + 1], request))
     busy = Refused(Refusal.STORE_UNAVAILABLE, "too many requests wait for it")
     return _response(counter.turn_away(request.headers, busy) if answer is None else answer)

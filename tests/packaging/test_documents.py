@@ -19,6 +19,11 @@ from tests.conftest import PROOFS
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: Their blocks are files and commands, which test_quickstarts follows.
+QUICKSTARTS = ROOT / "docs" / "quickstart"
+#: Pages that tests/recipes follows: more files for a quickstart, and an SDK that changes what it finds in a process.
+ELSEWHERE = {"django-prometheus.md", "sentry.md"}
+RUN = [page for page in PAGES if page.parent != QUICKSTARTS and page.name not in ELSEWHERE]
 CI = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
 PYTHON = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 ENDPOINT = "https://caliper.example.org/caliper/event"
@@ -40,7 +45,7 @@ def _files_are_closed(monkeypatch):
 
 
 @pytest.mark.usefixtures("_files_are_closed")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", RUN, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_runs(page, tmp_path, monkeypatch):
     """Every Python block of a page runs, in the page's order, with a loopback endpoint for the one it names."""
     monkeypatch.chdir(tmp_path)
@@ -69,6 +74,19 @@ def test_contracts_pass_as_written(page, tmp_path):
         assert_passes(tmp_path, blocks)
 
 
+def test_the_tutorial_runs_twice(tmp_path):
+    """Its script, written down as it says, ends well in the folder in which it has run before, with its file there."""
+    text = (ROOT / "docs" / "tutorial" / "first-event.md").read_text(encoding="utf-8")
+    (tmp_path / "first.py").write_text("\n".join(PYTHON.findall(text.partition("## A page")[0])), encoding="utf-8")
+    for run in (1, 2):
+        environ = {**os.environ, "PYTHONPATH": str(ROOT)}
+        ran = subprocess.run(
+            [sys.executable, "first.py"], cwd=tmp_path, env=environ, capture_output=True, text=True, check=False
+        )
+        assert ran.returncode == 0, f"run {run}: {ran.stderr}"
+        assert "sent 9.0" in ran.stdout
+
+
 def assert_passes(tmp_path, source):
     (tmp_path / "test_mine.py").write_text(source, encoding="utf-8")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_mine.py"]
@@ -95,6 +113,16 @@ def test_readme_reports(tmp_path, monkeypatch, capsys):
             exec(block.replace(ENDPOINT, endpoint.url), names)  # noqa: S102 - our own page
         assert endpoint.seconds() == 14.0
     assert "bank now" in capsys.readouterr().out
+
+
+def test_the_readme_says_what_was_measured():
+    """What the README says is lost is what the page about accuracy says of these flows."""
+    told = dict(re.findall(r"^\| (.+?) \| \**([\d.]+ %)\** \|$", PAGES[0].read_text(encoding="utf-8"), re.MULTILINE))
+    page = (ROOT / "docs" / "explanation" / "accuracy.md").read_text(encoding="utf-8")
+    header, *flows = (line[2:-2].split(" | ") for line in page.splitlines() if re.match(r"\| (flow|\([abd]\))", line))
+    lost = {flow[0]: flow[header.index("lost though told")] for flow in flows if len(flow) == len(header)}
+    assert [re.search(r"\((.+)\)", share)[1] for share in lost.values()] == list(told.values())
+    assert list(lost) == ["(a) unmount only", "(b) read-modify-write", "(d) this library, totals"]
 
 
 def test_links_lead_somewhere():
@@ -139,20 +167,41 @@ def test_signals_page_is_complete():
     assert set(re.findall(r"^\| `(\w)` \|", text, re.MULTILINE)) == {"s", *KEYS.values()}
 
 
-def test_excerpts_are_the_examples():
-    """What a how-to page shows of an example stands there, line for line."""
-    sources = [path for path in (ROOT / "docs" / "examples").rglob("*") if path.suffix in (".py", ".html", ".jinja")]
-    there = "\n".join(path.read_text(encoding="utf-8") for path in sources)
-    shown = [
-        line.strip()
-        for page in (ROOT / "docs" / "how-to").glob("*.md")
-        for block in re.findall(
-            r"^```(?:py|html)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-        )
-        for line in block.splitlines()
+def fenced():
+    """Every fenced block outside the quickstarts: its page, its language, its lines."""
+    for page in PAGES:
+        if page.parent != QUICKSTARTS:
+            text = page.read_text(encoding="utf-8")
+            for language, block in re.findall(r"^```(\S+)\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+                yield page, language, block.splitlines()
+
+
+def test_fragments_say_that_they_are():
+    """Code is run as it stands, or begins with a comment that says it is a fragment, and of what."""
+    run, shown = {"python"}, {"sh", "text", "json", "http", "mermaid"}
+    marks = {"py": "# fragment: ", "nginx": "# fragment: ", "js": "// fragment: ", "html": "<!-- fragment: "}
+    unmarked = [
+        (page.name, lines[0])
+        for page, language, lines in fenced()
+        if language not in run | shown and not language.startswith("{") and not lines[0].startswith(marks[language])
     ]
-    assert len(shown) > 20
-    assert [line for line in shown if line not in there] == []
+    assert unmarked == []
+    assert sum(language in marks for _, language, _ in fenced()) > 15
+
+
+def test_excerpts_are_the_examples():
+    """What a how-to page shows of an example or a quickstart stands there, line for line."""
+    sources = [path for path in (ROOT / "docs" / "examples").rglob("*") if path.suffix in (".py", ".html", ".jinja")]
+    there = "\n".join(path.read_text(encoding="utf-8") for path in [*sources, *QUICKSTARTS.glob("*.md")])
+    excerpts = [
+        line.strip()
+        for page, language, lines in fenced()
+        if page.parent.name == "how-to" and language in ("py", "html")
+        for line in lines[1:]
+    ]
+    assert len(excerpts) > 20
+    # The one line that is a reader's own.
+    assert [line for line in excerpts if line not in there] == [f'"ENDPOINT": "{ENDPOINT}",']
 
 
 @pytest.mark.parametrize(

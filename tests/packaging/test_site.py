@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from collections import defaultdict
+from html import unescape
 from html.parser import HTMLParser
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +22,7 @@ import caliper_readtime
 from caliper_readtime import testing
 
 ROOT = Path(__file__).parents[2]
-NEEDED = ("sphinx", "furo", "myst_parser")
+NEEDED = ("sphinx", "furo", "myst_parser", "sphinx_copybutton")
 #: What a page loads by itself, and the attribute that says from where.
 LOADED = {"script": "src", "link": "href", "img": "src", "source": "src", "iframe": "src", "object": "data"}
 
@@ -142,6 +145,38 @@ def test_the_readme_is_the_front_page(site):
     assert "makes sure that every minute arrives" in page
     assert 'href="reference/settings.html"' in page
     assert "makes sure that every minute arrives" not in (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
+
+
+def test_every_page_has_a_description(pages, site):
+    """What a search engine shows of a page is a sentence of its own, and no other page's."""
+    said = defaultdict(list)
+    for name in pages:
+        found = re.search(r'<meta name="description" content="([^"]+)">', (site / name).read_text(encoding="utf-8"))
+        said[found and unescape(found[1])].append(name)
+    assert said.pop(None) == ["search.html"]
+    assert [names for text, names in said.items() if len(names) > 1 or not 30 < len(text) <= 200] == []
+
+
+def test_code_can_be_copied(site):
+    """Code blocks get a button, from a script of the site's own; the logo stands beside them."""
+    page = (site / "quickstart" / "flask.html").read_text(encoding="utf-8")
+    assert "_static/copybutton.js" in page
+    assert "_static/logo.svg" in page
+    assert (site / "_static" / "copybutton.js").is_file()
+
+
+def test_downloads_open(site, pages):
+    """Each example is downloaded whole, and unpacks to what the repository has; the notebook is one."""
+    archives = {urljoin(name, link) for name, page in pages.items() for link in page.links if link.endswith(".zip")}
+    assert {Path(name).stem for name in archives} == {"asgi_app", "django_project", "flask_app", "migration"}
+    for name in archives:
+        folder = ROOT / "docs" / "examples" / Path(name).stem
+        with zipfile.ZipFile(site / name) as archive:
+            held = {entry: archive.read(entry) for entry in archive.namelist()}
+        there = [file for file in folder.rglob("*") if file.is_file() and "__pycache__" not in file.parts]
+        assert held == {file.relative_to(folder.parent).as_posix(): file.read_bytes() for file in there}
+    (notebook,) = site.rglob("*.ipynb")
+    assert json.loads(notebook.read_text(encoding="utf-8"))["nbformat"] == 4
 
 
 def test_the_layout_names_every_module(site):

@@ -87,12 +87,14 @@ def test_events_are_matched_by_exactly_these_ids():
 
 
 def test_accepted_and_clamped_time():
-    """How much, since when, and why the rest is gone."""
+    """How much, when its signals arrived, since when it can have been read, and why the rest is gone."""
     life = Life()
     life.beat(100)
     life.wait(30).beat(2000)
     text = said(life)
-    assert f"Accepted 45 s since {clock(NOW)}, the last of it at {clock(NOW + ms(30))}" in text
+    assert f"Accepted 45 s. The first signal arrived at {clock(NOW)} and told of reading since" in text
+    assert f"since {clock(NOW - ms(10))} at the earliest; the last that brought time arrived at" in text
+    assert f"arrived at {clock(NOW + ms(30))}. What" in text
     assert "Clamped 2055 s, which are gone" in text
     assert "first signal may bring 15 s" in text
     assert "at most 300 s saved up" in text
@@ -100,6 +102,18 @@ def test_accepted_and_clamped_time():
     calm = Life()
     calm.read()
     assert "Clamped" not in said(calm)
+
+
+def test_a_first_signal_comes_after_what_it_tells_of():
+    """Reading began when the page was opened at the earliest, an older tab's too; not when its signal arrived."""
+    life = Life()
+    life.view(40, opened=NOW - ms(40))
+    assert f"arrived at {clock(NOW)} and told of reading since {clock(NOW - ms(40))} at the earliest" in said(life)
+    life.wait(10).view(60, "older", opened=NOW - ms(70))
+    assert f"arrived at {clock(NOW)} and told of reading since {clock(NOW - ms(70))} at the earliest" in said(life)
+    older_schema = attrs.evolve(life.state.ledger, counts_from_at_ms=None, widened_ms=0)
+    life.state = attrs.evolve(life.state, ledger=older_schema)
+    assert f"arrived at {clock(NOW)} and told of reading before; the last" in said(life)
 
 
 def test_the_most_of_one_signal_is_named_where_there_is_one():

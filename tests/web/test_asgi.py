@@ -203,8 +203,17 @@ def test_a_store_that_hangs_leaves_the_host_alone(monkeypatch):
     assert b'"rt":1' in answers[0][1]
 
 
-async def ask(app, method, path, body):
-    """Ask an ASGI application."""
+def test_a_browser_that_goes_away_within_its_signal_is_nobodys_failure(site):
+    """Nothing is raised into the server's log; the refusal is counted, and the script has kept the time."""
+    whole = message(site.ticket(), t=0).encode()
+    status, _ = asyncio.run(ask(site.app, "POST", "/readtime/signals", whole[:20], leaves=True))
+    assert status == 503
+    assert site.counter.refusals.counts()[Refusal.UNREADABLE] == 1
+    assert site.seconds() == 0
+
+
+async def ask(app, method, path, body, *, leaves=False):
+    """Ask an ASGI application; who leaves does so after the first part of the body."""
     headers = [(b"content-type", b"text/plain"), (b"host", HOST.encode())]
     scope = {
         "type": "http",
@@ -224,9 +233,11 @@ async def ask(app, method, path, body):
 
     async def receive():
         if asked:
+            if leaves:
+                return {"type": "http.disconnect"}
             await asyncio.Event().wait()
         asked.append(1)
-        return {"type": "http.request", "body": body, "more_body": False}
+        return {"type": "http.request", "body": body, "more_body": leaves}
 
     async def send(said):
         sent.append(said)

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
 
     from caliper_readtime.protocols import Emitter, StateStore
+    from caliper_readtime.testing._assertions import HasEvents
     from caliper_readtime.testing._crash.plays import Play
-    from caliper_readtime.testing._minutes import HasEvents
 
 _T = TypeVar("_T")
 _E = TypeVar("_E", bound="HasEvents")
