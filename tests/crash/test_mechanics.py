@@ -269,6 +269,17 @@ def test_a_coroutine_is_refused():
         crash_every_step(host)
 
 
+def test_an_asynchronous_client_is_refused():
+    """A call that would have to be awaited is no step, and says so."""
+
+    class Client:
+        async def get(self):
+            """Never runs."""
+
+    with pytest.raises(InvalidInput, match=r"client.get is asynchronous"):
+        crash_every_step(lambda steps: steps.wrap(Client()).get)
+
+
 def test_a_refused_request_is_not_judged():
     """A handler that is answered 403 without any fault tests nothing."""
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 import attrs
 
 from caliper_readtime._checks import without_emails
-from caliper_readtime._model import Article, Reader
+from caliper_readtime._model import Activity, Reader
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.testing._crash.faults import Fault, Step, Taken
 from caliper_readtime.testing._crash.plays import Play
@@ -41,7 +41,7 @@ Expected = dict[tuple[str, str], float]
 def crash_every_step(
     host: Callable[[Steps], Callable[[], object]],
     *,
-    expected: Mapping[tuple[Reader | str, Article | str], float] | None = None,
+    expected: Mapping[tuple[Reader | str, Activity | str], float] | None = None,
     retried: bool = True,
     distinct: bool = False,
     faults: Collection[Fault] = tuple(Fault),
@@ -258,10 +258,10 @@ def _why(failure: Exception | None) -> str:
     return f"{type(failure).__name__}: {without_emails(str(failure))}"[:200].removesuffix(": ")
 
 
-def _ids(reader: Reader | str, article: Article | str) -> tuple[str, str]:
+def _ids(reader: Reader | str, article: Activity | str) -> tuple[str, str]:
     return (
         reader.sourced_id if isinstance(reader, Reader) else reader,
-        article.resource_id if isinstance(article, Article) else article,
+        article.resource_id if isinstance(article, Activity) else article,
     )
 
 
