@@ -31,6 +31,7 @@ class Play:
         killed: the process was killed, and is not restarted yet.
         astray: how this run differs from the one without faults; a host may catch what is raised for it.
         jobs: what the host's scheduler runs.
+        left: each returns how many states a tracker has not settled.
         other: what another worker does, where that is not the handler again.
         rollbacks: what servers do by themselves when a client has gone.
         restarts: what is called after a crash.
@@ -42,6 +43,7 @@ class Play:
         self.killed: bool = False
         self.astray: str | None = None
         self.jobs: list[Callable[[], object]] = []
+        self.left: list[Callable[[], int]] = []
         self.other: Callable[[], object] | None = None
         self.rollbacks: list[Callable[[], object]] = []
         self.restarts: list[Callable[[], object]] = []

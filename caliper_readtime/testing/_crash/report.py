@@ -46,7 +46,7 @@ _STUCK: Final = "Something stays locked or half done: give locks an expiry, and 
 
 
 @attrs.frozen
-class Finding:
+class CrashFinding:
     """What one fault at one step has led to.
 
     Attributes:
@@ -113,7 +113,7 @@ class CrashReport:
 
     steps: tuple[Step, ...]
     runs: int
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[CrashFinding, ...] = ()
 
     def __str__(self) -> str:
         """List the findings, each in one line, and what to do."""

@@ -16,7 +16,7 @@ from caliper_readtime._model import Activity, Reader
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.testing._crash.faults import Fault, Step, Taken
 from caliper_readtime.testing._crash.plays import Play
-from caliper_readtime.testing._crash.report import CrashFindings, CrashReport, Finding
+from caliper_readtime.testing._crash.report import CrashFinding, CrashFindings, CrashReport
 from caliper_readtime.testing._crash.steps import Steps
 from caliper_readtime.testing._minutes import calculator_seconds, is_named, reduced
 
@@ -210,6 +210,9 @@ class _Run:
             busy = [why for job in self.played.jobs for why in self._busy(job)]
             quiet = quiet + 1 if not busy and len(self.played.deliveries()) == before else 0
             if quiet == _QUIET:
+                left = sum(count() for count in self.played.left)
+                if left:
+                    self.stuck.append(f"{left} of the store's states are never settled (tracker.parked() lists refused events)")
                 return
         if self.played.jobs:
             why = busy[0] if busy else "they go on sending"
@@ -231,7 +234,7 @@ class _Run:
         """What the calculator adds up."""
         return calculator_seconds(self.played.deliveries(), distinct=self.distinct)
 
-    def findings(self, wanted: Expected) -> Iterator[Finding]:
+    def findings(self, wanted: Expected) -> Iterator[CrashFinding]:
         """Yield what was lost, doubled or stuck."""
         step = self.at.step if self.at is not None else self._last_sent()
         found = dict.fromkeys(wanted, 0.0)
@@ -244,9 +247,9 @@ class _Run:
         stuck = self.stuck[0] if self.stuck else ""
         for key in wrong:
             who, what = unquote(key[0].rpartition("/users/")[2]), key[1]
-            yield Finding(self.fault, step, who, what, wanted.get(key, 0.0), found[key], repeated, stuck)
+            yield CrashFinding(self.fault, step, who, what, wanted.get(key, 0.0), found[key], repeated, stuck)
         if stuck and not wrong:
-            yield Finding(self.fault, step, stuck=stuck)
+            yield CrashFinding(self.fault, step, stuck=stuck)
 
     def _last_sent(self) -> Step | None:
         taken = self.played.taken
