@@ -4,7 +4,17 @@ import importlib as _importlib
 import typing as _typing
 
 if _typing.TYPE_CHECKING:
-    from caliper_readtime._model import App, Article, Course, HistoryEntry, PageView, ParkedEvent, Reader, Subject
+    from caliper_readtime._model import (
+        Activity,
+        App,
+        Article,
+        Course,
+        HistoryEntry,
+        PageView,
+        ParkedEvent,
+        Reader,
+        Subject,
+    )
     from caliper_readtime._policy import Completion, ReadTimePolicy
     from caliper_readtime._results import (
         Accumulation,
@@ -47,6 +57,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Accumulation",
+    "Activity",
     "ActivityIds",
     "App",
     "Article",
@@ -97,7 +108,7 @@ __all__ = [
 # Every run of pytest imports this package, for its plugin, and most make no use of it: a module is loaded when one of
 # its names is asked for.
 _NAMES = {
-    "._model": ("App", "Article", "Course", "HistoryEntry", "PageView", "ParkedEvent", "Reader", "Subject"),
+    "._model": ("Activity", "App", "Article", "Course", "HistoryEntry", "PageView", "ParkedEvent", "Reader", "Subject"),
     "._policy": ("Completion", "ReadTimePolicy"),
     "._results": (
         "Accumulation",

@@ -128,7 +128,9 @@ def _events(settings: Settings) -> TimeSpentEvents:
     except InvalidInput as error:
         raise ConfigurationError(f"{PREFIX}APP_NAME or {PREFIX}APP_ID: {error.problem}") from error
     activity_ids: Any = named.activity_ids
-    return TimeSpentEvents(str(named.sensor), app, str(named.oneroster_url), activity_ids=activity_ids)
+    return TimeSpentEvents(
+        str(named.sensor), app, str(named.oneroster_url), activity_ids=activity_ids, ed_app=named.ed_app
+    )
 
 
 def _file(url: str, name: str) -> Path:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from caliper_readtime._checks import without_emails
+from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._results import Explanation, Status
+from caliper_readtime._rules.reading import least_ms, skimmed
 from caliper_readtime._rules.state import MAX_HISTORY, MAX_PARKED, SECOND
 from caliper_readtime._units import (
     UNPAID_SECONDS,
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from caliper_readtime._model import HistoryEntry
-    from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules.event import TimeSpentEvents
     from caliper_readtime._rules.state import Claim, Key, Parked, ReadTimeState
 
@@ -56,6 +57,7 @@ def explained(
     lines = (
         *_banked(state, events),
         *_counted(state, policy),
+        *_paced(state, policy),
         *_beside(beside_ms, len(known_articles)),
         *_past(state),
         *_present(state, now, policy, last_sweep),
@@ -130,9 +132,24 @@ def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
         if policy.max_delta_ms is not None:
             yield f"No single signal may bring more than {_span(policy.max_delta_ms)}."
     if meter.position_ms is not None and ledger.duration_ms is not None:
+        least = round(least_ms(policy, ledger))
+        after = f", and not before {_span(least)} were spent on it" if least else ""
         yield (
             f"The reader was last at {_span(meter.position_ms)} of {_span(ledger.duration_ms)}; the article counts as"
-            f" read from {_span(round(policy.completion_ratio * ledger.duration_ms))} on."
+            f" read from {_span(round(policy.completion_ratio * ledger.duration_ms))} on{after}."
+        )
+
+
+def _paced(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
+    """S16: whether so many words can have been read in that time; whatever it comes to, the time counts."""
+    pace, words = state.words_per_minute, state.ledger.context.article.words
+    if pace is not None:
+        of = "all" if state.depth is None else f"{state.depth:.0%}"
+        yield f"If {of} of its {words} words were read, that is {pace:.0f} words a minute."
+    if skimmed(policy, state):
+        yield (
+            f"That was done sooner than it takes, {_span(round(least_ms(policy, state.ledger)))} at least: skimmed, or"
+            " jumped to its end. Its time counts all the same."
         )
 
 
@@ -254,19 +271,23 @@ def _unclaimed(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
         yield f"{_span(rest)} do not make a whole second and are carried until more arrives."
 
 
+_DEFAULTS: Final = ReadTimePolicy()
 #: A sweep should have run within this many seconds; beyond it the log and ``doctor`` warn.
 SWEEP_SECONDS: Final = 600.0
 
 
-def status_of(unreported: Iterable[ReadTimeState], *, now: int, last_sweep: int | None) -> Status:
+def status_of(
+    unreported: Iterable[ReadTimeState], *, now: int, last_sweep: int | None, policy: ReadTimePolicy = _DEFAULTS
+) -> Status:
     """Return the status of a store, looking at each state once.
 
     Args:
         unreported: every state that is due at some time.
         now: milliseconds since the epoch.
         last_sweep: when a sweep last ran, or None.
+        policy: the rules.
     """
-    states = total_ms = parked = doubtful = 0
+    states = total_ms = parked = doubtful = hasty = 0
     oldest: int | None = None
     for state in unreported:
         ledger = state.ledger
@@ -274,7 +295,8 @@ def status_of(unreported: Iterable[ReadTimeState], *, now: int, last_sweep: int 
         total_ms += state.unreported_ms
         parked += len(ledger.parked)
         doubtful += ledger.claim is not None and ledger.claim.doubtful(now)
-        began = _began_at_ms(state)
+        hasty += skimmed(policy, state)
+        began = began_at_ms(state)
         oldest = began if oldest is None else min(oldest, began)
     return Status(
         unreported_states=states,
@@ -283,11 +305,12 @@ def status_of(unreported: Iterable[ReadTimeState], *, now: int, last_sweep: int 
         parked_events=parked,
         last_sweep_at=None if last_sweep is None else to_datetime(last_sweep),
         doubtful_claims=doubtful,
+        skimmed_states=hasty,
     )
 
 
-def _began_at_ms(state: ReadTimeState) -> int:
-    """Return when the oldest unreported time of a state began to be read."""
+def began_at_ms(state: ReadTimeState) -> int:
+    """Return when the oldest unreported time of a state began to be read, in milliseconds since the epoch."""
     ledger = state.ledger
     claimed = () if ledger.claim is None else (ledger.claim.began_at_ms,)
     unclaimed = (state.meter.since_at_ms,) if state.unclaimed_ms >= SECOND else ()

@@ -147,6 +147,13 @@ def log_counted(key: Key, signal: Signal, counted: Counted, state: ReadTimeState
             duration=to_seconds(signal.duration_ms or 0),
             canonical=state.canonical_duration_seconds,
         )
+    if counted.other_kind and signal.article is not None:
+        log(
+            logging.WARNING,
+            "article accumulate: one resource id names two kinds of activity, which share their time and budget",
+            **whose,
+            kind=signal.article.kind,
+        )
     log(
         logging.DEBUG,
         "article accumulate: delta",

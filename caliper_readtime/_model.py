@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping  # noqa: TC003 - the converter is read by its types
 from datetime import datetime  # noqa: TC003 - stores read these values back by their types
 from enum import StrEnum
-from typing import Any
+from operator import attrgetter
+from typing import Any, Final
 
 import attrs
 
 from caliper_readtime import _checks
+from caliper_readtime._records import record
 from caliper_readtime._units import to_ms
 from caliper_readtime.errors import InvalidInput
 
@@ -86,9 +90,47 @@ class App:
     id: str | None = attrs.field(default=None, validator=_checks.checked(_checks.url, optional=True))
 
 
-@attrs.frozen
-class Article:
-    """What is read: the event's object and activity.
+#: Longest text of an activity's extensions, as JSON, in characters: page tickets carry it.
+MAX_EXTENSIONS: Final = 1000
+#: What events say in their extensions by themselves.
+_OURS: Final = ("kind", "attempt")
+
+
+def _extensions(value: Mapping[str, Any] | str) -> str:
+    """Return extensions as JSON text, in one order, so that later changes of the caller's mapping change nothing."""
+    field = "Activity.extensions"
+    try:
+        given = json.loads(value) if isinstance(value, str) else dict(value)
+        text = json.dumps(given, ensure_ascii=False, allow_nan=False, sort_keys=True, separators=(",", ":"))
+        read = json.loads(text)
+        good = isinstance(read, dict) and not _has_null(read)
+    except (TypeError, ValueError, RecursionError):
+        good = False
+    if not good:
+        raise InvalidInput(field, "must be a mapping of text to what JSON can say, and nothing in it None")
+    ours = [name for name in _OURS if name in read]
+    if ours:
+        raise InvalidInput(field, f"must not name {ours[0]!r}, which the activity says itself")
+    return _checks.text(text, field, MAX_EXTENSIONS)
+
+
+def _has_null(value: Any) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return value is None or any(map(_has_null, inner))
+
+
+def _count(most: int) -> Any:
+    def validate(instance: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        field = f"{type(instance).__name__}.{attribute.name}"
+        if value is not None and _checks.count(value, field) > most:
+            raise InvalidInput(field, f"must be at most {most}")
+
+    return validate
+
+
+@attrs.frozen(eq=False)
+class Activity:
+    """What time is spent on: the event's object and activity. Its resource id names it, whatever its kind or attempt.
 
     Attributes:
         resource_id: OneRoster resource sourcedId (``nice_x…``), or the full OneRoster resource URL.
@@ -96,6 +138,10 @@ class Article:
         url: the page, an absolute URL of http or https.
         course: the course, if there is one.
         subject: a ``Subject`` or its wire value.
+        kind: ``"article"``, ``"video"``, ``"assessment"``, or a word of the host's own.
+        attempt: which attempt it is, from 1 on, where it can be taken again.
+        words: how many words it has, which says how fast they were read.
+        extensions: more that its events shall say: a mapping that JSON can hold.
 
     Raises:
         MissingField: a value is None or empty.
@@ -107,6 +153,40 @@ class Article:
     url: str = attrs.field(validator=_checks.checked(_checks.page_url))
     course: Course | None = attrs.field(default=None, validator=_instance(Course, optional=True))
     subject: Subject = attrs.field(default=Subject.NONE, converter=_subject)
+    kind: str = attrs.field(
+        default="article", kw_only=True, validator=_checks.checked(_checks.text, _checks.MAX_SIGNAL_ID)
+    )
+    attempt: int | None = attrs.field(default=None, kw_only=True, validator=_count(1_000_000))
+    words: int | None = attrs.field(default=None, kw_only=True, validator=_count(10_000_000))
+    extensions_json: str = attrs.field(
+        default="{}", kw_only=True, alias="extensions", converter=_extensions, repr=False
+    )
+
+    @property
+    def extensions(self) -> dict[str, Any]:
+        """What its events say besides; a new dict at each call."""
+        read: dict[str, Any] = json.loads(self.extensions_json)
+        return read
+
+    # An Article is equal to the Activity of its kind, in whichever form a host passes it.
+
+    def __eq__(self, other: object) -> bool:
+        return _SAID(self) == _SAID(other) if isinstance(other, Activity) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(_SAID(self))
+
+
+@attrs.frozen(eq=False)
+class Article(Activity):
+    """An activity of kind ``"article"``; see there."""
+
+    def __attrs_post_init__(self) -> None:
+        if self.kind != "article":
+            raise InvalidInput("Article.kind", 'is always "article": pass an Activity')
+
+
+_SAID: Final = attrgetter(*(attribute.name for attribute in attrs.fields(Activity)))
 
 
 @attrs.frozen
@@ -148,6 +228,10 @@ class ParkedEvent:
     reason: str
     claimable: bool
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
+        return [record(self, *(attribute.name for attribute in attrs.fields(ParkedEvent)))]
+
 
 @attrs.frozen
 class HistoryEntry:
@@ -166,3 +250,7 @@ class HistoryEntry:
     event_id: str | None = None
     seconds: float = 0.0
     detail: str = ""
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
+        return [record(self, *(attribute.name for attribute in attrs.fields(HistoryEntry)))]

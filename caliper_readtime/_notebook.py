@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 #: Rows that one table shows; of the others it says how many there are.
 MAX_ROWS: Final = 50
-# What emitters of others and endpoints have said, which may quote an address.
-_SAID: Final = frozenset({"detail", "last_error", "reason"})
+#: What emitters of others and endpoints have said, which may quote an address.
+SAID: Final = frozenset({"detail", "last_error", "reason"})
 _LEFT: Final = 'style="text-align: left"'
 
 
@@ -52,7 +52,7 @@ def _label(name: str) -> str:
 
 def _cell(value: object, name: str) -> str:
     found = attrgetter(name)(value)
-    shown = _shown(without_emails(found) if name in _SAID and isinstance(found, str) else found)
+    shown = _shown(without_emails(found) if name in SAID and isinstance(found, str) else found)
     return f"<td {_LEFT}>{shown}</td>"
 
 

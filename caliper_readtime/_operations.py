@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import attrs
 
-from caliper_readtime import _checks
+from caliper_readtime import _checks, _notebook
 from caliper_readtime._accounts import SETTLE_SECONDS
 from caliper_readtime._delivery.given import send_given
 from caliper_readtime._delivery.reconcile import Reconciling
@@ -16,13 +17,14 @@ from caliper_readtime._delivery.send import SWEEP
 from caliper_readtime._delivery.sweep import IDLE_SECONDS, LIMIT, Sweep
 from caliper_readtime._inspection import explained, status_of
 from caliper_readtime._logs import StoreAway, log_unreadable
-from caliper_readtime._model import Article, ParkedEvent, Reader
+from caliper_readtime._model import Activity, ParkedEvent, Reader
+from caliper_readtime._records import LISTED, PARKED, Rows
 from caliper_readtime._rules import Caller, Unpark
 from caliper_readtime._rules.identity import identified, reduced
 from caliper_readtime._rules.state import Key
 from caliper_readtime._rules.wall import beside, stretches_of
 from caliper_readtime._units import to_epoch_ms, to_ms
-from caliper_readtime.errors import CorruptState
+from caliper_readtime.errors import CorruptState, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -145,6 +147,16 @@ class Operations:
 
     # A look inside
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._store!r}, {self.emitter!r})"
+
+    def _repr_html_(self) -> str:
+        parts = _notebook.fields("Tracker", self, "store", "emitter", "policy.completion")
+        try:
+            return parts + self.status()._repr_html_()
+        except StoreError as error:
+            return parts + _notebook.lines("Status", [f"{type(error).__name__}: {error}"])
+
     @property
     def policy(self) -> ReadTimePolicy:
         """The rules."""
@@ -172,21 +184,23 @@ class Operations:
         """What builds events."""
         return self._delivery.leases.events
 
-    def state(self, reader: Reader | str, article: Article | str) -> ReadTimeState | None:
+    def state(self, reader: Reader | str, article: Activity | str) -> ReadTimeState | None:
         """Return the state, or None where there is none."""
         key, _, _ = identified(self._oneroster_url, self._recorded, reader, article)
         return self._seen(key)
 
-    def states(self, reader: Reader | str) -> tuple[ReadTimeState, ...]:
+    def states(self, reader: Reader | str) -> Rows[ReadTimeState]:
         """Return every state of a reader; one that cannot be read is logged and left out."""
         keys = self._store.keys(self._reader_key(reader), self._delivery.leases.now())
-        return tuple(state for state in map(self._readable, keys) if state is not None)
+        found = (state for state in map(self._readable, keys) if state is not None)
+        return Rows(found, "Read time", LISTED)
 
-    def parked(self, *, limit: int = 100) -> tuple[ParkedEvent, ...]:
+    def parked(self, *, limit: int = 100) -> Rows[ParkedEvent]:
         """Return refused events, at most ``limit``."""
         _checks.count(limit, "limit")
         now = self._delivery.leases.moment()
-        return tuple(event for state in self._store.parked(limit) for event in state.parked_events(now))[:limit]
+        found = (event for state in self._store.parked(limit) for event in state.parked_events(now))
+        return Rows(islice(found, limit), "Parked events", ("reader_sourced_id", "resource_id", *PARKED))
 
     def status(self) -> Status:
         """Return how much time waits in the store, how old it is, and when a sweep last ran.
@@ -198,9 +212,11 @@ class Operations:
             StoreError: the store could not be reached.
         """
         waiting = self._store.unreported(self._delivery.leases.now())
-        return status_of(waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep())
+        return status_of(
+            waiting, now=self._delivery.leases.moment(), last_sweep=self._store.last_sweep(), policy=self._policy
+        )
 
-    def explain(self, reader: Reader | str, article: Article | str) -> Explanation:
+    def explain(self, reader: Reader | str, article: Activity | str) -> Explanation:
         """Explain in plain sentences why this reader gets these minutes on this article.
 
         What was accepted, clamped, sent and refused, what waits and until when, and what would be banked. For an
@@ -229,7 +245,7 @@ class Operations:
             beside_ms=0 if state is None else beside(self._stretches(known)),
         )
 
-    def unpark(self, reader: Reader | str, article: Article | str) -> Report:
+    def unpark(self, reader: Reader | str, article: Activity | str) -> Report:
         """Let a state's parked events be sent now, and send what can be sent, as ``partial`` does.
 
         Raises:

@@ -47,6 +47,16 @@ def _seconds(*, zero: bool = True, optional: bool = False) -> Any:
     return validate
 
 
+def _rate(most: int, *, optional: bool = False) -> Any:
+    def validate(_: object, attribute: attrs.Attribute[Any], value: Any) -> None:
+        if value is None and optional:
+            return
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= most:
+            raise ConfigurationError(f"ReadTimePolicy.{attribute.name}: must be above 0 and at most {most}")
+
+    return validate
+
+
 def _ms(value: float | None) -> int | None:
     return None if value is None else to_ms(value, "seconds")
 
@@ -62,6 +72,8 @@ class ReadTimePolicy:
         max_delta_seconds: most that one signal may add, the first included; None for no such limit.
         completion_ratio: position ÷ duration from which the article counts as read.
         completion_dwell_seconds: accepted time from which it counts as read, or None.
+        completion_words_per_minute: the fastest reading that counts, of articles whose words are known; None for any.
+        completion_playback_rate: the fastest playback that counts, of videos.
         completion: ``"send"`` finalizes from the heartbeat, ``"defer"`` leaves it to the sweeper.
         duration_tolerance_seconds: by how much a later duration may differ from the first without a warning.
         lock_seconds: lease of a claim, at most an hour; the emitter's deadline must be shorter.
@@ -80,8 +92,10 @@ class ReadTimePolicy:
     max_delta_seconds: float | None = attrs.field(
         default=MAX_DELTA_SECONDS, validator=_seconds(zero=False, optional=True)
     )
-    completion_ratio: float = attrs.field(default=0.95)
+    completion_ratio: float = attrs.field(default=0.95, validator=_rate(1))
     completion_dwell_seconds: float | None = attrs.field(default=None, validator=_seconds(zero=False, optional=True))
+    completion_words_per_minute: float | None = attrs.field(default=None, validator=_rate(100_000, optional=True))
+    completion_playback_rate: float = attrs.field(default=2.0, validator=_rate(100))
     completion: Completion = attrs.field(default=Completion.SEND, converter=_completion)
     duration_tolerance_seconds: float = attrs.field(default=5.0, validator=_seconds())
     lock_seconds: float = attrs.field(default=30.0, validator=_seconds(zero=False))
@@ -102,11 +116,6 @@ class ReadTimePolicy:
     partial_min_ms: int = attrs.field(init=False, repr=False, eq=False)
     retry_backoff_ms: int = attrs.field(init=False, repr=False, eq=False)
     max_retry_backoff_ms: int = attrs.field(init=False, repr=False, eq=False)
-
-    @completion_ratio.validator
-    def _ratio(self, _: attrs.Attribute[float], value: Any) -> None:
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
-            raise ConfigurationError("ReadTimePolicy.completion_ratio: must be above 0 and at most 1")
 
     @lock_seconds.validator
     def _lease(self, _: attrs.Attribute[float], value: float) -> None:

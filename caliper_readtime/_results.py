@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
 from caliper_readtime import _notebook
+from caliper_readtime._records import record
 from caliper_readtime.errors import EmitError, EmitterUnavailable, EventRejected
 
 if TYPE_CHECKING:
@@ -55,6 +56,10 @@ class Report:
     def _repr_html_(self) -> str:
         return _notebook.fields("Report", self, *_REPORT)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
+        return [record(self, *_REPORT)]
+
 
 _REPORT: Final = (
     "outcome",
@@ -86,9 +91,22 @@ class Accumulation:
     report: Report | None = None
 
     def _repr_html_(self) -> str:
-        counted = ("accepted_seconds", "clamped_seconds", "duplicate", "state.cumulative_read_time_seconds")
-        heartbeat = _notebook.fields("Heartbeat", self, "state.reader_sourced_id", "state.resource_id", *counted)
+        heartbeat = _notebook.fields("Heartbeat", self, *_HEARTBEAT)
         return heartbeat if self.report is None else heartbeat + self.report._repr_html_()
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
+        return [record(self, *_HEARTBEAT)]
+
+
+_HEARTBEAT: Final = (
+    "state.reader_sourced_id",
+    "state.resource_id",
+    "accepted_seconds",
+    "clamped_seconds",
+    "duplicate",
+    "state.cumulative_read_time_seconds",
+)
 
 
 @attrs.frozen
@@ -110,6 +128,10 @@ class FlushReport:
     def _repr_html_(self) -> str:
         flush = _notebook.fields("Flush", self, "settled", "confirmed", "seconds_sent")
         return flush + _notebook.listing("Reports", self.reports, *_REPORT)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record for each report, as ``Report.to_records`` does."""
+        return [row for report in self.reports for row in report.to_records()]
 
     def raise_unless_settled(self) -> None:
         """Raise the first article's error, or ``EmitterUnavailable``, unless everything has arrived."""
@@ -160,6 +182,10 @@ class SweepReport:
         names = (attribute.name for attribute in attrs.fields(SweepReport) if attribute.name != "reports")
         return _notebook.fields("Sweep", self, *names) + _notebook.listing("Reports", self.reports, *_REPORT)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record for each report, as ``Report.to_records`` does."""
+        return [row for report in self.reports for row in report.to_records()]
+
 
 @attrs.frozen
 class Status:
@@ -173,6 +199,8 @@ class Status:
         last_sweep_at: when a sweep last ran; None where none ever has.
         doubtful_claims: claims of more than a day ago that were never settled. Their events may have arrived, and an
             endpoint may have forgotten their ids: an emitter with read-back asks before it sends them again.
+        skimmed_states: of the unreported states, those whose end was reached sooner than their words, or their video,
+            can have taken. A flag: all of their time is paid.
     """
 
     unreported_states: int
@@ -181,9 +209,14 @@ class Status:
     parked_events: int
     last_sweep_at: datetime | None
     doubtful_claims: int = 0
+    skimmed_states: int = 0
 
     def _repr_html_(self) -> str:
         return _notebook.fields("Status", self, *(attribute.name for attribute in attrs.fields(Status)))
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
+        return [record(self, *(attribute.name for attribute in attrs.fields(Status)))]
 
 
 @attrs.frozen
@@ -259,6 +292,8 @@ class EventSum:
 
 
 _NONE: Final = EventSum()
+#: The sums of an ``ArticleReconciliation``.
+SUMS: Final = ("matching", "missing", "deleted", "doubled", "altered", "foreign", "earlier", "pending", "repaired")
 
 
 @attrs.frozen
@@ -325,9 +360,19 @@ class Reconciliation:
         return not self.unread and all(article.balanced for article in self.articles)
 
     def _repr_html_(self) -> str:
-        sums = ("matching", "missing", "deleted", "doubled", "altered", "foreign", "earlier", "pending", "repaired")
+        articles = ("resource_id", "reported_seconds", "held_seconds", *SUMS, "untold_seconds")
         return _notebook.fields(
             "Reconciliation", self, "reader_sourced_id", "balanced", "elsewhere", "unread"
-        ) + _notebook.listing(
-            "Articles", self.articles, "resource_id", "reported_seconds", "held_seconds", *sums, "untold_seconds"
-        )
+        ) + _notebook.listing("Articles", self.articles, *articles)
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record for each article; of each sum its seconds, and how many events they are."""
+        return [
+            {
+                "reader_sourced_id": self.reader_sourced_id,
+                **record(one, "resource_id", "balanced", "reported_seconds", "held_seconds", "untold_seconds"),
+                **{f"{name}_seconds": getattr(one, name).seconds for name in SUMS},
+                **{f"{name}_events": len(getattr(one, name).event_ids) for name in SUMS},
+            }
+            for one in self.articles
+        ]

@@ -1,7 +1,7 @@
 """The settings: one table for the environment, Flask's config and Django's dict; ``_building`` makes parts of them.
 
 A setting is one field of the class of whoever reads it: its name, type, default, and what it is. Adding one adds a
-field here and a line to docs/reference/settings.md.
+field here and a line to the page of settings.
 """
 
 from __future__ import annotations
@@ -91,6 +91,7 @@ class PartSettings:
     sensor: str | None = _needed("this application's URL")
     app_name: str | None = _needed("this application's name")
     app_id: str | None = None
+    ed_app: str | None = None
     activity_ids: str = "uri"
     store: Part = None
     emitter: Part = None

@@ -15,7 +15,7 @@ from caliper_readtime._delivery.flush import Flush
 from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import FINALIZE, FLUSH, PARTIAL, Delivery
 from caliper_readtime._logs import StoreAway, log_counted, log_missing, log_outlived, logger
-from caliper_readtime._model import Article, PageView, Reader
+from caliper_readtime._model import Activity, PageView, Reader
 from caliper_readtime._operations import Operations
 from caliper_readtime._policy import Completion, ReadTimePolicy
 from caliper_readtime._results import Accumulation, FlushReport, Outcome, Report
@@ -134,7 +134,7 @@ class ReadTimeTracker(Operations):
     def accumulate(
         self,
         reader: Reader | str,
-        article: Article | str,
+        article: Activity | str,
         delta_seconds: float,
         *,
         position_seconds: float | None = None,
@@ -181,7 +181,7 @@ class ReadTimeTracker(Operations):
     def observe(
         self,
         reader: Reader | str,
-        article: Article | str,
+        article: Activity | str,
         view: PageView,
         *,
         opened_at: datetime | None = None,
@@ -208,7 +208,7 @@ class ReadTimeTracker(Operations):
     def observe_page(
         self,
         reader: Reader | str,
-        article: Article | str,
+        article: Activity | str,
         view: PageView,
         *,
         opened_at: datetime | None = None,
@@ -238,7 +238,7 @@ class ReadTimeTracker(Operations):
     def _observe(
         self,
         reader: Reader | str,
-        article: Article | str,
+        article: Activity | str,
         view: PageView,
         opened_at: datetime | None,
         position_seconds: float | None,
@@ -286,7 +286,7 @@ class ReadTimeTracker(Operations):
                 log_missing(error, key)
             raise
         assert state is not None  # noqa: S101 - a signal never removes a state
-        if counted.clamped_ms or counted.other_duration or logger.isEnabledFor(logging.DEBUG):
+        if counted.clamped_ms or counted.other_duration or counted.other_kind or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
         # X6: at a birth alone are these the same.
         if signal.acknowledged_ms and state.meter.last_sync_at_ms == state.ledger.first_sync_at_ms:
@@ -298,7 +298,7 @@ class ReadTimeTracker(Operations):
 
     # Time goes out
 
-    def partial(self, reader: Reader | str, article: Article | str, *, defer: bool = False) -> Report:
+    def partial(self, reader: Reader | str, article: Activity | str, *, defer: bool = False) -> Report:
         """Report what is not reported yet, as one TimeSpent event (after an older claim, if one is left).
 
         Args:
@@ -318,7 +318,7 @@ class ReadTimeTracker(Operations):
         """
         return self._explicit(reader, article, finalize=False, defer=defer)
 
-    def finalize(self, reader: Reader | str, article: Article | str, *, defer: bool = False) -> Report:
+    def finalize(self, reader: Reader | str, article: Activity | str, *, defer: bool = False) -> Report:
         """Report everything and stamp ``finalized_at``; one winner under contention, the others get IN_FLIGHT.
 
         Args:
@@ -338,7 +338,7 @@ class ReadTimeTracker(Operations):
         """
         return self._explicit(reader, article, finalize=True, defer=defer)
 
-    def _explicit(self, reader: Reader | str, article: Article | str, *, finalize: bool, defer: bool) -> Report:
+    def _explicit(self, reader: Reader | str, article: Activity | str, *, finalize: bool, defer: bool) -> Report:
         key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
         with self._away.with_context(FINALIZE if finalize else PARTIAL, **key._asdict()):
             self._compare()

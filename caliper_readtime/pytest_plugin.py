@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from caliper_readtime._tracker import ReadTimeTracker
     from caliper_readtime.stores._redis.store import RedisStateStore
-    from caliper_readtime.testing import CaliperEndpoint, ManualClock
+    from caliper_readtime.testing import CaliperEndpoint, CrashReport, ManualClock
     from caliper_readtime.testing._redis_server import RedisServer
 
 
@@ -40,6 +40,14 @@ def caliper_endpoint() -> Iterator[CaliperEndpoint]:
 
     with CaliperEndpoint() as endpoint:
         yield endpoint
+
+
+@pytest.fixture
+def crash_every_step() -> Callable[..., CrashReport]:
+    """``caliper_readtime.testing.crash_every_step``: a host's wiring, with a fault at each of its effects in turn."""
+    from caliper_readtime.testing import crash_every_step  # noqa: PLC0415 - only for whoever asks
+
+    return crash_every_step
 
 
 @pytest.fixture(scope="session")

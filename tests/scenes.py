@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from caliper_readtime import (
+    Activity,
     App,
     Article,
     EventRejected,
@@ -32,7 +33,19 @@ def article(name="owls", **more):
     return Article(name, more.pop("title", name.title()), f"https://reader.example.org/{name}", **more)
 
 
+def activity(name, kind, **more):
+    """An activity of that name and kind."""
+    return Activity(name, name.title(), f"https://reader.example.org/{name}", kind=kind, **more)
+
+
 OWLS, BEES = article("owls"), article("bees")
+#: Of each kind one, with all that it can say.
+KINDS = {
+    "article": article("owls", words=800),
+    "video": activity("owls", "video", extensions={"runId": "ü"}),
+    "assessment": activity("owls", "assessment", attempt=2),
+    "another": activity("owls", "field trip", attempt=1, words=3, extensions={"bus": {"seats": [1, 2.5, True]}}),
+}
 
 
 def events(**more):

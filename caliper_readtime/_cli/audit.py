@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from caliper_readtime._accounts import SETTLE_SECONDS
@@ -17,9 +15,12 @@ from caliper_readtime._cli.session import (
     CommandError,
     add_json,
     add_reader,
+    add_roster,
     known_states,
+    roster,
     seconds,
 )
+from caliper_readtime._results import SUMS
 from caliper_readtime._units import plural
 from caliper_readtime.protocols import ListsEvents, reading_back
 
@@ -41,12 +42,7 @@ _ADVICE: Final = {
 def add(add_command: Add) -> None:
     """Add the commands."""
     auditing = add_command("audit", "check that readers' seconds add up; exit 3 if not", audit, sends=True)
-    auditing.add_argument(
-        "readers", metavar="READER", nargs="*", help="the reader's OneRoster sourcedId, or its full URL"
-    )
-    auditing.add_argument(
-        "--readers", dest="file", metavar="FILE", help="more readers, one a line; - for standard input"
-    )
+    add_roster(auditing)
     add_json(auditing)
     text = "compare what the endpoint holds of a reader with what it accepted; exit 3 if they differ"
     comparing = add_command("reconcile", text, reconcile, sends=True)
@@ -83,12 +79,11 @@ def reconcile(arguments: argparse.Namespace, session: Session) -> int:
     if arguments.json:
         session.output.json({**_document(found), "problems": problems})
     else:
-        sums = ("matching", "missing", "deleted", "doubled", "altered", "foreign", "earlier", "pending", "repaired")
         rows = [
-            (one.resource_id, one.reported_seconds, one.held_seconds, *(getattr(one, name) for name in sums))
+            (one.resource_id, one.reported_seconds, one.held_seconds, *(getattr(one, name) for name in SUMS))
             for one in found.articles
         ]
-        session.output.table(("article", "reported s", "held s", *sums), rows)
+        session.output.table(("article", "reported s", "held s", *SUMS), rows)
         for one in found.articles:
             if one.untold_seconds:
                 session.output.line(
@@ -101,7 +96,7 @@ def reconcile(arguments: argparse.Namespace, session: Session) -> int:
 
 def audit(arguments: argparse.Namespace, session: Session) -> int:
     """Check every article of some readers, by our own books and, where it can be asked, by the endpoint."""
-    readers = [*dict.fromkeys((*arguments.readers, *_listed(arguments.file)))]
+    readers = roster(arguments)
     if not readers:
         raise CommandError("name readers, or a file of them with --readers", USAGE)
     emitter = session.tracker.emitter
@@ -125,7 +120,7 @@ def audit(arguments: argparse.Namespace, session: Session) -> int:
             session.output.line("the endpoint was not asked: set CALIPER_READTIME_READ_BACK where it shows its events")
         for problem in problems:
             session.output.line(problem)
-    return _ended(problems, f"{len(readers)} readers" if len(readers) > 1 else f"reader {readers[0]}", session)
+    return _ended(problems, plural(len(readers), "reader") if len(readers) > 1 else f"reader {readers[0]}", session)
 
 
 def _audited(session: Session, reader: str, *, alone: bool, asks: bool) -> tuple[dict[str, Any], list[str]]:
@@ -175,16 +170,6 @@ def _document(found: Reconciliation) -> dict[str, Any]:
         "elsewhere": found.elsewhere,
         "unread": found.unread,
     }
-
-
-def _listed(file: str | None) -> list[str]:
-    if file is None:
-        return []
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CommandError(f"--readers: {file} cannot be read ({type(error).__name__})", USAGE) from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
 
 
 def _ended(problems: list[str], whose: str, session: Session) -> int:

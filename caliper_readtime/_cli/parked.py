@@ -10,7 +10,7 @@ from caliper_readtime._cli.output import clean
 from caliper_readtime._cli.session import FAILED, OK, USAGE, CommandError, add_json, count, unknown_article
 from caliper_readtime._rules.identity import generated_id
 from caliper_readtime._rules.state import SECOND
-from caliper_readtime._units import to_epoch_ms
+from caliper_readtime._units import plural, to_epoch_ms
 from caliper_readtime.errors import EmitterUnavailable, EventRejected
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ def retry(arguments: argparse.Namespace, session: Session) -> int:
         else:
             output.line(f"{reader} {article}: {report.outcome}, {report.delta_seconds:g} s")
     if refused:
-        output.complain(f"{refused} of {len(keys)} were refused again: correct their readers or articles")
+        verb = "was" if refused == 1 else "were"
+        articles = f"{refused} of {plural(len(keys), 'article')}"
+        output.complain(f"{articles} {verb} refused again: correct the reader or the article")
     elif not keys:
         output.line("no event is parked")
     return FAILED if refused else OK

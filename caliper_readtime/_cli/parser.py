@@ -7,8 +7,9 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from caliper_readtime._cli import audit, parked, readers, status, sweep
-from caliper_readtime._cli.settings import add_flags
+from caliper_readtime._cli import audit, crowd, parked, readers, status, sweep
+from caliper_readtime._cli.session import USAGE
+from caliper_readtime._cli.settings import PREFIX, add_flags
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ def add_commands(
         more: each adds further commands.
     """
     tree = _Tree(parser, settings=settings)
-    for module in (sweep, status, readers, parked, audit):
+    for module in (sweep, status, readers, crowd, parked, audit):
         module.add(tree.add)
     for add in more:
         add(tree.add)
@@ -47,11 +48,23 @@ def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) 
     return parser
 
 
+class _Formatter(argparse.HelpFormatter):
+    """Names the settings once, in their own list, and not in the usage too."""
+
+    def add_usage(self, usage: str | None, actions: Any, groups: Any, prefix: str | None = None) -> None:
+        few = [action for action in actions if not action.dest.startswith(PREFIX)]
+        super().add_usage(usage, few, groups, prefix)
+
+
 class _Parser(argparse.ArgumentParser):
-    """Quotes no URL that stands where none belongs: it may hold a password."""
+    """Says what is wrong before it says how it is done; quotes no URL, which may hold a password."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**{"formatter_class": _Formatter, **more})
 
     def error(self, message: str) -> NoReturn:
-        super().error(re.sub(r"\S+://\S*", "a URL (flags such as --store-url come after the command)", message))
+        problem = re.sub(r"\S+://\S*", "a URL (flags such as --store-url come after the command)", message)
+        self.exit(USAGE, f"{self.prog}: {problem}\n{self.format_usage()}")
 
 
 class _Tree:

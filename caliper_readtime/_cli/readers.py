@@ -34,6 +34,7 @@ def _add_looks(add_command: Add) -> None:
     explaining = add_command("explain", "explain in plain sentences what became of a reader's time", explain)
     add_reader(explaining)
     explaining.add_argument("article", metavar="ARTICLE", help="the resource's sourcedId, or its full URL")
+    add_json(explaining)
 
 
 def inspect(arguments: argparse.Namespace, session: Session) -> int:
@@ -92,6 +93,10 @@ def explain(arguments: argparse.Namespace, session: Session) -> int:
     explanation = session.tracker.explain(arguments.reader, arguments.article)
     if explanation.state is None:
         raise unknown_article(arguments.reader, arguments.article, explanation.known_articles)
+    if arguments.json:
+        state, lines, known = explanation.state, explanation.lines, explanation.known_articles
+        session.output.json({"lines": lines, "state": state_document(state), "known_articles": known})
+        return OK
     for line in explanation.lines:
         session.output.line(line)
     return OK

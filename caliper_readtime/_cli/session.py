@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -46,6 +48,30 @@ class Session:
 def add_reader(parser: argparse.ArgumentParser) -> None:
     """Add the argument that names a reader."""
     parser.add_argument("reader", metavar="READER", help="the reader's OneRoster sourcedId, or its full URL")
+
+
+def add_roster(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name many readers."""
+    parser.add_argument(
+        "readers", metavar="READER", nargs="*", help="the reader's OneRoster sourcedId, or its full URL"
+    )
+    parser.add_argument("--readers", dest="file", metavar="FILE", help="more readers, one a line; - for standard input")
+
+
+def roster(arguments: argparse.Namespace) -> list[str]:
+    """Return the readers that a command line and its file name, each once.
+
+    Raises:
+        CommandError: the file cannot be read.
+    """
+    file, text = arguments.file, ""
+    if file is not None:
+        try:
+            text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise CommandError(f"--readers: {file} cannot be read ({type(error).__name__})", USAGE) from error
+    listed = (line.strip() for line in text.splitlines())
+    return [*dict.fromkeys((*arguments.readers, *(line for line in listed if line)))]
 
 
 def add_json(parser: argparse._ActionsContainer) -> None:

@@ -24,6 +24,31 @@ FLAGS: Final = tuple(
     for setting in _settings.TABLE.values()
     if not setting.secret and setting.group not in ("web", "policy")
 )
+#: How a setting is called among a command's parsed arguments.
+PREFIX: Final = "setting_"
+#: Of those that are not required.
+_HELP: Final = {
+    "activity_ids": "uri (the default), or plain for endpoints that want the resource id as it is",
+    "app_id": "this application's URL in the event's object.app",
+    "batch_bytes": "most bytes in one envelope",
+    "batch_events": "most events in one envelope",
+    "ca_bundle": "a file of CA certificates, where a private CA has signed the endpoint's",
+    "claim_fsync": "Redis: true where a claim must be on its disk before its event is sent",
+    "claim_replicas": "Redis: how many replicas must have a claim before its event is sent",
+    "client_id": "OAuth2 client id",
+    "client_secret_file": "a file that holds the OAuth2 client secret alone",
+    "duplicate_answers": "dotted path of a function that tells by status and text whether the endpoint has the event",
+    "emitter": "dotted path of an emitter, in place of --endpoint",
+    "namespace": "Redis: what every key begins with (readtime)",
+    "on_report": "dotted path of a function that is called with each report",
+    "read_back": "true where the endpoint can be asked for an event before it is sent again",
+    "scope": "OAuth2 scope",
+    "shards": "Redis: over how many hash slots readers are spread (16)",
+    "store": "dotted path of a store, in place of --store-url",
+    "timeout_seconds": "how long the endpoint may take to answer",
+    "token_url": "the OAuth2 token URL",
+    "trust_env": "true where HTTPS_PROXY, REQUESTS_CA_BUNDLE and their like count",
+}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -33,8 +58,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     for name in FLAGS:
         # A percent sign in a help text would be taken for a format.
-        what = _settings.REQUIRED.get(name, "").replace("%", "%%") or None
-        group.add_argument(f"--{name.replace('_', '-')}", dest=f"setting_{name}", metavar="VALUE", help=what)
+        what = (_settings.REQUIRED.get(name) or _HELP[name]).replace("%", "%%")
+        group.add_argument(f"--{name.replace('_', '-')}", dest=f"{PREFIX}{name}", metavar="VALUE", help=what)
 
 
 def tracker_of(arguments: argparse.Namespace, *, sends: bool) -> ReadTimeTracker:
@@ -49,7 +74,7 @@ def tracker_of(arguments: argparse.Namespace, *, sends: bool) -> ReadTimeTracker
         StoreUnavailable: the store cannot be opened.
         CommandError: a flag holds a secret.
     """
-    given = {name: getattr(arguments, f"setting_{name}", None) for name in FLAGS}
+    given = {name: getattr(arguments, f"{PREFIX}{name}", None) for name in FLAGS}
     overrides: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
     for name, value in overrides.items():
         _check_no_secret(name, value)

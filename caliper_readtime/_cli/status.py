@@ -7,16 +7,29 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 
-from caliper_readtime._cli.session import OK, UNHEALTHY, add_json, seconds, whole
+from caliper_readtime._cli.session import (
+    OK,
+    UNHEALTHY,
+    USAGE,
+    CommandError,
+    add_json,
+    positive_seconds,
+    seconds,
+    whole,
+)
+from caliper_readtime._cli.signals import Signals
 from caliper_readtime._units import plural
 from caliper_readtime.doctor import Level, examine
+from caliper_readtime.errors import StoreError
 
 if TYPE_CHECKING:
     import argparse
 
     from caliper_readtime._cli.session import Add, Session
+    from caliper_readtime._sweeper import Stop
 
-
+#: How long ``--watch`` waits between two looks, where nothing else is said.
+WATCH_SECONDS: Final = 5.0
 _HELP: Final = {
     "unreported_states": "States with a whole second that was not reported.",
     "unreported_seconds": "Accepted seconds that were not reported.",
@@ -24,6 +37,7 @@ _HELP: Final = {
     "parked_events": "Events that the endpoint refused, set aside.",
     "last_sweep_at": "When a sweep last ran.",
     "doubtful_claims": "Claims too old for an endpoint to know their event ids for sure.",
+    "skimmed_states": "States whose end was reached sooner than reading or watching takes.",
 }
 
 
@@ -35,13 +49,64 @@ def add(add_command: Add) -> None:
     parser.add_argument("--max-states", type=whole, metavar="N", help="most states with unreported time")
     parser.add_argument("--max-parked", type=whole, metavar="N", help="most parked events")
     parser.add_argument("--max-sweep-age", type=seconds, metavar="SECONDS", help="how long ago the last sweep may be")
+    parser.add_argument(
+        "--watch",
+        type=positive_seconds,
+        nargs="?",
+        const=WATCH_SECONDS,
+        metavar="SECONDS",
+        help=f"look again and again, with this much time between ({WATCH_SECONDS:g}), until Ctrl-C or SIGTERM",
+    )
     form = parser.add_mutually_exclusive_group()
     add_json(form)
     form.add_argument("--openmetrics", action="store_true", help="answer in OpenMetrics text, for Prometheus")
 
 
 def run(arguments: argparse.Namespace, session: Session) -> int:
-    """Tell the status, and complain of every threshold that is exceeded."""
+    """Tell the status, once or again and again."""
+    if arguments.watch is None:
+        return _tell(arguments, session)
+    if arguments.openmetrics:
+        raise CommandError("--watch goes with a table or --json, not with --openmetrics", USAGE)
+    with Signals() as stop:
+        watch(arguments, session, stop)
+    return OK
+
+
+def watch(arguments: argparse.Namespace, session: Session, stop: Stop) -> None:
+    """Tell the status until told to stop; a store that is away is said, and asked again."""
+    before: dict[str, Any] = {}
+    head: tuple[Any, ...] = ("status", "now", "change")
+    rows: list[tuple[Any, ...]] = []
+    with session.output.live() as show:
+        while not stop.is_set():
+            try:
+                values, now, notes = _look(arguments, session)
+            except StoreError as error:
+                values, now, notes = {}, None, [f"{error}; looking again in {arguments.watch:g} s"]
+            if arguments.json:
+                session.output.json({**values, "at": now, "exceeded": notes} if values else {"error": notes[0]})
+            else:
+                if values:
+                    head = ("status", now, "change")
+                    rows = [(_name(name), value, _change(before.get(name), value)) for name, value in values.items()]
+                show(head, rows, notes)
+            before = values or before
+            stop.wait(arguments.watch)
+
+
+def _name(field: str) -> str:
+    return field.replace("_", " ")
+
+
+def _change(before: Any, value: Any) -> str:
+    if isinstance(value, datetime) or before is None or value == before:
+        return ""
+    return f"{value - before:+g}"
+
+
+def _look(arguments: argparse.Namespace, session: Session) -> tuple[dict[str, Any], datetime, list[str]]:
+    """Return the status, the time that decides, and which thresholds are exceeded."""
     status, now = session.tracker.status(), session.tracker.now()
     values = {field.name: getattr(status, field.name) for field in attrs.fields(type(status))}
     wrong = exceeded(
@@ -52,12 +117,18 @@ def run(arguments: argparse.Namespace, session: Session) -> int:
         max_parked=arguments.max_parked,
         max_sweep_age=arguments.max_sweep_age,
     )
+    return values, now, wrong
+
+
+def _tell(arguments: argparse.Namespace, session: Session) -> int:
+    """Tell the status once, and complain of every threshold that is exceeded."""
+    values, now, wrong = _look(arguments, session)
     if arguments.openmetrics:
         session.output.raw(openmetrics(values))
     elif arguments.json:
         session.output.json({**values, "at": now, "exceeded": wrong})
     else:
-        session.output.facts({name.replace("_", " "): value for name, value in values.items()})
+        session.output.facts({_name(name): value for name, value in values.items()})
     if wrong:
         session.output.complain("; ".join(wrong))
     return UNHEALTHY if wrong else OK

@@ -18,7 +18,7 @@ from caliper_readtime.errors import EmitterUnavailable, EventRejected, StoreErro
 if TYPE_CHECKING:
     from caliper_readtime._delivery.lease import LeasedEvent
     from caliper_readtime._delivery.send import Delivery
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
     from caliper_readtime._rules import Acquired
     from caliper_readtime._rules.state import Key, ReadTimeState
 
@@ -53,7 +53,7 @@ class Reporting:
             return self._delivery.notify(Report(Outcome.FAILED, *key, error=failure))
 
     def report(
-        self, key: Key, caller: Caller, reader: Reader | None, article: Article | None, *, finalize: bool
+        self, key: Key, caller: Caller, reader: Reader | None, article: Activity | None, *, finalize: bool
     ) -> Report:
         """Claim, send and commit, round by round, or raise (V1)."""
         report = self._attempt(key, caller, reader, article, finalize=finalize)
@@ -62,7 +62,7 @@ class Reporting:
         return report
 
     def _attempt(
-        self, key: Key, caller: Caller, reader: Reader | None, article: Article | None, *, finalize: bool
+        self, key: Key, caller: Caller, reader: Reader | None, article: Activity | None, *, finalize: bool
     ) -> Report:
         """Return what came of it, also where it failed."""
         delivery, verb = self._delivery, FINALIZE if finalize else PARTIAL

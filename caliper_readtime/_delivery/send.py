@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from caliper_readtime._delivery.lease import LeasedEvent, Leases
 from caliper_readtime._delivery.parts import check_parts
 from caliper_readtime._interruptions import pass_interruption
-from caliper_readtime._logs import log
+from caliper_readtime._logs import log, logger
 from caliper_readtime._results import Outcome, Report, retry_at, waiting
 from caliper_readtime._rules import Commit, CommitResult, Park, ParkResult, Release
+from caliper_readtime._rules.event_text import EventTexts
 from caliper_readtime._rules.steps import listed
 from caliper_readtime._units import to_caliper_time, to_epoch_ms, to_ms, to_seconds
 from caliper_readtime.errors import (
@@ -26,7 +26,7 @@ from caliper_readtime.errors import (
 from caliper_readtime.protocols import NeedsSensor, reading_back
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from caliper_readtime._policy import ReadTimePolicy
@@ -129,12 +129,14 @@ class Delivery:
         if self.leases.left(leased_events) <= 0:
             late = "too little of the lease was left to send in"
             return EmitterUnavailable(late, event_ids=event_ids, ambiguous=False, tried=False)
+        told = logger.isEnabledFor(logging.INFO)  # asked once: a sweep sends thousands
         for leased in leased_events:
-            log(logging.INFO, f"{verb}: {_SENDING.get(verb, 'sending')}", **leased.fields, lock="acquired")
+            if told:
+                log(logging.INFO, f"{verb}: {_SENDING.get(verb, 'sending')}", **leased.fields, lock="acquired")
             if not asked and leased.again and leased.claim.doubtful(leased.claim.until_at_ms - self.policy.lock_ms):
                 _log_doubtful(leased, verb)
         try:
-            self.emitter.emit([json.loads(leased.claim.event) for leased in leased_events])
+            self.emitter.emit(_events(leased_events, self.emitter))
         except (EmitterUnavailable, EventRejected) as error:
             pass_interruption(error)
             # W14: what certainly did not arrive, and was not answered either, says that the endpoint is away.
@@ -187,8 +189,9 @@ class Delivery:
     # Settling
 
     def _committed(self, leased_events: Sequence[LeasedEvent], verb: str) -> list[Report | StoreError]:
-        for leased in leased_events:
-            log(logging.INFO, f"{verb}: sent", **leased.fields)
+        if logger.isEnabledFor(logging.INFO):
+            for leased in leased_events:
+                log(logging.INFO, f"{verb}: sent", **leased.fields)
         changes = [
             (leased.key, Commit(leased.generation, leased.claim.event_id, leased.claim.start_ms, leased.claim.end_ms))
             for leased in leased_events
@@ -207,7 +210,7 @@ class Delivery:
                 **leased.fields,
             )
         new = found in (CommitResult.SENT, CommitResult.LOST)
-        if new:
+        if new and logger.isEnabledFor(logging.DEBUG):
             log(logging.DEBUG, f"{verb}: state persisted", **leased.fields)
         return self.notify(
             Report(
@@ -336,6 +339,12 @@ class Delivery:
                     resource_id=report.resource_id,
                 )
         return report
+
+
+def _events(leased_events: Sequence[LeasedEvent], emitter: Emitter) -> Sequence[Mapping[str, Any]]:
+    claims = [leased.claim for leased in leased_events]
+    events = EventTexts([claim.event for claim in claims], [claim.event_id for claim in claims])
+    return events if getattr(emitter.emit, "takes_texts", False) is True else list(events)
 
 
 def _half_more(count: int) -> int:

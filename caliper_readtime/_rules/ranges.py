@@ -8,7 +8,7 @@ from typing import Final
 
 import attrs
 
-from caliper_readtime._model import Article, Reader  # noqa: TC001 - stores read these values back by their types
+from caliper_readtime._model import Activity, Reader  # noqa: TC001 - stores read these values back by their types
 from caliper_readtime._policy import LONGEST_LEASE_SECONDS, LONGEST_WAIT_SECONDS
 
 #: Contexts that a parked event remembers to have been sent with; after so many changes it waits for its retry time.
@@ -25,7 +25,7 @@ class Context:
     """What an event says besides its time. An event keeps the context that it was built from."""
 
     reader: Reader
-    article: Article
+    article: Activity
 
 
 @lru_cache(maxsize=1024)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import attrs
 
-from caliper_readtime import _notebook
+from caliper_readtime import _notebook, _records
 from caliper_readtime._model import HistoryEntry, ParkedEvent
+from caliper_readtime._records import Rows, record
 from caliper_readtime._rules.account import NO_ACCOUNT, Account
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.ranges import Claim as Claim  # noqa: PLC0414
@@ -139,24 +140,6 @@ class Ledger:
         return self.pointer_ms if self.claim is None else max(self.pointer_ms, self.claim.end_ms)
 
 
-_SHOWN: Final = (
-    "reader_sourced_id",
-    "resource_id",
-    "ledger.context.article.title",
-    "phase",
-    "cumulative_read_time_seconds",
-    "reported_read_time_seconds",
-    "unreported_seconds",
-    "clamped_seconds",
-    "first_server_sync_at",
-    "last_server_sync_at",
-    "finalized_at",
-    "due_at",
-    "attempts",
-    "last_error",
-)
-
-
 @attrs.frozen(slots=False)  # twice as fast to make as with slots, and every heartbeat makes one
 class ReadTimeState:
     """One reader's time on one article. What stores keep and hosts read; hosts never build one.
@@ -177,12 +160,18 @@ class ReadTimeState:
         )
 
     def _repr_html_(self) -> str:
-        parked = ("event_id", "seconds", "parked_at", "status", "reason", "claimable")
         return (
-            _notebook.fields("Read time", self, *_SHOWN)
-            + _notebook.listing("Parked events", self.parked, *parked)
-            + _notebook.listing("History", self.history, "at", "kind", "event_id", "seconds", "detail")
+            _notebook.fields("Read time", self, *_records.STATE)
+            + _notebook.listing("Parked events", self.parked, *_records.PARKED)
+            + _notebook.listing("History", self.history, *_records.STEPS)
         )
+
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a flat record without the e-mail address, for ``pandas.DataFrame``.
+
+        Seconds are numbers and times ISO 8601 in UTC. ``history`` and ``parked`` have records of their own.
+        """
+        return [{**record(self, *_records.STATE), "parked_events": len(self.ledger.parked)}]
 
     @property
     def key(self) -> Key:
@@ -288,6 +277,23 @@ class ReadTimeState:
         return None if self.meter.position_ms is None else to_seconds(self.meter.position_ms)
 
     @property
+    def depth(self) -> float | None:
+        """How far into it the reader was last, 0 to 1; None where no position or no duration is known."""
+        position, duration = self.meter.position_ms, self.ledger.duration_ms
+        return None if position is None or duration is None else min(1.0, position / duration)
+
+    @property
+    def words_per_minute(self) -> float | None:
+        """How fast the words up to there were read, or all words where no depth is known.
+
+        None where the activity's words are not known, or no time has been accepted.
+        """
+        words, minutes = self.ledger.context.article.words, self.meter.cumulative_ms / 60_000
+        if words is None or not minutes:
+            return None
+        return words * (1.0 if self.depth is None else self.depth) / minutes
+
+    @property
     def first_server_sync_at(self) -> datetime:
         """When the first signal arrived."""
         return to_datetime(self.ledger.first_sync_at_ms)
@@ -323,14 +329,14 @@ class ReadTimeState:
         return self.ledger.last_error
 
     @property
-    def history(self) -> tuple[HistoryEntry, ...]:
+    def history(self) -> Rows[HistoryEntry]:
         """The last claims, sends, failures, parkings, deferrals and finalizations, oldest first."""
-        return self.ledger.history
+        return Rows(self.ledger.history, "History", _records.STEPS)
 
     @property
-    def parked(self) -> tuple[ParkedEvent, ...]:
+    def parked(self) -> Rows[ParkedEvent]:
         """Refused events, oldest first, as they stood when this state was asked for or last changed."""
-        return self.parked_events(max(self.seen_at_ms, self.last_used_at_ms))
+        return Rows(self.parked_events(max(self.seen_at_ms, self.last_used_at_ms)), "Parked events", _records.PARKED)
 
     def parked_events(self, now: int) -> tuple[ParkedEvent, ...]:
         """Return the refused events as they stand at ``now``, in milliseconds since the epoch."""

@@ -25,7 +25,7 @@ from caliper_readtime._units import to_datetime, to_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
 
 R = TypeVar("R")
 
@@ -77,7 +77,9 @@ def settled(state: ReadTimeState, now: int) -> ReadTimeState:
     return evolved(state, ledger=remembered(ledger, now, "finalized"))
 
 
-def refreshed(state: ReadTimeState, reader: Reader | None, article: Article | None, *, finalize: bool) -> ReadTimeState:
+def refreshed(
+    state: ReadTimeState, reader: Reader | None, article: Activity | None, *, finalize: bool
+) -> ReadTimeState:
     """Return the state with the context that a caller brings, wanting to be finalized where the caller wants it.
 
     V6: a finalize that cannot finish leaves its wish. V5: a later one leaves the stamp.

@@ -347,7 +347,7 @@ def judge_unsent(asked: int, held: int) -> Finding:
 
 def judge_last_sweep(last: datetime | None, now: datetime) -> Finding:
     """Judge whether somebody comes back for what browsers and workers left behind."""
-    hint = "run `caliper-readtime sweep` every minute, or a Sweeper: docs/how-to/operate.md"
+    hint = "run `caliper-readtime sweep` every minute, or a Sweeper in the application"
     if last is None:
         return warn("sweep.last", "no sweep has ever run", hint)
     age = (now - last).total_seconds()

@@ -9,6 +9,7 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from caliper_readtime._rules.event_text import EventTexts, takes_texts
 from caliper_readtime.emitters._payload import Hidden, ids_of, to_json
 from caliper_readtime.errors import ConfigurationError, EmitterUnavailable
 
@@ -46,6 +47,7 @@ class JsonLinesEmitter:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self._path)!r})"
 
+    @takes_texts
     def emit(self, events: Sequence[Mapping[str, Any]], /) -> None:
         """Append all of these events, or none. An empty sequence does nothing.
 
@@ -58,7 +60,10 @@ class JsonLinesEmitter:
         if not hidden.value:
             return
         event_ids = ids_of(hidden.value)
-        lines = Hidden(b"".join(to_json(event, event_ids) + b"\n" for event in map(Hidden, hidden.value)))
+        if isinstance(hidden.value, EventTexts):
+            lines = Hidden(hidden.value.joined("\n") + b"\n")
+        else:
+            lines = Hidden(b"".join(to_json(event, event_ids) + b"\n" for event in map(Hidden, hidden.value)))
         try:
             self._append(lines)
         except OSError as error:

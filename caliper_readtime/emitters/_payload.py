@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
+from caliper_readtime._rules.event_text import EventTexts
 from caliper_readtime.errors import EventRejected
 
 if TYPE_CHECKING:
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 def ids_of(events: Iterable[Mapping[str, Any]]) -> tuple[str, ...]:
     """Return the events' ids; an event without one is passed over."""
+    if isinstance(events, EventTexts):
+        return events.ids
     return tuple(event["id"] for event in events if isinstance(event.get("id"), str))
 
 

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import attrs
 from cattrs import Converter
+from cattrs.gen import make_dict_structure_fn
 
+from caliper_readtime._model import Activity, Article
 from caliper_readtime._rules.state import MOST_CLAMPED_MS, Key, Ledger
 from caliper_readtime._units import to_datetime, to_epoch_ms
 from caliper_readtime.errors import ConfigurationError, CorruptState
@@ -18,11 +20,12 @@ from caliper_readtime.errors import ConfigurationError, CorruptState
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Reader
 
-#: Written into every ledger. A newer minor number adds fields to it, which are kept (a field added deeper needs a new
-#: major number); a newer major one is refused.
-SCHEMA: Final = (1, 1)
+#: Written into every ledger. A newer minor number adds fields to it, which are kept; a newer major one is refused. What
+#: is added deeper an older version leaves out when it writes: since 1.2 that may be an activity's kind, attempt, words
+#: and extensions, which the next signal tells again.
+SCHEMA: Final = (1, 2)
 
 # Ids hold no control characters, so neither can stand inside one. A script finds an id by what stands around it.
 _LINE: Final = "\n"
@@ -60,6 +63,11 @@ def _converter() -> Converter:
     converter.register_structure_hook(bool, _exactly(bool))
     converter.register_structure_hook(datetime, lambda value, _: to_datetime(_integer(value, int)))
     converter.register_unstructure_hook(datetime, lambda value: to_epoch_ms(value, "at"))
+    activity, article = (make_dict_structure_fn(kind, converter) for kind in (Activity, Article))
+    converter.register_structure_hook_func(
+        lambda kind: kind is Activity,
+        lambda value, _: activity(value, Activity) if "kind" in value else article(value, Article),
+    )
     return converter
 
 
@@ -192,7 +200,7 @@ def load_heartbeats(text: str) -> tuple[str, ...]:
 
 
 @lru_cache(maxsize=1024)
-def fingerprint(value: Reader | Article) -> str:
+def fingerprint(value: Reader | Activity) -> str:
     """Return a short digest of a reader or article: equal values, and only those, have equal ones."""
     text = json.dumps(_CONVERTER.unstructure(value), sort_keys=True)
     return blake2b(text.encode(), digest_size=12).hexdigest()

@@ -7,9 +7,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from caliper_readtime._units import minutes_rounded_up
+from caliper_readtime.testing._assertions import HasEvents, assert_banked, assert_reported
+from caliper_readtime.testing._crash.faults import Fault, Step
+from caliper_readtime.testing._crash.report import CrashFindings, CrashReport, Finding
+from caliper_readtime.testing._crash.runs import crash_every_step
+from caliper_readtime.testing._crash.steps import Steps
 from caliper_readtime.testing._endpoint import CaliperEndpoint
 from caliper_readtime.testing._kit import FlakyEmitter, ManualClock, RecordingEmitter
-from caliper_readtime.testing._minutes import HasEvents, assert_banked, assert_reported, banked_minutes
+from caliper_readtime.testing._minutes import banked_minutes
 
 if TYPE_CHECKING:
     from caliper_readtime.testing._emitter_contract import EmitterContract
@@ -17,15 +22,22 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CaliperEndpoint",
+    "CrashFindings",
+    "CrashReport",
     "EmitterContract",
+    "Fault",
+    "Finding",
     "FlakyEmitter",
     "HasEvents",
     "ManualClock",
     "RecordingEmitter",
     "StateStoreContract",
+    "Step",
+    "Steps",
     "assert_banked",
     "assert_reported",
     "banked_minutes",
+    "crash_every_step",
     "minutes_rounded_up",
 ]
 

@@ -8,8 +8,8 @@ from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from caliper_readtime._model import Article, Reader
-from caliper_readtime._units import to_epoch_ms
+from caliper_readtime._model import Activity, Reader
+from caliper_readtime._units import plural, to_epoch_ms
 from caliper_readtime.testing._minutes import reported_seconds
 
 if TYPE_CHECKING:
@@ -55,6 +55,9 @@ class RecordingEmitter:
         self.batches: list[int] = []
         self._lock = threading.Lock()
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({plural(len(self.events), 'event')})"
+
     def emit(self, events: Sequence[Mapping[str, Any]], /) -> None:
         """Keep a copy of the events."""
         with self._lock:
@@ -72,10 +75,10 @@ class RecordingEmitter:
     def close(self) -> None:
         """Keep the events: tests look at them afterwards."""
 
-    def seconds(self, reader: Reader | str, article: Article | str) -> float:
+    def seconds(self, reader: Reader | str, article: Activity | str) -> float:
         """Return the active seconds of a reader on an article; an event that came twice counts once."""
         sourced_id = reader.sourced_id if isinstance(reader, Reader) else reader
-        resource_id = article.resource_id if isinstance(article, Article) else article
+        resource_id = article.resource_id if isinstance(article, Activity) else article
         return reported_seconds(self.events, sourced_id, resource_id)
 
 
@@ -89,6 +92,9 @@ class FlakyEmitter:
     def __init__(self, inner: Any = None) -> None:
         self.inner: Any = RecordingEmitter() if inner is None else inner
         self._faults: deque[tuple[BaseException, bool]] = deque()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.inner!r})"
 
     def fail(self, *errors: BaseException, delivered: bool = False) -> None:
         """Let each of the next calls raise one of these errors.
@@ -117,7 +123,7 @@ class FlakyEmitter:
         events: list[dict[str, Any]] = self.inner.events
         return events
 
-    def seconds(self, reader: Reader | str, article: Article | str) -> float:
+    def seconds(self, reader: Reader | str, article: Activity | str) -> float:
         """Return the inner emitter's ``seconds``."""
         seconds: float = self.inner.seconds(reader, article)
         return seconds

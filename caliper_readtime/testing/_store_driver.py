@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
-from caliper_readtime._model import App, Article, Course, HistoryEntry, Reader, Subject
+from caliper_readtime._model import Activity, App, Article, Course, HistoryEntry, Reader, Subject
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import AcquireClaim, Acquired, Caller, Commit, Defer, Park, Release, Signal, Unpark
 from caliper_readtime._rules.account import Account
@@ -241,7 +241,9 @@ def full_state(key: Key = KEY) -> ReadTimeState:
         Reader(key[0], "o'reader+1@example.org"),
         Article(key[1], odd, "https://app.example.org/%7B?x=1&y=ü#z", Course(odd, "c|1"), Subject.SOCIAL_STUDIES),
     )
-    other = attrs.evolve(context, article=attrs.evolve(context.article, course=Course("c"), subject=Subject.FASTMATH))
+    said: Any = {"kind": "video", "attempt": 2, "words": 1, "extensions": {odd: [odd, 1.5, True]}}
+    video = Activity(key[1], odd, context.article.url, Course("c"), Subject.FASTMATH, **said)
+    other = attrs.evolve(context, article=video)
     ranges = [(place * 2 * SECOND, (place + 1) * 2 * SECOND) for place in range(MAX_PARKED + 1)]
     parked = tuple(
         Parked(

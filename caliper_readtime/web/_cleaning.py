@@ -8,7 +8,7 @@ from urllib.parse import urljoin, urlsplit, urlunsplit
 from uuid import UUID
 
 from caliper_readtime import _checks
-from caliper_readtime._model import Article
+from caliper_readtime._model import Activity, Article
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,14 +56,16 @@ def _ascii(netloc: str) -> str:
     return user + at + host.encode("idna").decode() + colon + port
 
 
-def article(fields: Mapping[str, Any], base: str | None) -> Article:
-    """Return the article that a template's fields name.
+def article(fields: Mapping[str, Any], base: str | None) -> Activity:
+    """Return the article, or the activity of another kind, that a template's fields name.
 
     Raises:
         InvalidInput: a field is not acceptable, and cannot be made so.
     """
     resource_id = identifier(fields.get("resource_id"))
-    return Article(
+    fields = {name: value for name, value in fields.items() if value not in (None, "")}  # what templates do not have
+    kind = Activity if "kind" in fields else Article
+    return kind(
         **{
             **fields,
             "resource_id": resource_id,

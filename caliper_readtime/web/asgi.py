@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
     from caliper_readtime.web.page_counter import PageResponse
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ def current_page_counter(request: Request) -> PageCounter:
 
 
 async def readtime_script(
-    request: Request, reader: Reader | str | int, article: Article | None = None, **options: Any
+    request: Request, reader: Reader | str | int, article: Activity | None = None, **options: Any
 ) -> Tag:
     """Return the script tag of an article page, for templates; its answer becomes ``Cache-Control: private``.
 

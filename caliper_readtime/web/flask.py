@@ -29,7 +29,7 @@ from caliper_readtime.web.tickets import ItsdangerousSigner, chosen_secrets
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
     from caliper_readtime.web.page_counter import PageResponse
 
 #: Under this name the host's part lives in ``app.extensions``.
@@ -104,7 +104,7 @@ def current_page_counter() -> PageCounter:
 current_tracker: ReadTimeTracker = LocalProxy(lambda: current_page_counter().tracker)  # type: ignore[assignment]
 
 
-def readtime_script(reader: Reader | str, article: Article | None = None, **options: Any) -> Markup:
+def readtime_script(reader: Reader | str, article: Activity | None = None, **options: Any) -> Markup:
     """Return the script tag of an article page, for templates.
 
     Args:

@@ -12,7 +12,7 @@ import attrs
 
 from caliper_readtime import _checks
 from caliper_readtime._logs import log
-from caliper_readtime._model import Article, Reader
+from caliper_readtime._model import Activity, Reader
 from caliper_readtime._settings import Leave, WebSettings
 from caliper_readtime.errors import ConfigurationError, InvalidInput, ReadTimeError, StoreError
 from caliper_readtime.web import _cleaning, script, signals
@@ -59,7 +59,7 @@ _TAG: Final = ("nonce", "duration_seconds")
 _TITLES: Final = (200, 50)
 #: Reasons for pages without a tag that are counted apart.
 _MOST_REASONS: Final = 100
-_FIELDS: Final = tuple(attribute.name for attribute in attrs.fields(Article))
+_FIELDS: Final = tuple(attribute.alias for attribute in attrs.fields(Activity))
 #: By this the script knows our answers from those of whatever stands between it and us.
 _MARK: Final = {"rt": 1}
 _ACCEPTED: Final = PageResponse(204, b"", (("Cache-Control", "no-store"),))
@@ -257,7 +257,7 @@ class PageCounter:
         self,
         urls: tuple[str, str],
         reader: Reader | str | int,
-        article: Article | None = None,
+        article: Activity | None = None,
         *,
         request: Any = None,
         base_url: str | None = None,
@@ -272,7 +272,8 @@ class PageCounter:
         Args:
             urls: of ``readtime.js``, and of where signals go.
             reader: whose page, or their sourced id.
-            article: what they read; or name its fields: ``resource_id``, ``title``, ``url``, ``course``, ``subject``.
+            article: what they read; or name its fields: ``resource_id``, ``title``, ``url``, ``course``, ``subject``,
+                ``kind``, ``attempt``, ``words``, ``extensions``.
             request: the framework's, for the setting ``SESSION``.
             base_url: the site's address, for an article's ``url`` that is relative.
             debug: raise what is wrong, for whoever writes the page.
@@ -295,7 +296,7 @@ class PageCounter:
         self,
         urls: tuple[str, str],
         reader: Reader | str,
-        article: Article | None,
+        article: Activity | None,
         request: Any,
         base_url: str | None,
         options: dict[str, Any],
@@ -318,7 +319,7 @@ class PageCounter:
             {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **chosen},
         )
 
-    def _issued(self, reader: Reader | str, article: Article, now: datetime, **more: Any) -> str:
+    def _issued(self, reader: Reader | str, article: Activity, now: datetime, **more: Any) -> str:
         """Return a ticket, its title shortened where it would not fit into a message."""
         for longest in _TITLES:
             if len(article.title) > longest:
@@ -341,7 +342,7 @@ class PageCounter:
                 problem=reason,
                 count=count,
                 reader_sourced_id=_named(reader.sourced_id if isinstance(reader, Reader) else reader),
-                resource_id=_named(article.resource_id if isinstance(article, Article) else article),
+                resource_id=_named(article.resource_id if isinstance(article, Activity) else article),
             )
 
 

@@ -1,5 +1,5 @@
 // Reading time of one article page: adds up the time in which it is seen and sends the running total,
-// so that no single message matters. Options: docs/reference/script.md. Why so: docs/explanation/browser.md.
+// so that no single message matters. Options, and why so: the documentation, Reference and Explanation.
 // readtime.mjs and readtime.min.js are built from this file: python -m tests.browser.build
 var readtime = readtime || (() => {
   const PREFIX = "readtime:"; // of our records in localStorage, one for each view

@@ -21,6 +21,7 @@ from caliper_readtime import _checks
 from caliper_readtime._model import PageView, Reader
 from caliper_readtime._policy import Completion
 from caliper_readtime._results import Outcome
+from caliper_readtime._rules.reading import too_soon, words_ms
 from caliper_readtime._units import MAX_SECONDS
 from caliper_readtime.errors import ConfigurationError, EmitError, InvalidInput, MissingField, StoreError
 from caliper_readtime.web.refusals import Refusal, Refused
@@ -180,7 +181,9 @@ def take(
     by_sweep = tracker.policy.completion is Completion.DEFER
     report = None if by_sweep else counted.report
     # What is finalized already needs no second stamp: replays of a completion are plain heartbeats.
-    if signal.completed and counted.report is None and counted.state.finalized_at is None:
+    told = signal.completed and counted.report is None and counted.state.finalized_at is None
+    # S12: a page that says so sooner than reading takes is not believed: its depth is stored, and a later signal may.
+    if told and not too_soon(tracker.policy, counted.state):
         made = _report(tracker.finalize, ids, defer=by_sweep or soon is not None)
         report = None if by_sweep else made
     elif signal.leaving and (report is None or soon is None):
@@ -218,7 +221,7 @@ def _observe(
     if expired and (now - ticket.opened_at).total_seconds() >= tracker.policy.state_ttl_seconds:
         raise Refused(Refusal.TICKET_EXPIRED)
     view = signal.view(ticket.lifetime_ms) if expired else signal.view()
-    duration = ticket.duration_seconds
+    duration = ticket.duration_seconds or _words_seconds(tracker, ticket)
     position = None if duration is None or signal.part is None else signal.part * duration
 
     def observe(who: Reader | str) -> Accumulation:
@@ -240,6 +243,12 @@ def _observe(
             raise
     # Nothing is stored of this reader and article yet.
     return observe(found(ticket.reader_sourced_id, lookup))
+
+
+def _words_seconds(tracker: ReadTimeTracker, ticket: Ticket) -> float | None:
+    """Return how long the article is by its words, where no duration says: so that how far the reader is can count."""
+    needed = words_ms(tracker.policy, ticket.article.words)
+    return None if needed is None else needed / 1000
 
 
 def found(sourced_id: str, lookup: Callable[[str], Reader | None] | None) -> Reader:

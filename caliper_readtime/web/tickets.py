@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import attrs
 
 from caliper_readtime import _checks
-from caliper_readtime._model import Article, Course, Reader
+from caliper_readtime._model import Activity, Article, Course, Reader
 from caliper_readtime._settings import GRACE_SECONDS, LIFE_SECONDS, TICKET_SECONDS, WebSettings, variable
 from caliper_readtime._units import MAX_SECONDS, to_datetime, to_epoch_ms, to_ms
 from caliper_readtime.errors import ConfigurationError, InvalidInput
@@ -147,7 +147,7 @@ class Ticket:
     """
 
     reader_sourced_id: str
-    article: Article
+    article: Activity
     opened_at: datetime
     expires_at: datetime
     duration_seconds: float | None = None
@@ -193,7 +193,7 @@ class Tickets:
     def issue(
         self,
         reader: Reader | str,
-        article: Article,
+        article: Activity,
         now: datetime,
         *,
         duration_seconds: float | None = None,
@@ -214,8 +214,8 @@ class Tickets:
             InvalidInput: a value is not acceptable, or the article is too long for a ticket.
         """
         sourced_id = _checks.identifier(reader.sourced_id if isinstance(reader, Reader) else reader, "reader")
-        if not isinstance(article, Article):
-            raise InvalidInput("article", f"must be an Article, not {type(article).__name__}")
+        if not isinstance(article, Activity):
+            raise InvalidInput("article", f"must be an Article or Activity, not {type(article).__name__}")
         if duration_seconds is not None:
             to_ms(duration_seconds, "duration_seconds")
         bound = "" if session is None else _digest(session)
@@ -278,6 +278,7 @@ class Tickets:
                 article.subject.value,
                 None if course is None else course.name,
                 None if course is None else course.id,
+                *_more(article),
             ]
         )
         if len(text) > MAX_TICKET:
@@ -289,16 +290,25 @@ class Tickets:
         if not isinstance(fields, list) or fields[:1] != [_LAYOUT]:
             raise ValueError("a ticket of another layout")
         _, application, session, reader, opened, expires, duration, resource, *what = fields
-        title, url, subject, course, course_id = what
+        title, url, subject, course, course_id, *more = what
+        plain = resource, title, url, None if course is None else Course(course, course_id), subject
+        (said,) = more or ({},)
         return Ticket(
             reader,
-            Article(resource, title, url, None if course is None else Course(course, course_id), subject),
+            (Activity if "kind" in said else Article)(*plain, **said),
             to_datetime(opened),
             to_datetime(expires),
             duration,
             application,
             session,
         )
+
+
+def _more(article: Activity) -> list[dict[str, Any]]:
+    """Return what few activities say, as the last field; nothing for plain articles, whose tickets stay short."""
+    fields = ((field.alias or field.name, field, getattr(article, field.name)) for field in attrs.fields(Activity))
+    more = {alias: value for alias, field, value in fields if field.kw_only and value != field.default}
+    return [more] if more else []
 
 
 def _digest(text: str) -> str:

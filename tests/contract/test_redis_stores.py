@@ -285,8 +285,8 @@ import sys
 sys.modules["hiredis"] = None  # importing it fails, as where it is not installed
 import pytest
 from redis.utils import HIREDIS_AVAILABLE
-from caliper_readtime.stores._redis import connection
-assert not HIREDIS_AVAILABLE and connection.pack_command is None
+from caliper_readtime.stores._redis import sending
+assert not HIREDIS_AVAILABLE and sending.pack_command is None
 # The package was imported before pytest could rewrite its plugin's assertions, which has none.
 sys.exit(pytest.main(["-W", "ignore::pytest.PytestAssertRewriteWarning", *sys.argv[1:]]))
 """

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from functools import reduce
+
 import pytest
 import rfc3986
 from rfc3986.validators import Validator
 
 from caliper_readtime import (
+    Activity,
     App,
     Article,
     ConfigurationError,
@@ -63,6 +67,18 @@ def present(values):
     return {kind: value for kind, value in values.items() if value is not None}
 
 
+COUNTS = present({**{kind: value for kind, value in WIRED.items() if kind != "int"}, "zero": 0, "too-many": 10**7 + 1})
+EXTENSIONS = {
+    **{kind: value for kind, value in WIRED.items() if kind not in ("dict", "empty-list")},
+    "null": {"a": {"b": [None]}},
+    "nan": {"a": math.nan},
+    "object": {"a": object()},
+    "surrogate": {"a": "\ud800"},
+    "ours": {"kind": "video"},
+    "e-mail": {"a": "anna@example.org" * 100},
+    "deep": {"a": "[" * 5000},
+    "deeper": reduce(lambda inner, _: [inner], range(5000), "a"),
+}
 VALUES = {
     "Reader.sourced_id": (lambda v: Reader(v, "anna@example.org"), IDS),
     "Reader.email": (lambda v: Reader("anna", v), {**WIRED, **BAD_EMAIL}),
@@ -75,6 +91,10 @@ VALUES = {
     "Article.url": (lambda v: Article("owls", "Owls", v), {**WIRED, **BAD_URL}),
     "Article.course": (lambda v: Article("owls", "Owls", URL, v), present({**WIRED, "app": App("Biology")})),
     "Article.subject": (lambda v: Article("owls", "Owls", URL, None, v), SUBJECTS),
+    "Activity.kind": (lambda v: Activity("owls", "Owls", URL, kind=v), SIGNAL_IDS),
+    "Activity.attempt": (lambda v: Activity("owls", "Owls", URL, attempt=v), COUNTS),
+    "Activity.words": (lambda v: Activity("owls", "Owls", URL, words=v), COUNTS),
+    "Activity.extensions": (lambda v: Activity("owls", "Owls", URL, extensions=v), EXTENSIONS),
     "PageView.id": (lambda v: PageView(v, 1), SIGNAL_IDS),
     "PageView.active_seconds": (lambda v: PageView("v", v), {**BAD_SECONDS, "none": None}),
     "PageView.acknowledged_seconds": (lambda v: PageView("v", 1, v), {**BAD_SECONDS, "none": None}),
@@ -86,6 +106,10 @@ _FROM_ZERO = ("leeway_seconds", "catch_up_seconds", "duration_tolerance_seconds"
 POLICY = {
     **{name: BAD_SECONDS if name in _OPTIONAL else {**BAD_SECONDS, "none": None} for name in (*_POSITIVE, *_FROM_ZERO)},
     "completion": {**WIRED, "unknown": "later"},
+    **{
+        name: {**BAD_SECONDS, "zero": 0, "beyond-repr": 10**5000}
+        for name in ("completion_words_per_minute", "completion_playback_rate")
+    },
     "completion_ratio": {**BAD_SECONDS, "none": None, "zero": 0, "above-one": 1.0000001, "beyond-repr": 10**5000},
 }
 CONFIGURED = {**WIRED, **BAD_URL}
@@ -97,6 +121,7 @@ EVENTS = {
         {**CONFIGURED, "query": f"{ROSTER}?a=b", "fragment": f"{ROSTER}#a"},
     ),
     "activity_ids": (lambda v: TimeSpentEvents(SENSOR, "App", ROSTER, activity_ids=v), {**WIRED, "unknown": "urn"}),
+    "ed_app": (lambda v: TimeSpentEvents(SENSOR, "App", ROSTER, ed_app=v), present(CONFIGURED)),
 }
 _PARTS = {**NOT_NONE, "text": "x", "empty": "", "10-mb": LONG, "store-class": InMemoryStateStore, "reader": ANNA}
 _UNCALLABLE = {kind: value for kind, value in _PARTS.items() if not callable(value)}
@@ -123,7 +148,7 @@ def every(table, values=lambda row: row[1]):
 def test_no_value_is_made_of_bad_input(field, value):
     """S10: each field names itself, at once and briefly; None or empty text that is needed is a MissingField."""
     make, _ = VALUES[field]
-    needed = not field.endswith(("_seconds", "subject", "course"))
+    needed = not field.endswith(("_seconds", "subject", "course", "attempt", "words", "extensions"))
     missing = needed and (value is None or (isinstance(value, str) and not value))
     with refused(MissingField if missing else InvalidInput, field, value):
         make(value)

@@ -126,6 +126,16 @@ def site(tmp_path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_status_that_is_watched(site, number):
+    """Ctrl-C ends it at once, with 0 and without a word."""
+    site.read()
+    with site.watching("status", "--watch", "3600", "--json") as watch:
+        assert watch.round()["unreported_seconds"] == 10
+        watch.process.send_signal(number)
+        assert watch.ended() == (0, "")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_a_watch_cleanly(site, number):
     """Between rounds it ends at once, with 0 and without a word; what came in was reported."""
     site.read()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.provisional import urls
 
 from caliper_readtime import (
+    Activity,
     Article,
     CorruptState,
     Course,
@@ -354,6 +355,16 @@ _CONTEXTS = st.builds(
         _URL,
         st.none() | st.builds(Course, _WORDS, st.none() | _WORDS),
         st.sampled_from(Subject),
+    )
+    | st.builds(
+        Activity,
+        _WORDS,
+        _WORDS,
+        _URL,
+        kind=_WORDS,
+        attempt=st.none() | st.integers(1, 9),
+        words=st.none() | st.integers(1, 9),
+        extensions=st.dictionaries(_WORDS, st.booleans() | _WORDS | st.integers(), max_size=3),
     ),
 )
 

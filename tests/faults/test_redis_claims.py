@@ -105,7 +105,7 @@ def test_only_the_connection_that_claimed_is_asked(pair, claims):
     replica.server.resume()
 
 
-@pytest.mark.parametrize("lost", [1, 2])
+@pytest.mark.parametrize("lost", [1, 3])
 def test_a_repeated_claim_waits_as_well(pair, lost):
     """C4, C7: the answer to a claim is lost: its repetition, on another connection, waits for the replica itself."""
     (replica,) = pair.replicas

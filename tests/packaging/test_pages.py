@@ -47,6 +47,15 @@ def test_every_log_line_is_listed():
     assert set(listed) == log_lines.log_lines()
 
 
+def test_nothing_names_a_page_by_a_path():
+    """No message, docstring or script leads to a file that is in the checkout and not in the wheel."""
+    package = [path for path in (ROOT / "caliper_readtime").rglob("*") if path.suffix in (".py", ".js", ".mjs", ".lua")]
+    assert len(package) > 100
+    assert [
+        path.name for path in package if re.search(r"\bdocs/|README|\w\.md\b", path.read_text(encoding="utf-8"))
+    ] == []
+
+
 def test_every_default_has_a_reason():
     """The page of defaults has a row for each field of the policy, in its order, with its value and a reason."""
     fields = [field for field in attrs.fields(ReadTimePolicy) if field.init]

@@ -6,10 +6,10 @@ from contextlib import suppress
 from enum import StrEnum
 
 from caliper_readtime import EmitError, MissingField, PageView, Reader, ReadTimePolicy, StoreUnavailable
-from tests.scenes import ANNA, BEES, BEN, OWLS, article
+from tests.scenes import ANNA, BEN, OWLS, activity
 from tests.stateful.world import Crash, SimulatedSystem, failure, seeded
 
-ANTS = article("ants")
+ANTS, BEES = activity("ants", "assessment", attempt=2), activity("bees", "video", extensions={"runId": "1"})
 CLEO = Reader("cleo", "cleo@example.org")
 BAD_ANNA, BAD_BEN, BAD_CLEO = (Reader(reader.sourced_id, f"bad-{reader.email}") for reader in (ANNA, BEN, CLEO))
 

@@ -29,7 +29,7 @@ from caliper_readtime._rules.state import SECOND, Key
 from caliper_readtime._units import to_epoch_ms
 from caliper_readtime.stores._redis import scripts
 from tests.backends import redis_store
-from tests.scenes import OWLS, START, events
+from tests.scenes import OWLS, START, activity, article, events
 
 DAY = 86_400 * SECOND
 KEYS = [Key("anna", "owls"), Key("anna", "bees"), Key("ben |:{}%", "owls 猫")]
@@ -47,6 +47,7 @@ REASONS = (
     "large numbers",
     "read to the end",
     "read for long enough",
+    "words had their time",
 )
 #: What the script itself must have met, or it has proved nothing.
 SOMETIMES = (
@@ -85,6 +86,8 @@ policies = st.builds(
     max_delta_seconds=st.sampled_from([None, None, 4.0]),
     completion_ratio=st.sampled_from([0.95, 1.0, 1 / 3]),
     completion_dwell_seconds=st.sampled_from([None] * 4 + [600.0, 45.001]),
+    completion_words_per_minute=st.sampled_from([None, None, 300, 0.7, 1e5 / 3]),
+    completion_playback_rate=st.sampled_from([2.0, 1, 1.1]),
 )
 
 
@@ -125,7 +128,11 @@ class Differential(RuleBasedStateMachine):
         self.now = to_epoch_ms(START, "now")
         self.steps = self.steadies = 0
         self.policy = ReadTimePolicy()
-        self.contexts = {key: (Reader(key[0], "a@example.org"), attrs.evolve(OWLS, resource_id=key[1])) for key in KEYS}
+        whats = article("owls", words=157), activity("bees", "video"), OWLS
+        pairs = zip(KEYS, whats, strict=True)
+        self.contexts = {
+            key: (Reader(key[0], "a@example.org"), attrs.evolve(what, resource_id=key[1])) for key, what in pairs
+        }
         self.claims = {key: [] for key in KEYS}  # (generation, claim) of all that were ever made
 
     def teardown(self):
@@ -215,7 +222,7 @@ class Differential(RuleBasedStateMachine):
         )
         entry = self.pure._due.get(key)
         after, counted = signal(before, self.now)
-        reason = declines(signal, before, counted)
+        reason = declines(signal, before, counted, after)
         self.link.beats.clear()
         self.apply(key, signal)
         assert self.link.beats == [reason is None], reason
@@ -332,7 +339,7 @@ def verb_of(take, context):
     return attrs.evolve(take, reader=context[0], article=context[1])
 
 
-def declines(signal, state, counted):
+def declines(signal, state, counted, after):
     """Why the script has to leave this signal to the pure transition; None for a steady one."""
     if state is None:
         return "birth"
@@ -350,7 +357,9 @@ def declines(signal, state, counted):
         and signal.opened_at_ms < ledger.counts_from_at_ms - ledger.widened_ms,
         "nothing whole": state.unclaimed_ms < SECOND and (state.due is None or state.due.soft),
         "read for long enough": counted.completed and long,
-        "read to the end": counted.completed,
+        "words had their time": counted.completed and after.depth is None,
+        # What is at the end sooner than it takes is left to the transition as well.
+        "read to the end": ledger.finalized_at_ms is None and (after.depth or 0) >= signal.policy.completion_ratio,
     }
     return next((reason for reason, holds in reasons.items() if holds), None)
 
@@ -501,6 +510,12 @@ def history(machine):
     own = {**plain, "reader": "own", "article": "own"}
     machine.beat(KEYS[2], [(4000, {**own, **more}) for more in ({}, {"duration": 60_000}, {"position": 30_000})])
     machine.rarely(KEYS[2], "delete", [(4000, {**own, "position": 1})] * 90)  # read by time alone
+    machine.policy = attrs.evolve(policy, completion_words_per_minute=300, completion_dwell_seconds=None)
+    machine.rarely(
+        key, "delete", [(4000, {**own, "duration": 60_000, "position": 1})] * 16
+    )  # words, and not at the end
+    machine.rarely(key, "delete", [(4000, own)] * 16)  # words alone
+    machine.report(key, "b", True, "commit", [(4000, own)] * 3)
 
 
 def test_every_reason_and_every_rare_signal(make):
@@ -534,6 +549,9 @@ MISTAKES = [
     ("ARGV[10] ~= string.sub(f[5], 17, 40)", "false"),
     ("ARGV[11] ~= string.sub(f[5], 50, 73)", "false"),
     ("ARGV[9] == '1' and duration == ''", "false"),
+    ("cumulative >= words * 60000 / pace", "cumulative >= words * 60000 / pace + 3000"),
+    ("words ~= '' and finalized == '' and", "words ~= '' and"),
+    ("and not placed and string.match", "and string.match"),
     (" or position ~= old_position", ""),
     (" or heartbeats ~= f[3]", ""),
     (">= 40000000000000", ">= 4e20"),

@@ -12,6 +12,7 @@ from typing import Any, assert_type
 import caliper_readtime
 from caliper_readtime import (
     Accumulation,
+    Activity,
     App,
     Article,
     ArticleReconciliation,
@@ -56,6 +57,7 @@ from caliper_readtime import (
     TimeSpentEvents,
 )
 from caliper_readtime._policy import Completion
+from caliper_readtime._records import Rows
 from caliper_readtime._rules.event import ActivityIds
 from caliper_readtime.cli import FAILED, OK, UNHEALTHY, USAGE, add_commands, main, run
 from caliper_readtime.doctor import Finding, Level, examine
@@ -70,8 +72,11 @@ def values() -> tuple[Reader, Article, TimeSpentEvents, ReadTimePolicy]:
     article = Article("nice_x1", "Leaves", "https://app.example.org/1", course, subject=Subject.SCIENCE)
     assert_type(article.course, Course | None)
     assert_type(article.subject, Subject)
+    video = Activity("nice_v1", "Owls", article.url, kind="video", attempt=2, words=800, extensions={"runId": "1"})
+    assert_type(video.extensions, dict[str, Any])
+    assert_type(video.words, int | None)
     events = TimeSpentEvents("https://app.example.org", App("App", "https://app.example.org"), "https://r.example.org")
-    TimeSpentEvents(events.sensor, events.app, events.oneroster_url, activity_ids=ActivityIds.PLAIN)
+    TimeSpentEvents(events.sensor, events.app, events.oneroster_url, activity_ids=ActivityIds.PLAIN, ed_app=None)
     assert_type(events.actor_id("u1"), str)
     assert_type(events.activity_id("nice_x1"), str)
     event = events.event(reader, article, event_id="e", generated_id="g", seconds=1, started_at_ms=0, ended_at_ms=1000)
@@ -153,6 +158,8 @@ def looked_at(tracker: ReadTimeTracker) -> None:
     """Look inside, and erase."""
     state = tracker.state("u1", "nice_x1")
     assert_type(state, ReadTimeState | None)
+    assert_type(tracker.states("u1"), Rows[ReadTimeState])
+    assert_type(tracker.states("u1").to_records(), list[dict[str, Any]])
     for one in tracker.states("u1"):
         assert_type(one.cumulative_read_time_seconds, float)
         assert_type(one.reported_read_time_seconds, float)
@@ -161,6 +168,8 @@ def looked_at(tracker: ReadTimeTracker) -> None:
         assert_type(one.clamped_seconds, float)
         assert_type(one.canonical_duration_seconds, float | None)
         assert_type(one.position_seconds, float | None)
+        assert_type(one.depth, float | None)
+        assert_type(one.words_per_minute, float | None)
         assert_type(one.first_server_sync_at, datetime)
         assert_type(one.last_server_sync_at, datetime)
         assert_type(one.finalized_at, datetime | None)
@@ -168,8 +177,8 @@ def looked_at(tracker: ReadTimeTracker) -> None:
         assert_type(one.due_at, datetime | None)
         assert_type(one.attempts, int)
         assert_type(one.last_error, str | None)
-        assert_type(one.history, tuple[HistoryEntry, ...])
-        assert_type(one.parked, tuple[ParkedEvent, ...])
+        assert_type(one.history, Rows[HistoryEntry])
+        assert_type(one.parked, Rows[ParkedEvent])
     assert_type(tracker.parked(limit=5)[0].claimable, bool)
     status = tracker.status()
     assert_type(status, Status)

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from caliper_readtime import EmitterUnavailable, HttpCaliperEmitter, InMemoryStateStore, ReadTimeTracker
+from caliper_readtime import EmitterUnavailable, EventRejected, HttpCaliperEmitter, InMemoryStateStore, ReadTimeTracker
 from caliper_readtime.testing import CaliperEndpoint, FlakyEmitter, assert_banked, assert_reported
 from tests.scenes import ANNA, BEES, BEN, OWLS, ROSTER, Scene, events
 
@@ -48,6 +48,7 @@ def test_what_is_not_so_shows_the_timeline(scene):
         f"    {USER} on {bees['object']['activity']['id']}",
         f"  2026-03-02T08:02:00.000Z to 2026-03-02T08:02:45.000Z  45 s  {bens['id']}",
         f"    {bens['actor']['id']} on {bens['object']['activity']['id']}",
+        "Was time clamped, or not sent yet? Pass the tracker in place of its endpoint: it knows.",
     ]
 
 
@@ -67,6 +68,61 @@ def test_nothing_has_arrived(scene):
         assert_reported(FlakyEmitter(), ANNA, OWLS, 1)
     assert_reported(FlakyEmitter(), ANNA, OWLS, 0)
     assert_banked(FlakyEmitter(), ANNA, OWLS, 0)
+
+
+def failure(tracker, reader=ANNA, article=OWLS, seconds=120):
+    """What a test is told that expects too much."""
+    with pytest.raises(AssertionError) as caught:
+        assert_reported(tracker, reader, article, seconds)
+    return str(caught.value).splitlines()
+
+
+def test_a_tracker_is_asked_what_its_emitter_holds(scene):
+    """A tracker stands for where its events arrive."""
+    assert_reported(scene.tracker, ANNA, OWLS, 90)
+    assert_banked(scene.tracker, ANNA, OWLS, 2)
+    assert failure(scene.tracker)[:2] == ["anna on owls: 90 s are reported, not 120 s", "Arrived:"]
+
+
+def test_a_tracker_says_why_less_has_arrived(scene):
+    """Clamped time is named with the cure, and so is what waits, what is in flight and what was refused."""
+    assert failure(scene.tracker, "carl")[-1] == "Nothing is stored of them: no heartbeat was accepted."
+    scene.clock.advance(10)
+    scene.tracker.accumulate(ANNA, OWLS, 600)
+    clamped = scene.state().clamped_seconds
+    *_, said, waits = failure(scene.tracker)
+    assert said.startswith(f"Clamped: {clamped:g} s, claimed beyond the time that has passed. Let the test's clock")
+    assert waits.startswith("Not sent yet: ")
+    scene.emitter.fail(EmitterUnavailable("h is down"))
+    with pytest.raises(EmitterUnavailable):
+        scene.tracker.partial(ANNA, OWLS)
+    assert failure(scene.tracker, seconds=999)[-1].startswith("In flight: ")
+    scene.read(ANNA, BEES, seconds=10)
+    scene.emitter.fail(EventRejected("the course is not known", status=422))
+    with pytest.raises(EventRejected):
+        scene.tracker.partial(ANNA, BEES)
+    assert failure(scene.tracker, article=BEES)[-1] == "Refused: 10 s, EventRejected: the course is not known"
+
+
+def test_more_than_expected_is_no_matter_of_clamping(scene):
+    """Hints are for what is missing."""
+    scene.tracker.accumulate(ANNA, OWLS, 600)
+    assert not any("lamped" in line for line in failure(scene.tracker, seconds=1))
+
+
+def test_a_tracker_whose_emitter_keeps_nothing(scene):
+    """Its own word of what was accepted counts; minutes are banked from events alone."""
+    with CaliperEndpoint() as endpoint, closing(HttpCaliperEmitter(endpoint.url)) as emitter:
+        tracker = ReadTimeTracker(InMemoryStateStore(), emitter, events())
+        tracker.accumulate(ANNA, OWLS, 10)
+        assert failure(tracker, seconds=10)[:2] == [
+            "anna on owls: 0 s are reported, not 10 s",
+            "The emitter keeps no events.",
+        ]
+        tracker.finalize(ANNA, OWLS)
+        assert_reported(tracker, ANNA, OWLS, 10)
+        with pytest.raises(TypeError, match="keeps no events"):
+            assert_banked(tracker, ANNA, OWLS, 0)
 
 
 def test_an_event_that_came_twice_counts_once(scene):

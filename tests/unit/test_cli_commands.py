@@ -135,7 +135,7 @@ def test_parked_list(parked, ask):
 
 def test_parked_retry_sends_what_was_mended(parked, ask):
     """One article's, or everybody's; what is refused again stays and fails the command."""
-    assert "1 of 1 were refused again" in complained(ask("parked", "retry", "anna", "owls"))
+    assert "1 of 1 article was refused again" in complained(ask("parked", "retry", "anna", "owls"))
     parked.emitter.bad = nothing
     ran = ask("parked", "retry", "--all")
     assert (ran.code, ran.err) == (0, "")

@@ -8,7 +8,7 @@ import traceback
 import attrs
 import pytest
 
-from caliper_readtime import Article, CorruptState, Course, Reader, ReadTimePolicy
+from caliper_readtime import Activity, Article, CorruptState, Course, Reader, ReadTimePolicy
 from caliper_readtime._rules.heartbeat import widening
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._codec import (
@@ -25,7 +25,7 @@ from caliper_readtime.testing._store_driver import NOW, empty_state, full_state
 
 EMPTY, FULL = empty_state().ledger, full_state().ledger
 LEAST = (
-    '{"schema":[1,1],"generation":"g","first_sync_at_ms":1790000000000,"ttl_ms":86400000,"context":{"reader":{'
+    '{"schema":[1,2],"generation":"g","first_sync_at_ms":1790000000000,"ttl_ms":86400000,"context":{"reader":{'
     '"sourced_id":"reader","email":"reader@example.org"},"article":{"resource_id":"article","title":"T",'
     '"url":"https://app.example.org"}}}'
 )
@@ -48,6 +48,34 @@ def test_a_state_of_schema_1_0_never_widens_its_budget():
     assert ledger == EMPTY
     assert (ledger.counts_from_at_ms, ledger.widened_ms) == (None, 0)
     assert widening(ReadTimePolicy(), ledger, 0) == 0
+
+
+def test_a_state_of_schema_1_1_is_of_an_article():
+    """T7: a ledger that was written before there were other kinds is read, and has an Article as before."""
+    ledger = load_ledger(changed(schema=[1, 1]))
+    assert ledger == EMPTY
+    assert type(ledger.context.article) is Article
+    assert dump_ledger(ledger) == LEAST
+
+
+def test_an_activity_comes_back_with_all_that_it_says():
+    """Kind, attempt, words and extensions stand beside the article's fields, each left out where it says nothing."""
+    article = EMPTY.context.article
+    said = {"kind": "video", "attempt": 2, "words": 800, "extensions": {"runId": "1"}}
+    video = Activity(article.resource_id, article.title, article.url, **said)
+    text = dump_ledger(attrs.evolve(EMPTY, context=attrs.evolve(EMPTY.context, article=video)))
+    assert json.loads(text)["context"]["article"] == {
+        "resource_id": "article",
+        "title": "T",
+        "url": "https://app.example.org",
+        "kind": "video",
+        "attempt": 2,
+        "words": 800,
+        "extensions_json": '{"runId":"1"}',
+    }
+    assert load_ledger(json.dumps(json.loads(text))).context.article == video
+    assert fingerprint(video) != fingerprint(article)
+    assert fingerprint(Activity(article.resource_id, article.title, article.url)) == fingerprint(article)
 
 
 def test_nothing_is_left_out_of_a_full_ledger():

@@ -11,6 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from caliper_readtime import (
+    Activity,
     App,
     Article,
     ConfigurationError,
@@ -81,6 +82,18 @@ CONTEXTS = {
         Article(f"{ROSTER}/x/r1?y", "T", "https://h.example/", Course("C", f"{ROSTER}/x/c1")),
     ),
     "long": (Reader("u" * 255, "s@example.org"), Article("é" * 255, "t" * 1000, "https://h.example/" + "é" * 2000)),
+    "a video": (ANNA, Activity("r1", "T", "https://h.example/", kind="video", words=1)),
+    "an assessment": (
+        ANNA,
+        Activity(
+            "r1",
+            "T",
+            "https://h.example/",
+            kind="assessment",
+            attempt=2,
+            extensions={"é": {"runId": ["1", 0.5, False]}},
+        ),
+    ),
     "an intranet address": (Reader("u1", "o'neil+x@localhost"), Article("r1", "T", "http://localhost:8000/r1")),
 }
 
@@ -91,6 +104,26 @@ def test_every_context_makes_a_good_event(reader, article, activity_ids):
     """Whatever Reader and Article accept, the strict schema accepts as an event."""
     builder = events(activity_ids=activity_ids)
     judged(builder, build(builder, reader, article))
+
+
+def test_what_the_profile_has_no_field_for_stands_in_extensions():
+    """E3: kind, attempt and the host's own; the activity's id, which the calculator matches, is the same for all."""
+    article = Article("r1", "T", OWLS.url)
+    attempt = Activity("r1", "T", OWLS.url, kind="assessment", attempt=2, words=9, extensions={"runId": "7"})
+    plain, event = judged(events(), build(article=article)), judged(events(), build(article=attempt))
+    assert event.pop("extensions") == {"kind": "assessment", "attempt": 2, "runId": "7"}
+    assert event == plain
+    assert build(article=Activity("r1", "T", OWLS.url, kind="article")) == plain
+    assert build(article=Article("r1", "T", OWLS.url, attempt=1))["extensions"] == {"attempt": 1}
+
+
+def test_ed_app_stands_in_every_event():
+    """E3: edApp is the URL that the host has given, and left out where it has given none."""
+    builder = events(ed_app="https://app.example.org/é")
+    assert judged(builder, build(builder))["edApp"] == "https://app.example.org/%C3%A9"
+    assert "edApp" not in build()
+    with pytest.raises(ConfigurationError, match=r"TimeSpentEvents\.ed_app"):
+        events(ed_app="app")
 
 
 @pytest.mark.parametrize("subject", [*Subject, "Reading", "None"])
@@ -311,18 +344,28 @@ emails = st.sampled_from(["s@example.org", "o'neil+x@localhost", "a.b!#$%&*@x-y.
 def accepted(kind):
     """Values of a class from arguments of which it may refuse some; those are left out."""
 
-    def make(*args):
+    def make(*args, **more):
         try:
-            return kind(*args)
+            return kind(*args, **more)
         except InvalidInput:
             return None
 
-    return lambda *args: st.builds(make, *args).filter(lambda value: value is not None)
+    return lambda *args, **more: st.builds(make, *args, **more).filter(lambda value: value is not None)
 
 
 courses = st.none() | accepted(Course)(names, st.none() | ids | urls)
 readers = accepted(Reader)(ids | urls, emails)
-articles = accepted(Article)(ids | urls, names, urls, courses, st.sampled_from(Subject))
+fields = ids | urls, names, urls, courses, st.sampled_from(Subject)
+said = st.recursive(
+    st.booleans() | st.integers() | names, lambda inner: st.lists(inner) | st.dictionaries(names, inner)
+)
+articles = accepted(Article)(*fields) | accepted(Activity)(
+    *fields,
+    kind=names,
+    attempt=st.none() | st.integers(1, 9),
+    words=st.none() | st.integers(1, 9),
+    extensions=st.dictionaries(names, said),
+)
 
 
 @pytest.mark.parametrize("activity_ids", JUDGES)

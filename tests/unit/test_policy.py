@@ -23,6 +23,8 @@ def test_the_policys_defaults():
         "max_delta_seconds": 4 * 3600.0,
         "completion_ratio": 0.95,
         "completion_dwell_seconds": None,
+        "completion_words_per_minute": None,
+        "completion_playback_rate": 2.0,
         "completion": "send",
         "duration_tolerance_seconds": 5.0,
         "lock_seconds": 30.0,
@@ -59,6 +61,14 @@ def test_a_policy_refuses_a_bad_ratio(ratio):
     """``completion_ratio`` is above 0 and at most 1."""
     with pytest.raises(ConfigurationError, match="completion_ratio"):
         ReadTimePolicy(completion_ratio=ratio)
+
+
+@pytest.mark.parametrize("name", ["completion_words_per_minute", "completion_playback_rate"])
+@pytest.mark.parametrize("rate", [0, -1, 100_001, float("nan"), float("inf"), True, "2"])
+def test_a_policy_refuses_a_bad_rate(name, rate):
+    """S12: words a minute and playback rates are above 0 and no more than anybody can mean."""
+    with pytest.raises(ConfigurationError, match=name):
+        ReadTimePolicy(**{name: rate})
 
 
 @pytest.mark.parametrize("completion", ["later", "", None, True, "SEND"])

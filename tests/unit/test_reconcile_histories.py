@@ -20,11 +20,11 @@ from caliper_readtime._delivery.reconcile import Reconciling
 from caliper_readtime._rules.account import MAX_RECENT, recent
 from caliper_readtime._rules.reconcile import MarkShown, SendAgain, committed
 from caliper_readtime.testing import ManualClock
-from tests.scenes import ANNA, BEES, OWLS, START, article, events
+from tests.scenes import ANNA, OWLS, START, activity, events
 from tests.stateful.world import seeded
 
 SETTLE = 300.0
-ARTICLES = (OWLS, BEES, article("ants"))
+ARTICLES = (OWLS, activity("bees", "video", extensions={"runId": "ü"}), activity("ants", "assessment", attempt=2))
 HISTORIES, PROOF_HISTORIES, DEEP_HISTORIES = 300, 2_000, 10_000
 
 

@@ -178,6 +178,7 @@ def test_each_policy_field_is_a_setting():
         ("SENSOR", "reader"),
         ("ONEROSTER_URL", "roster"),
         ("APP_ID", "app"),
+        ("ED_APP", "app"),
         ("STORE_URL", "postgres://u:hunter2-do-not-show@host"),
         ("STORE_URL", "memory"),
         ("STORE_URL", "sqlite://relative.db"),

@@ -39,6 +39,7 @@ PURE_NAMES = {
     "_model",
     "_notebook",
     "_policy",
+    "_records",
     "_results",
     "_rules",
     "_units",

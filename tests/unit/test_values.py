@@ -12,6 +12,7 @@ import pytest
 
 from caliper_readtime import (
     Accumulation,
+    Activity,
     App,
     Article,
     Course,
@@ -43,7 +44,8 @@ MADE_OF = {
     Reader: "sourced_id email",
     Course: "name id",
     App: "name id",
-    Article: "resource_id title url course subject",
+    Activity: "resource_id title url course subject kind attempt words extensions",
+    Article: "resource_id title url course subject kind attempt words extensions",
     PageView: "id active_seconds acknowledged_seconds",
     Accumulation: "accepted_seconds clamped_seconds duplicate state report",
     Report: "outcome reader_sourced_id resource_id delta_seconds event_ids state error retry_at",
@@ -51,18 +53,21 @@ MADE_OF = {
     SweepReport: "events_sent states_settled failed in_flight parked seconds_sent more stopped_by reports",
     ParkedEvent: "reader_sourced_id resource_id event_id seconds parked_at status reason claimable",
     HistoryEntry: "at kind event_id seconds detail",
-    TimeSpentEvents: "sensor app oneroster_url activity_ids",
+    TimeSpentEvents: "sensor app oneroster_url activity_ids ed_app",
 }
+KEYWORD_ONLY = {"kind", "attempt", "words", "extensions", "activity_ids", "ed_app"}
 
 
 @pytest.mark.parametrize(("kind", "names"), MADE_OF.items(), ids=lambda value: getattr(value, "__name__", ""))
 def test_values_are_made_of_these_in_this_order(kind, names):
     """Frozen attrs classes, positional or keyword, in this order."""
-    assert [attribute.name for attribute in attrs.fields(kind)] == names.split()
+    assert [attribute.alias for attribute in attrs.fields(kind)] == names.split()
     parameters = list(inspect.signature(kind).parameters.values())
     assert [parameter.name for parameter in parameters] == names.split()
     keyword_only = {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
-    assert keyword_only == ({"activity_ids"} if kind is TimeSpentEvents else set())
+    assert keyword_only == (
+        KEYWORD_ONLY & set(names.split()) if kind in (Activity, Article, TimeSpentEvents) else set()
+    )
 
 
 VALUES = [
@@ -70,6 +75,7 @@ VALUES = [
     Course("C", "c1"),
     App("A", "https://a.example"),
     Article("r1", "T", "https://h.example/", Course("C"), "Reading"),
+    Activity("r1", "T", "https://h.example/", kind="video", attempt=2, extensions={"runId": "1"}),
     PageView("v", 5, 2),
     ReadTimePolicy(completion="defer", max_delta_seconds=30),
     HistoryEntry(START, "sent", "urn:uuid:1", 5.0, ""),
@@ -95,6 +101,25 @@ def test_values_of_a_reader_hash_and_compare():
     """Values: equal ones are equal keys, different ones are not."""
     assert len({Reader("u1", "s@example.org"), Reader("u1", "s@example.org"), Reader("u1", "t@example.org")}) == 2
     assert Article("r", "T", OWLS.url, subject="Reading") == Article("r", "T", OWLS.url, subject=Subject.READING)
+
+
+def test_an_article_is_the_activity_of_its_kind():
+    """Equal, and one key of a dict, in whichever form a host passes it; what differs in kind or attempt is not."""
+    article = Article("r", "T", OWLS.url, words=800)
+    assert {article: 1}[Activity("r", "T", OWLS.url, kind="article", words=800)] == 1
+    video = Activity("r", "T", OWLS.url, kind="video", words=800)
+    assert len({article, video, attrs.evolve(video, attempt=1), attrs.evolve(video, words=None)}) == 4
+    assert article != "r"
+
+
+def test_extensions_are_frozen():
+    """What a caller does to its mapping later, or to what it was given, changes no activity."""
+    given = {"runId": ["1"]}
+    activity = Activity("r", "T", OWLS.url, kind="video", extensions=given)
+    given["runId"].append("2")
+    activity.extensions["runId"].append("3")
+    assert activity.extensions == {"runId": ["1"]}
+    assert activity == Activity("r", "T", OWLS.url, kind="video", extensions={"runId": ["1"]})
 
 
 def test_defaults():
@@ -135,6 +160,22 @@ def test_outcomes():
         (lambda: Article("r", "T", OWLS.url, subject="Other"), "subject"),
         (lambda: Article("r", "T", OWLS.url, subject=None), "subject"),
         (lambda: Article("https://h.example/a b", "T", OWLS.url), "resource_id"),
+        (lambda: Article("r", "T", OWLS.url, kind="video"), "kind"),
+        (lambda: Article("r", "T", OWLS.url, words=0), "words"),
+        (lambda: Article("r", "T", OWLS.url, words=True), "words"),
+        (lambda: Article("r", "T", OWLS.url, words=800.0), "words"),
+        (lambda: Article("r", "T", OWLS.url, words=10_000_001), "words"),
+        (lambda: Activity("r", "T", OWLS.url, kind=""), "kind"),
+        (lambda: Activity("r", "T", OWLS.url, kind="k" * 65), "kind"),
+        (lambda: Activity("r", "T", OWLS.url, kind="video", attempt=0), "attempt"),
+        (lambda: Activity("r", "T", OWLS.url, kind="video", attempt="1"), "attempt"),
+        (lambda: Activity("r", "T", OWLS.url, extensions=["a"]), "extensions"),
+        (lambda: Activity("r", "T", OWLS.url, extensions={"a": {"b": [None]}}), "extensions"),
+        (lambda: Activity("r", "T", OWLS.url, extensions={"a": float("nan")}), "extensions"),
+        (lambda: Activity("r", "T", OWLS.url, extensions={"a": object()}), "extensions"),
+        (lambda: Activity("r", "T", OWLS.url, extensions={"a": "\ud800"}), "extensions"),
+        (lambda: Activity("r", "T", OWLS.url, extensions={"attempt": 1}), "extensions"),
+        (lambda: Activity("r", "T", OWLS.url, extensions={"a": "b" * 1000}), "extensions"),
         (lambda: Course("C", ""), "id"),
         (lambda: Course("C", 7), "id"),
         (lambda: App("A", "not a url"), "id"),

@@ -11,7 +11,7 @@ from caliper_readtime import EmitterUnavailable, EventRejected, InMemoryStateSto
 from caliper_readtime.web._readers import UNKNOWN_READERS, UNKNOWN_SECONDS, remembering
 from caliper_readtime.web.page_counter import RETRY_AFTER_SECONDS
 from tests.backends import STORES
-from tests.scenes import BEN
+from tests.scenes import BEN, KINDS, article
 from tests.web.sites import OWLS, READERS
 
 
@@ -120,6 +120,44 @@ def test_a_share_alone_is_no_position(site):
     site.read(site.ticket(), 10, p=1)
     state = site.tracker.state("anna", "owls")
     assert (state.position_seconds, state.canonical_duration_seconds, state.finalized_at) == (None, None, None)
+
+
+def test_an_article_of_which_the_words_are_known_needs_no_length(make_site):
+    """S12: how far the reader is counts; they are through once its words had their time and its end was seen."""
+    site = make_site(policy=ReadTimePolicy(completion_words_per_minute=480))
+    ticket = site.ticket(what=article("owls", words=160))  # 20 s
+    site.read(ticket, 10, p=0.5)
+    state = site.tracker.state("anna", "owls")
+    assert (state.depth, state.words_per_minute, state.finalized_at) == (0.5, 480, None)
+    site.clock.advance(15)
+    site.log(ticket, 25, p=0.5)
+    assert site.tracker.state("anna", "owls").finalized_at is None
+    site.log(ticket, 25, p=1)
+    assert site.emitter.seconds("anna", "owls") == 25
+    assert site.tracker.state("anna", "owls").finalized_at is not None
+
+
+def test_a_page_that_is_through_sooner_than_reading_takes_is_not_believed(make_site):
+    """S12: a jump to the end, whatever the script makes of it, completes once the words have had their time."""
+    site = make_site(policy=ReadTimePolicy(completion_words_per_minute=480))
+    ticket = site.ticket(what=article("owls", words=160))
+    site.read(ticket, 10, p=1, c=True)
+    assert (site.emitter.events, site.tracker.state("anna", "owls").finalized_at) == ([], None)
+    site.clock.advance(10)
+    site.log(ticket, 20, p=1)
+    assert site.emitter.seconds("anna", "owls") == 20
+    assert site.tracker.state("anna", "owls").finalized_at is not None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_is_counted_and_reported(site, kind):
+    """What the ticket says of the activity stands in its event, and its seconds are the reader's."""
+    ticket = site.ticket(what=KINDS[kind])
+    site.read(ticket, 12, l=True)
+    (event,) = site.emitter.events
+    assert site.tracker.state("anna", "owls").ledger.context.article == KINDS[kind]
+    assert event.get("extensions", {}).get("kind", "article") == KINDS[kind].kind
+    assert site.emitter.seconds("anna", KINDS[kind]) == 12
 
 
 @pytest.mark.parametrize("error", [EmitterUnavailable("down"), EventRejected("no", status=422), RuntimeError("bug")])

@@ -7,7 +7,7 @@ import uuid
 import pytest
 from flask import Flask, render_template_string
 
-from caliper_readtime import Article, InvalidInput, ReadTimeError
+from caliper_readtime import Activity, Article, InvalidInput, ReadTimeError
 from caliper_readtime.web import _cleaning
 from caliper_readtime.web import flask as flask_adapter
 from tests.scenes import ANNA
@@ -20,7 +20,27 @@ FIELDS = {"resource_id": "owls", "title": "Owls", "url": "https://a.example.org/
 
 def ticket(site, reader="anna", **changed):
     """What the ticket of a page with these fields says."""
-    return site.opened(attributes(site.counter.script_tag(URLS, reader, **{**FIELDS, **changed}))["data-ticket"])
+    return site.opened(ticket_text(site, reader, **changed))
+
+
+def ticket_text(site, reader="anna", **changed):
+    """The ticket of a page with these fields."""
+    return attributes(site.counter.script_tag(URLS, reader, **{**FIELDS, **changed}))["data-ticket"]
+
+
+def test_other_kinds(site):
+    """A template names kind, attempt, words and extensions as it names a title; what it does not have is left out."""
+    video = ticket(site, kind="video", attempt=2, extensions={"runId": "1"}, words=None, course="").article
+    assert video == Activity(**FIELDS, kind="video", attempt=2, extensions={"runId": "1"})
+    article = ticket(site, words=800, kind=None).article
+    assert article == Article(**FIELDS, words=800)
+    assert type(article) is Article
+
+
+def test_a_ticket_of_a_plain_article_is_as_long_as_before(site):
+    """Nothing is said of what an article does not have; what it has costs a few characters."""
+    plain, longer = (ticket_text(site, **more) for more in ({}, {"words": 800}))
+    assert len(longer) - len(plain) <= 24
 
 
 @pytest.mark.parametrize(

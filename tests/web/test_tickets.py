@@ -12,7 +12,7 @@ import attrs
 import pytest
 from itsdangerous import URLSafeSerializer
 
-from caliper_readtime import Article, ConfigurationError, Course, InvalidInput, Subject
+from caliper_readtime import Activity, Article, ConfigurationError, Course, InvalidInput, Subject
 from caliper_readtime.web import tickets as module
 from caliper_readtime.web.refusals import Refusal, Refused
 from caliper_readtime.web.signals import MAX_BODY
@@ -31,6 +31,7 @@ from tests.web.sites import OWLS, setup_django
 
 NEW, OLD, GONE = ("new-secret-0123456789", "old-secret-0123456789", "gone-secret-0123456789")
 FULL = Article("nice_x1", "Eulen — 猫头鹰", "https://a.example.org/1?q=2", Course("C", "c1"), Subject.SCIENCE)
+VIDEO = Activity("nice_v1", "Eulen", "https://a.example.org/v", kind="video", attempt=3, extensions={"runId": "ü"})
 
 
 def django_signer(secrets):
@@ -69,7 +70,7 @@ def altered(text):
 
 
 @pytest.mark.parametrize("duration", [None, 300.5])
-@pytest.mark.parametrize("what", [OWLS, FULL])
+@pytest.mark.parametrize("what", [OWLS, FULL, VIDEO, attrs.evolve(FULL, words=800)])
 def test_a_ticket_says_what_it_was_issued_for(tickets, what, duration):
     """Reader, article with everything in it, opening, expiry and length come back as they were."""
     ticket = tickets.verify(tickets.issue(ANNA, what, START, duration_seconds=duration), START)

@@ -22,15 +22,10 @@ from caliper_readtime._circuit import Circuit
 from caliper_readtime.stores._redis.connection import (
     FAIL_FAST_SECONDS,
     MAX_FAIL_FAST_SECONDS,
-    PIPELINE,
-    Call,
     Link,
-    Reply,
-    Waits,
-    evaluated,
-    pipelined,
 )
 from caliper_readtime.stores._redis.driver_errors import DRIVER_ERRORS, costly
+from caliper_readtime.stores._redis.sending import PIPELINE, Call, Reply, Waits, evaluated, pipelined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import time
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from redis.backoff import NoBackoff
@@ -26,12 +25,16 @@ from caliper_readtime.stores._redis.driver_errors import (
 )
 from caliper_readtime.stores._redis.encoding import text_of
 from caliper_readtime.stores._redis.info import address, describe
-
-try:
-    # The driver uses it, too, where it is installed. A name that type checkers need not know.
-    pack_command: Callable[[tuple[Any, ...]], bytes] | None = import_module("hiredis").pack_command
-except ImportError:
-    pack_command = None
+from caliper_readtime.stores._redis.sending import (
+    PIPELINE,
+    Call,
+    Reply,
+    Waits,
+    evaluated,
+    in_one_go,
+    packed,
+    pipelined,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -43,8 +46,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Calls that are sent in one go before their answers are read.
-PIPELINE: Final = 500
 #: How long a call waits while all connections that the client may make are in use.
 CONNECTION_WAIT_SECONDS: Final = 2.0
 #: After a time-out calls fail fast for so long; twice as long after every further one, up to the second.
@@ -54,13 +55,6 @@ MAX_FAIL_FAST_SECONDS: Final = 4.0
 PROBE_SECONDS: Final = 0.25
 # Every so many failures the probe is an ordinary call, with all its patience: a slow server is no dead one.
 _PATIENT_PROBE: Final = 8
-
-#: A script, its keys, its arguments, and the state that it is about, if it is about one.
-Call = tuple["Script", "Sequence[str]", "Sequence[Any]", "Key | None"]
-#: Commands that an answer of Redis' own waits for: (name, arguments...), on the connection that wrote.
-Waits = tuple[tuple[Any, ...], ...]
-#: What a script answered, or the ``StoreError`` in its place; and what each of the waits behind it said.
-Reply = tuple[Any, "Sequence[Any]"]
 
 
 class Link(SurvivesFork):
@@ -261,18 +255,22 @@ class SingleLink(Link):
     def _circuit(self, _: str) -> Circuit:
         return self._breaker
 
-    def _run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-        if not self.owned:
-            return self._patiently(lambda: evaluated(self.client, script, keys, args))
+    def _held(self) -> Any:
+        """Return a connection that nobody else uses."""
         if self._pid != os.getpid():
             # A child must not speak on its parent's connections.
             self._free, self._pid = [], os.getpid()
         try:
-            connection = self._free.pop()
+            return self._free.pop()
         except IndexError:
-            connection = self._patiently(self._pool.get_connection)
+            return self._patiently(self._pool.get_connection)
+
+    def _run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        if not self.owned:
+            return self._patiently(lambda: evaluated(self.client, script, keys, args))
+        connection = self._held()
         try:
-            connection.send_packed_command(_packed(connection, ("EVALSHA", script.digest, len(keys), *keys, *args)))
+            connection.send_packed_command(packed(connection, ("EVALSHA", script.digest, len(keys), *keys, *args)))
             answer = connection.read_response()
         except (NoScriptError, RedisConnectionError) as error:
             self._drop(connection) if isinstance(error, RedisConnectionError) else self._free.append(connection)
@@ -295,7 +293,21 @@ class SingleLink(Link):
         return (range(start, min(start + PIPELINE, len(calls))) for start in range(0, len(calls), PIPELINE))
 
     def _pipelined(self, calls: Sequence[Call], waits: Waits) -> list[Reply]:
-        return self._patiently(lambda: pipelined(self.client, calls, waits))
+        answers = self._in_one_go(calls, waits) if self.owned else None
+        return self._patiently(lambda: pipelined(self.client, calls, waits)) if answers is None else answers
+
+    def _in_one_go(self, calls: Sequence[Call], waits: Waits) -> list[Reply] | None:
+        connection = self._held()
+        try:
+            answers = in_one_go(connection, calls, waits)
+        except RedisConnectionError:
+            self._drop(connection)
+            return None
+        except BaseException:
+            self._drop(connection)
+            raise
+        self._free.append(connection)
+        return answers
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Ask by the client: where the server's role has changed by new connections, and where none is free later."""
@@ -350,46 +362,3 @@ class SingleLink(Link):
             pass  # it answers
         finally:
             connection.disconnect()
-
-
-def evaluated(client: Any, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
-    """Run a script by a client; a server that has forgotten it is told its text."""
-    try:
-        return client.execute_command("EVALSHA", script.digest, len(keys), *keys, *args)
-    except NoScriptError:
-        return client.execute_command("EVAL", script.text, len(keys), *keys, *args)
-
-
-def pipelined(client: Any, calls: Sequence[Call], waits: Waits) -> list[Reply]:
-    """Run scripts, and then the waits, on one connection; an error may stand for an answer.
-
-    Raises:
-        RedisError: the server's role has changed, or it does not answer.
-    """
-    unknown: set[Script] = set()
-    while True:
-        pipeline = client.pipeline(transaction=False)
-        missing = set(unknown)
-        for script, keys, args, _ in calls:
-            how = ("EVAL", script.text) if script in missing else ("EVALSHA", script.digest)
-            missing.discard(script)
-            pipeline.execute_command(*how, len(keys), *keys, *args)
-        for command in waits:
-            pipeline.execute_command(*command)
-        found: list[Any] = pipeline.execute(raise_on_error=False)
-        for answer in found:
-            if role_changed(answer):
-                raise answer
-        forgotten = {
-            call[0] for call, answer in zip(calls, found, strict=False) if isinstance(answer, NoScriptError)
-        } - unknown
-        if not forgotten:
-            acknowledged = found[len(calls) :]
-            return [(answer, acknowledged) for answer in found[: len(calls)]]
-        # All of it again, on one connection: scripts are idempotent, and what has to wait waits for all of them.
-        unknown |= forgotten
-
-
-def _packed(connection: Any, words: tuple[Any, ...]) -> Any:
-    """Return a command as Redis wants to hear it. The driver packs with hiredis, too, but takes three times as long."""
-    return connection.pack_command(*words) if pack_command is None else (pack_command(words),)

@@ -35,7 +35,7 @@ _ADVICE: Final[tuple[tuple[tuple[type[Exception], ...], str, bool], ...]] = (
     ((AuthenticationError, AuthorizationError), "it refused the user name or password: check the URL", True),
     (
         (NoPermissionError,),
-        "its ACL keeps this user from what the store needs: docs/how-to/redis.md has the rules",
+        "its ACL keeps this user from what the store needs: the documentation has the rules (How-to, Redis)",
         True,
     ),
     ((ReadOnlyError,), "it is a read-only replica: point the URL at the master, or use Sentinel", True),
@@ -52,7 +52,7 @@ _ADVICE: Final[tuple[tuple[tuple[type[Exception], ...], str, bool], ...]] = (
 )
 
 
-#: What the store and its scripts ask of a server; the rights in docs/how-to/redis.md are these.
+#: What the store and its scripts ask of a server; the rights in the how-to page are these.
 _COMMANDS: Final = """
     EVAL EVALSHA TIME TYPE DEL EXISTS PERSIST PEXPIRE HGET HSET HMGET HGETALL ZADD ZREM ZCARD ZSCORE
     ZRANGE ZREVRANGE ZRANGEBYSCORE SCAN ZSCAN SADD SREM SCARD SISMEMBER SSCAN WAIT WAITAOF INFO SELECT
@@ -79,7 +79,8 @@ def unavailable(error: Exception, where: str) -> StoreUnavailable:
         which = f" {named[1].upper()}" if named is not None and named[1].upper() in _COMMANDS.split() else ""
         return StoreUnavailable(
             f"Redis at {where}: it does not know the command{which}, which the store needs: it was renamed or disabled"
-            " (rename-command in redis.conf), or it is not Redis 6.2 or newer; docs/how-to/redis.md lists what is used"
+            " (rename-command in redis.conf), or it is not Redis 6.2 or newer; the documentation lists what"
+            " is used (How-to, Redis)"
         )
     # What else Redis answers begins with a word of its own; the rest may quote what was sent.
     said = str(error).partition(" ")[0] if isinstance(error, ResponseError) else str(error)

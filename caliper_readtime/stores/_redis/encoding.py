@@ -37,9 +37,11 @@ _METER_PATTERN: Final = re.compile(
     re.ASCII,
 )
 # What the heartbeat script has to know of the ledger, which it does not read itself.
-_STEADY: Final = "schema={} reader={} article={} claimedTo={} due={} duration={} finalized={} countsFrom={} widened={}"
+_STEADY: Final = (
+    "schema={} reader={} article={} claimedTo={} due={} duration={} finalized={} countsFrom={} widened={}{}"
+)
 # What it seldom has to know of a policy: each argument more costs every heartbeat.
-_SELDOM: Final = "leeway={} ratio={!r} dwell={}"
+_SELDOM: Final = "leeway={} pace={} ratio={!r} dwell={}"
 _MAX_NAMESPACE: Final = 64
 #: More shards than a cluster has nodes cost a sweep a look into each.
 MAX_SHARDS: Final = 1024
@@ -146,6 +148,7 @@ def _steady(state: ReadTimeState) -> str:
         "" if ledger.finalized_at_ms is None else ledger.finalized_at_ms,
         "" if ledger.counts_from_at_ms is None else ledger.counts_from_at_ms,
         ledger.widened_ms,
+        "" if ledger.context.article.words is None else f" words={ledger.context.article.words}",
     )
 
 
@@ -208,6 +211,7 @@ def _limits(policy: ReadTimePolicy) -> tuple[Any, ...]:
         "" if policy.max_delta_ms is None else policy.max_delta_ms,
         _SELDOM.format(
             policy.leeway_ms,
+            "" if policy.completion_words_per_minute is None else policy.completion_words_per_minute,
             policy.completion_ratio,
             "" if policy.completion_dwell_ms is None else policy.completion_dwell_ms,
         ),

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import logging
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
-from caliper_readtime._logs import log
+from caliper_readtime._logs import log, log_unreadable
 from caliper_readtime._rules.state import Key
-from caliper_readtime.errors import StoreError
-from caliper_readtime.stores._redis.encoding import Layout, Names, reader_keys, text_of
+from caliper_readtime.errors import CorruptState, StoreError
+from caliper_readtime.stores._redis import scripts
+from caliper_readtime.stores._redis.encoding import Layout, Names, reader_keys, state_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from caliper_readtime._rules.state import ReadTimeState
     from caliper_readtime.stores._redis.connection import Link
 
 #: Pages of a server's keys that `forget` looks through for states that no index names: two million keys or more.
 MOST_PAGES: Final = 4000
+#: Members that each shard is asked for beyond its share of what is due: readers are spread by chance.
+SPARE: Final = 8
 
 
 def of_reader(redis: Link, layout: Layout, reader: str) -> dict[Key, Names]:
@@ -75,7 +80,67 @@ def once(pages: Iterator[list[str]]) -> Iterator[list[str]]:
         yield new
 
 
-def oldest_first(answer: Sequence[Any]) -> Iterator[str]:
+def due(redis: Link, layout: Layout, limit: int, now: int | str, idle_ms: int) -> list[str]:
+    """Return at most ``limit`` members that are due: of each shard oldest first, one from each in turn.
+
+    Each shard is asked for its share first, and once more for all of it where the others had less than theirs.
+
+    Raises:
+        StoreError: no shard has answered.
+    """
+    share = min(limit, limit // len(layout.shards) + SPARE)
+    found = _asked_for(redis, layout, layout.shards, share, now, idle_ms)
+    full = [shard for shard, members in found.items() if len(members) == share]
+    if full and share < limit and sum(map(len, found.values())) < limit:
+        found.update(_asked_for(redis, layout, full, limit, now, idle_ms))
+    in_turn = (member for row in zip_longest(*found.values()) for member in row if member is not None)
+    return list(islice(in_turn, limit))
+
+
+def _asked_for(
+    redis: Link, layout: Layout, shards: Sequence[int], most: int, now: int | str, idle_ms: int
+) -> dict[int, list[str]]:
+    answers = redis.each([(scripts.DUE, layout.index(shard)[:2], (now, idle_ms, most), None) for shard in shards])
+    failed = [answer for answer, _ in answers if isinstance(answer, StoreError)]
+    if failed:
+        if len(failed) == len(answers):
+            raise failed[0]
+        # The readers of the other shards need not wait for the node that is down.
+        log(
+            logging.ERROR,
+            "due: shards without an answer, their time waits",
+            shards=len(failed),
+            error=str(failed[0]),
+        )
+    return {
+        shard: _oldest_first(answer)[:most]
+        for shard, (answer, _) in zip(shards, answers, strict=True)
+        if not isinstance(answer, StoreError)
+    }
+
+
+def _oldest_first(answer: Sequence[Any]) -> list[str]:
     """Return the members of due.lua's answer, by their scores."""
     pairs = [(float(score), text_of(member)) for member, score in zip(answer[::2], answer[1::2], strict=True)]
-    return (member for _, member in sorted(pairs, key=lambda pair: pair[0]))
+    return [member for _, member in sorted(pairs, key=lambda pair: pair[0])]
+
+
+def states(
+    redis: Link, layout: Layout, pages: Iterator[list[str]], now: int | None, doing: str
+) -> Iterator[ReadTimeState]:
+    """Yield the states that pages of members name; one that cannot be read is logged and left out."""
+    for members in pages:
+        keys = [layout.key(member) for member in members]
+        named = [(key, layout.names(key)) for key in keys]
+        calls = [(scripts.READ, names[:4], (names.member,), key) for key, names in named]
+        for key, (answer, _) in zip(keys, redis.each(calls), strict=True):
+            try:
+                if isinstance(answer, StoreError):
+                    raise answer
+                _, clock, *fields = answer
+                state = state_of(key, fields)
+            except CorruptState as error:
+                log_unreadable(error, doing)
+                continue
+            if state is not None and not state.expired(clock if now is None else now):
+                yield state

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
+from caliper_readtime._rules.reading import MINUTE
 from caliper_readtime._rules.state import MAX_VIEWS, SECOND
 from caliper_readtime.stores._codec import SCHEMA
 
@@ -31,6 +32,7 @@ _VALUES: Final = {
     "MOMENT": _MOMENT,
     "SCHEMA": str(SCHEMA[0]),
     "SECOND": str(SECOND),
+    "MINUTE": str(MINUTE),
     "MAX_VIEWS": str(MAX_VIEWS),
     "LARGEST": str(LARGEST_IN_LUA),
     "GRACE": str(GRACE_MS),

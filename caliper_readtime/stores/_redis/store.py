@@ -6,13 +6,13 @@ import logging
 import os
 import random
 import time
-from itertools import islice, zip_longest
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
-from caliper_readtime._logs import log, log_lost, log_unreadable
+from caliper_readtime._logs import log, log_lost
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import Counted, Release, Signal, other_duration
-from caliper_readtime.errors import ContentionError, CorruptState, StoreError
+from caliper_readtime.errors import ContentionError, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.stores._redis import durability, listing, scripts
 from caliper_readtime.stores._redis.encoding import (
@@ -26,6 +26,7 @@ from caliper_readtime.stores._redis.encoding import (
     text_of,
     write_args,
 )
+from caliper_readtime.stores._redis.remembered import Known, Remembered
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -50,14 +51,16 @@ class _Write(NamedTuple):
     args: list[Any]
     claims: bool
     moment: int
+    clock: int  # of the server
 
 
 class RedisStateStore:
     """A ``StateStore`` in Redis 6.2 or newer, or in Valkey. Thread-safe, safe across processes, hosts and fork.
 
-    A steady heartbeat takes one round trip, everything else two or more. The clock is the server's (in a cluster each
-    shard's own). What is durable is what Redis makes durable: docs/explanation/redis.md says what a crash or a
-    fail-over can still take, and which settings narrow it. After a time-out calls fail at once for a few seconds.
+    A steady heartbeat takes one round trip, as does settling a claim, everything else two or more. The clock is the
+    server's (in a cluster each shard's own). What is durable is what Redis makes durable: the documentation says
+    (Explanation, Redis) what a crash or a fail-over can still take, and which settings narrow it. After a time-out
+    calls fail at once for a few seconds.
 
     Args:
         client: a client that somebody else has made and closes. Give it time-outs: redis-py has none of its own.
@@ -94,6 +97,7 @@ class RedisStateStore:
         self.client = client
         self._native = native_heartbeats
         self._redis: Link = link(client, namespace)
+        self._remembered = Remembered()
 
     @classmethod
     def from_url(
@@ -145,7 +149,7 @@ class RedisStateStore:
                 return Counted(answer[0], answer[1], answer[2] == 1, completed=False, other_duration=other), state
             found = answer[1:]
         else:
-            found = self._read(key, names)
+            found = self._remembered.take(key) or self._read(key, names)
         until = time.monotonic() + CONTENTION_SECONDS
         pause = 0.0
         while True:
@@ -177,10 +181,12 @@ class RedisStateStore:
         answers: list[Any] = [None] * len(changes)
         writes: dict[int, tuple[Key, Names, _Write]] = {}
         names = [self._layout.names(key) for key, _ in changes]
-        reads = self._redis.each(
-            [(scripts.READ, name[:4], (name.member,), key) for name, (key, _) in zip(names, changes, strict=True)]
-        )
-        for place, ((key, transition), (found, _)) in enumerate(zip(changes, reads, strict=True)):
+        known = [self._remembered.take(key) for key, _ in changes]
+        unknown = zip(names, changes, known, strict=True)
+        calls = [(scripts.READ, name[:4], (name.member,), key) for name, (key, _), there in unknown if there is None]
+        reads = iter(self._redis.each(calls))
+        for place, ((key, transition), there) in enumerate(zip(changes, known, strict=True)):
+            found = there or next(reads)[0]
             try:
                 if isinstance(found, StoreError):
                     raise found
@@ -211,10 +217,17 @@ class RedisStateStore:
         key: Key,
         names: Names,
         transition: Transition[R],
-        found: Sequence[Any],
+        found: Sequence[Any] | Known,
         now: int | None,
     ) -> tuple[R, ReadTimeState | None, _Write | None]:
         """Return the transition's result, the state it leaves, and what has to be written; ``found`` as by read.lua."""
+        if isinstance(found, Known):
+            # T8: it is what was claimed a moment ago, unless the compare-and-swap says otherwise.
+            moment = found.clock if now is None else now
+            new, result = transition(found.state, moment)
+            if new is not found.state and new is not None:
+                return result, new, self._to_write(names, new, found.state, found.meter, moment, found.clock)
+            found = self._read(key, names)  # nothing to swap, and so nothing that would tell
         stale, clock, *fields = found
         moment = clock if now is None else now
         stored = state_of(key, fields)
@@ -226,8 +239,14 @@ class RedisStateStore:
             if stale:
                 self._redis.run(scripts.KEYS, reader_keys(names, names.state), ("", names.resource, names.member))
             return result, new, None
-        args = write_args(names, new, old, fields[0], moment, os.urandom(8).hex())
-        return result, new, _Write(new, args, claims(new, old), moment)
+        return result, new, self._to_write(names, new, old, fields[0], moment, clock)
+
+    @staticmethod
+    def _to_write(
+        names: Names, new: ReadTimeState, old: ReadTimeState | None, meter: Any, moment: int, clock: int
+    ) -> _Write:
+        args = write_args(names, new, old, meter, moment, os.urandom(8).hex())
+        return _Write(new, args, claims(new, old), moment, clock)
 
     def _write(self, writes: Sequence[tuple[Key, Names, _Write]]) -> list[bool | StoreError]:
         """Write; False stands for a state that somebody else was faster to write."""
@@ -237,7 +256,10 @@ class RedisStateStore:
         )
         if len(writes) == 1 and not waits:
             ((key, names, write),) = writes
-            return [bool(self._redis.run(scripts.WRITE, names[:5], write.args, key))]
+            written = bool(self._redis.run(scripts.WRITE, names[:5], write.args, key))
+            if written:
+                self._keep(key, write)
+            return [written]
         answers: list[bool | StoreError] = []
         early: list[tuple[Key, Names, _Write]] = []  # claims that are not as durable as they have to be
         calls = [(scripts.WRITE, names[:5], write.args, key) for key, names, write in writes]
@@ -248,9 +270,15 @@ class RedisStateStore:
                 answers.append(durability.not_durable(self._redis.where, one[0], missing, self.claim_wait_seconds))
             else:
                 answers.append(written if isinstance(written, StoreError) else written == 1)
+                if written == 1:
+                    self._keep(one[0], one[2])
         if early:
             self._give_back(early)
         return answers
+
+    def _keep(self, key: Key, write: _Write) -> None:
+        if write.claims:
+            self._remembered.keep(key, write.clock, write.args[1], write.state)
 
     def _give_back(self, writes: Sequence[tuple[Key, Names, _Write]]) -> None:
         """C7: release claims that are not as durable as they have to be; should that fail, their leases end."""
@@ -287,30 +315,15 @@ class RedisStateStore:
 
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come: of each shard oldest first, one from each in turn."""
-        args = ("" if now is None else now, idle_ms, limit)
-        answers = self._redis.each(
-            [(scripts.DUE, self._layout.index(shard)[:2], args, None) for shard in self._layout.shards]
-        )
-        failed = [answer for answer, _ in answers if isinstance(answer, StoreError)]
-        if failed:
-            if len(failed) == len(answers):
-                raise failed[0]
-            # The readers of the other shards need not wait for the node that is down.
-            log(
-                logging.ERROR,
-                "due: shards without an answer, their time waits",
-                shards=len(failed),
-                error=str(failed[0]),
-            )
-        shards = [listing.oldest_first(answer) for answer, _ in answers if not isinstance(answer, StoreError)]
-        in_turn = (member for row in zip_longest(*shards) for member in row if member is not None)
-        return tuple(self._layout.key(member) for member in islice(in_turn, limit))
+        members = listing.due(self._redis, self._layout, limit, "" if now is None else now, idle_ms)
+        return tuple(map(self._layout.key, members))
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events; one that cannot be read is logged and left out."""
         indexes = (self._layout.index(shard)[2] for shard in self._layout.shards)
         pages = (page for index in indexes for page in self._redis.scanned(index, "SSCAN"))
-        return tuple(islice((state for state in self._states(pages, None, "parked") if state.ledger.parked), limit))
+        states = listing.states(self._redis, self._layout, pages, None, "parked")
+        return tuple(islice((state for state in states if state.ledger.parked), limit))
 
     def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
         """Yield every state that has a due entry, shard by shard."""
@@ -318,24 +331,7 @@ class RedisStateStore:
             due, idle, _ = self._layout.index(shard)
             # Once more, so that nobody is missed who moves from one set to the other meanwhile; nobody comes twice.
             pages = (page for index in (idle, due, idle) for page in self._redis.scanned(index, "ZSCAN"))
-            yield from self._states(listing.once(pages), now, "unreported")
-
-    def _states(self, pages: Iterator[list[str]], now: int | None, doing: str) -> Iterator[ReadTimeState]:
-        for members in pages:
-            keys = [self._layout.key(member) for member in members]
-            named = [(key, self._layout.names(key)) for key in keys]
-            calls = [(scripts.READ, names[:4], (names.member,), key) for key, names in named]
-            for key, (answer, _) in zip(keys, self._redis.each(calls), strict=True):
-                try:
-                    if isinstance(answer, StoreError):
-                        raise answer
-                    _, clock, *fields = answer
-                    state = state_of(key, fields)
-                except CorruptState as error:
-                    log_unreadable(error, doing)
-                    continue
-                if state is not None and not state.expired(clock if now is None else now):
-                    yield state
+            yield from listing.states(self._redis, self._layout, listing.once(pages), now, "unreported")
 
     def delete(self, reader: str) -> int:
         """X4: remove everything of a reader, in one atomic step; a state born meanwhile is removed by another one."""

@@ -1,4 +1,4 @@
-"""Django: add ``"caliper_readtime.web.django"`` to INSTALLED_APPS; docs/how-to/django.md has the rest."""
+"""Django: add ``"caliper_readtime.web.django"`` to INSTALLED_APPS; the documentation has the rest (How-to, Django)."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from django.http import HttpRequest
 
-    from caliper_readtime._model import Article, Reader
+    from caliper_readtime._model import Activity, Reader
 
 #: Set on a request whose page carries a ticket.
 MARK: Final = "_caliper_readtime_ticket"
@@ -25,7 +25,7 @@ SEEN: Final = "_caliper_readtime_signal"
 
 
 def readtime_script(
-    context: Mapping[str, Any], reader: Reader | str, article: Article | None = None, **options: Any
+    context: Mapping[str, Any], reader: Reader | str, article: Activity | None = None, **options: Any
 ) -> SafeString:
     """Return the script tag of an article page.
 

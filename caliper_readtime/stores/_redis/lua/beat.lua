@@ -21,7 +21,8 @@
 -- ARGV[12] resource
 -- ARGV[13] catch-up, ms
 -- ARGV[14] most that one signal may add, ms; '' without a limit
--- ARGV[15] 'leeway=<ms> ratio=<completion ratio> dwell=<completion dwell, ms, or nothing>', seldom needed
+-- ARGV[15] 'leeway=<ms> pace=<words a minute, or nothing> ratio=<completion ratio> dwell=<completion dwell, ms, or
+--          nothing>', seldom needed
 --
 -- Reply: {accepted, clamped, duplicate, ledger, views, heartbeats, cumulative, last sync, budget, since, clamped in all,
 -- position or ''}, times in ms. Where the signal is not a steady one nothing is written, and the reply is
@@ -47,11 +48,15 @@ if not (meter and views and heartbeats and f[4] and f[5]) or string.sub(f[5], 1,
     or (ARGV[11] ~= '' and ARGV[11] ~= string.sub(f[5], 50, 73)) then
   return declined()
 end
-local claimed_to, due, duration, finalized, counts_from, widened =
-  string.match(f[5], '^claimedTo=(%d+) due=(%d*) duration=(%d*) finalized=(%d*) countsFrom=(%d*) widened=(%d+)$', 75)
+local claimed_to, due, duration, finalized, counts_from, widened, words = string.match(f[5],
+  '^claimedTo=(%d+) due=(%d*) duration=(%d*) finalized=(%d*) countsFrom=(%d*) widened=(%d+)(.*)$', 75)
+-- Few articles have words.
+if words ~= '' then
+  words = string.match(words or '', '^ words=(%d+)$')
+end
 local cumulative, last_sync, budget, since, clamped_in_all, old_position = string.match(meter,
   '^cumulative=(%d+) lastSync=(%d+) budget=(%d+) since=(%d+) clamped=(%d+) position=(%d*) nonce=%x+$')
-if not claimed_to or not cumulative or (ARGV[9] == '1' and duration == '') then
+if not words or not cumulative or (ARGV[9] == '1' and duration == '') then
   return declined()
 end
 cumulative, last_sync, budget = tonumber(cumulative), tonumber(last_sync), tonumber(budget)
@@ -148,6 +153,11 @@ if finalized == '' and (placed or string.sub(ARGV[15], -6) ~= 'dwell=') then
   if (dwell ~= '' and cumulative >= tonumber(dwell)) or (placed and position / duration >= tonumber(ratio)) then
     return declined()
   end
+end
+-- Where no depth is known, the time of the words alone completes.
+local pace = words ~= '' and finalized == '' and not placed and string.match(ARGV[15], 'pace=(%S+) ')
+if pace and cumulative >= words * $MINUTE / pace then
+  return declined()
 end
 
 if claimed > 0 or position ~= old_position or heartbeats ~= f[3] then

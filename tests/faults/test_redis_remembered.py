@@ -1,0 +1,139 @@
+"""T8: a claim is settled without reading its state again, and whatever others did to it meanwhile is respected."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import closing
+
+import pytest
+
+from caliper_readtime import Outcome
+from caliper_readtime._rules import Commit, CommitResult
+from caliper_readtime._rules.state import Key
+from caliper_readtime.stores._redis import remembered, scripts
+from caliper_readtime.testing import RecordingEmitter
+from tests.backends import redis_store
+from tests.scenes import ANNA, BEN, OWLS, Hooked, Scene, article
+
+pytestmark = pytest.mark.redis
+
+
+class Counting:
+    """Counts the scripts that a store runs."""
+
+    def __init__(self, inner):
+        self.inner, self.ran = inner, Counter()
+
+    def run(self, script, *args):
+        self.ran[script.name] += 1
+        return self.inner.run(script, *args)
+
+    def each(self, calls, waits=()):
+        self.ran.update(call[0].name for call in calls)
+        return self.inner.each(calls, waits)
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A scene on an empty namespace; half a minute has been read."""
+    scene = Scene(lambda: redis_store(tmp_path))
+    with closing(scene.store):
+        scene.read()
+        yield scene
+
+
+def test_a_partial_reads_once(scene):
+    """T8: claim and commit: one look and two writes."""
+    scene.store._redis = counting = Counting(scene.store._redis)
+    assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 30
+    assert counting.ran == {"read": 1, "write": 2}
+
+
+def test_a_sweep_reads_each_state_once(scene):
+    """T8: of a batch too; and nothing is kept of what is settled."""
+    for number in range(20):
+        scene.read(BEN, article(f"page{number}"))
+    scene.clock.advance(3600)
+    scene.store._redis = counting = Counting(scene.store._redis)
+    assert scene.tracker.sweep().events_sent == 21
+    assert (counting.ran["read"], counting.ran["write"]) == (21, 42)
+    assert scene.store._remembered._states == {}
+
+
+def test_time_that_is_read_meanwhile_is_kept(scene, tmp_path):
+    """Another host counts while the event is on its way: the swap is refused, and the commit reads first."""
+    with closing(redis_store(tmp_path)) as store:
+        other = scene.another(RecordingEmitter(), store=store)
+        scene.use(Hooked(lambda: scene.read(seconds=12, tracker=other)))
+        assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 30
+        state = scene.state()
+        assert (state.cumulative_read_time_seconds, state.reported_read_time_seconds) == (42, 30)
+        assert scene.tracker.finalize(ANNA, OWLS).delta_seconds == 12
+        assert scene.sent == [30, 12]
+
+
+def test_what_is_forgotten_meanwhile_stays_forgotten(scene, tmp_path):
+    """K4: the commit finds no state, whatever this process remembers of it."""
+    with closing(redis_store(tmp_path)) as store:
+        other = scene.another(RecordingEmitter(), store=store)
+        scene.use(Hooked(lambda: other.forget(ANNA)))
+        scene.tracker.partial(ANNA, OWLS)
+        assert scene.state() is None
+        assert list(store.client.scan_iter(f"{store._layout.namespace}:*:state:*")) == []
+
+
+def test_another_owner_has_settled_it_meanwhile(scene, tmp_path):
+    """K3: the lease had run out, and another host sent the same event: committed once."""
+    with closing(redis_store(tmp_path)) as store:
+        other = scene.another(RecordingEmitter(), store=store)
+
+        def late():
+            scene.clock.advance(31)
+            assert other.partial(ANNA, OWLS).outcome is Outcome.SENT
+
+        scene.use(Hooked(late))
+        assert scene.tracker.partial(ANNA, OWLS).outcome is Outcome.NOTHING_TO_SEND
+        assert [entry.kind for entry in scene.state().history] == ["claimed", "claimed", "sent"]
+
+
+def test_an_answer_is_never_from_memory_alone(scene, tmp_path):
+    """T8: a transition that wants nothing written is decided by what is stored."""
+    key = Key("anna", "owls")
+    gone = Commit("of an earlier life", "urn:uuid:0", 0, 30_000)
+    with closing(redis_store(tmp_path)) as store:
+        other = scene.another(RecordingEmitter(), store=store)
+        answers = []
+
+        def settled():
+            other.forget(ANNA)
+            answers.extend((scene.store.update(key, gone), *scene.store.update_many([(key, gone)])))
+
+        scene.use(Hooked(settled))
+        scene.tracker.partial(ANNA, OWLS)
+        assert answers == [(CommitResult.GONE, None)] * 2
+
+
+def test_memory_is_bounded(scene, monkeypatch):
+    """Claims that are never settled here do not pile up."""
+    monkeypatch.setattr(remembered, "MOST", 5)
+    for number in range(12):
+        scene.read(BEN, article(f"page{number}"))
+    scene.use(Hooked(lambda: answers.append(len(scene.store._remembered._states))))
+    answers = []
+    scene.clock.advance(3600)
+    assert scene.tracker.sweep().events_sent == 13
+    assert answers[0] <= 5
+
+
+def test_the_clock_goes_on(scene):
+    """T3: by the store's own clock a commit is no earlier than its claim, and not ahead of the server."""
+    scene.clock = None
+    tracker = scene.another()
+    assert tracker.partial(ANNA, OWLS).outcome is Outcome.SENT
+    claimed, sent = tracker.state(ANNA, OWLS).history
+    assert claimed.at <= sent.at
+    assert sent.at.timestamp() * 1000 <= scene.store.now()
+    assert scripts.READ.name == "read"
