@@ -143,7 +143,6 @@ def checked(
     check: Callable[..., Any], *args: Any, optional: bool = False
 ) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     """Return an attrs validator that applies one of the checks above under the attribute's own name."""
-
     names: dict[type, str] = {}  # of a class and its heirs; every heartbeat makes a PageView
 
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
