@@ -30,7 +30,7 @@ R = TypeVar("R")
 # Jitter must differ between hosts and forked workers, whatever seed a host gives the global generator.
 _RANDOM: Final = random.SystemRandom()
 #: Claims that are asked for in one go, before the lease that is left is looked at again.
-_CLAIMS: Final = 50
+_CLAIMS: Final = 100
 
 
 @attrs.frozen(slots=False)  # half the time to make, and a sweep makes thousands
