@@ -14,7 +14,7 @@ from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn
 
 from caliper_readtime._model import Activity, Article
-from caliper_readtime._rules.state import MOST_CLAMPED_MS, Key, Ledger
+from caliper_readtime._rules.state import MOST_CLAMPED_MS, Context, Key, Ledger
 from caliper_readtime._units import to_datetime, to_epoch_ms
 from caliper_readtime.errors import ConfigurationError, CorruptState
 
@@ -60,6 +60,25 @@ def _exactly(kind: type) -> Any:
     return structure
 
 
+def _once(structure: Any) -> Any:
+    """Return a hook that reads equal values once, and checks them once."""
+    found: dict[str, Any] = {}
+
+    def structured(value: Any, kind: Any) -> Any:
+        name = str(value)
+        known = found.get(name)
+        if known is None:
+            if len(found) >= _MOST_KNOWN:
+                found.clear()
+            known = found[name] = structure(value, kind)
+        return known
+
+    return structured
+
+
+_MOST_KNOWN: Final = 1024
+
+
 def _converter() -> Converter:
     converter = Converter(omit_if_default=True, detailed_validation=False)
     converter.register_structure_hook(int, _integer)
@@ -73,10 +92,14 @@ def _converter() -> Converter:
         lambda kind: kind is Activity,
         lambda value, _: activity(value, Activity) if "kind" in value else article(value, Article),
     )
+    # A ledger names the same context again and again, and a sweep meets the same articles.
+    for known in (Activity, Context):
+        converter.register_structure_hook(known, _once(converter.get_structure_hook(known)))
     return converter
 
 
 _CONVERTER: Final = _converter()
+_WRITER: Final = json.JSONEncoder(separators=(",", ":"))
 _LEDGERS: Final[dict[str, Ledger]] = {}
 _VIEWS: Final[dict[str, tuple[tuple[str, int], ...]]] = {}
 _MOST_TEXTS: Final = 1024
@@ -87,8 +110,8 @@ _KNOWN: Final = frozenset(attribute.name for attribute in attrs.fields(Ledger)) 
 def dump_ledger(ledger: Ledger) -> str:
     """Return the ledger as JSON text."""
     fields = _CONVERTER.unstructure(ledger)
-    unknown = json.loads(fields.pop("unknown", "{}"))
-    text = json.dumps({"schema": SCHEMA, **fields, **unknown}, separators=(",", ":"))
+    unknown = json.loads(fields.pop("unknown")) if "unknown" in fields else {}
+    text = _WRITER.encode({"schema": SCHEMA, **fields, **unknown})
     _remember(_LEDGERS, text, ledger)
     return text
 
