@@ -30,7 +30,6 @@ PREFIX: Final = "setting_"
 _HELP: Final = {
     "activity_ids": "uri (the default), or plain for endpoints that want the resource id as it is",
     "app_id": "this application's URL in the event's object.app",
-    "ed_app": "this application's URL as the event's edApp",
     "batch_bytes": "most bytes in one envelope",
     "batch_events": "most events in one envelope",
     "ca_bundle": "a file of CA certificates, where a private CA has signed the endpoint's",
