@@ -63,7 +63,9 @@ def test_code_runs(page, tmp_path, monkeypatch):
         assert endpoint.conflicts == ()
 
 
-@pytest.mark.parametrize("page", ["write-a-store", "write-an-emitter", "send-to-a-queue", "test-your-app"])
+@pytest.mark.parametrize(
+    "page", ["write-a-store", "write-an-emitter", "send-to-a-queue", "test-your-app", "test-your-wiring"]
+)
 def test_contracts_pass_as_written(page, tmp_path):
     """A stranger who pastes the blocks of a how-to page into a test file sees its tests pass."""
     text = (ROOT / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8")
@@ -203,10 +205,17 @@ def test_excerpts_are_the_examples():
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("explanation/promises", 30), ("explanation/browser", 15), ("security", 25)]
+    ("page", "least"),
+    [
+        ("explanation/promises", 30),
+        ("explanation/browser", 15),
+        ("security", 25),
+        ("how-to/single-pages", 10),
+        ("how-to/iframes", 4),
+    ],
 )
 def test_what_is_claimed_is_shown(page, least):
-    """Every test that the pages of promises and threats name exists."""
+    """Every test that the pages of promises, threats and browsers name exists."""
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")))
     there = {
         name
