@@ -26,6 +26,7 @@ STATE: Final = (
     "reported_read_time_seconds",
     "unreported_seconds",
     "clamped_seconds",
+    "beside_seconds",
     "canonical_duration_seconds",
     "position_seconds",
     "first_server_sync_at",

@@ -7,8 +7,11 @@ from heapq import nsmallest
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from caliper_readtime._rules import Signal
+from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.stores._codec import compare_meta
 from caliper_readtime.stores._forking import SurvivesFork
+from caliper_readtime.stores._walls import decided, walled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,6 +31,7 @@ class InMemoryStateStore(SurvivesFork):
         self._readers: dict[str, dict[Key, None]] = {}
         self._due: dict[Key, Due] = {}
         self._parked: dict[Key, None] = {}
+        self._walls: dict[str, Wall] = {}
         self._meta: dict[str, str] = {}
         self._swept: int | None = None
 
@@ -39,7 +43,13 @@ class InMemoryStateStore(SurvivesFork):
             # An active reader's state cannot have expired: the comparison spares its heartbeat a closer look.
             if old is not None and moment - old.meter.last_sync_at_ms >= old.ledger.ttl_ms:
                 old = self._alive(key, moment)
-            new, result = transition(old, moment)
+            # A heartbeat is spared the question.
+            if not isinstance(transition, Signal) and walled(transition):
+                new, result, wall = decided(transition, old, self._walls.get(key[0]), moment)
+                if wall is not None:
+                    self._walls[key[0]] = wall
+            else:
+                new, result = transition(old, moment)
             if new is not old and new is not None:
                 self._states[key] = new
                 if old is None:
@@ -83,6 +93,11 @@ class InMemoryStateStore(SurvivesFork):
         with self.lock:
             return self._alive(key, self.now() if now is None else now)
 
+    def wall(self, reader: str, now: int | None = None) -> Wall:
+        """Return how a reader's claimed time lies in wall time."""
+        found = self._walls.get(reader)
+        return NO_WALL if found is None or found.expired(self.now() if now is None else now) else found
+
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
         with self.lock:
@@ -116,6 +131,7 @@ class InMemoryStateStore(SurvivesFork):
             keys = tuple(self._readers.get(reader, ()))
             for key in keys:
                 self._remove(key)
+            self._walls.pop(reader, None)
             return len(keys)
 
     def now(self, key: Key | None = None) -> int:  # noqa: ARG002 - one clock for every key
@@ -133,8 +149,11 @@ class InMemoryStateStore(SurvivesFork):
             return dict(self._meta)
 
     def swept(self, now: int | None = None) -> None:
-        """Record that a sweep has run."""
-        self._swept = self.now() if now is None else now
+        """Record that a sweep has run, and remove the records of readers who have claimed nothing for long."""
+        self._swept = moment = self.now() if now is None else now
+        with self.lock:
+            for reader in [reader for reader, wall in self._walls.items() if wall.expired(moment)]:
+                del self._walls[reader]
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""

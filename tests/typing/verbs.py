@@ -172,6 +172,7 @@ def looked_at(tracker: ReadTimeTracker) -> None:
         assert_type(one.unreported_seconds, float)
         assert_type(one.unreported_ms, int)
         assert_type(one.clamped_seconds, float)
+        assert_type(one.beside_seconds, float)
         assert_type(one.canonical_duration_seconds, float | None)
         assert_type(one.position_seconds, float | None)
         assert_type(one.depth, float | None)

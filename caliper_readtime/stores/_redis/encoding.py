@@ -57,6 +57,7 @@ class Names(NamedTuple):
     idle: str
     parked: str
     reader: str
+    wall: str
     member: str
     resource: str
 
@@ -95,7 +96,8 @@ class Layout:
         tag = f"{self.namespace}:{{{shard}}}"
         reader, resource = quote(key.reader_sourced_id, _SAFE), quote(key.resource_id, _SAFE)
         member = f"{reader}:{resource}"
-        return Names(f"{tag}:state:{member}", *self.index(shard), f"{tag}:reader:{reader}", member, resource)
+        of_reader = f"{tag}:reader:{reader}", f"{tag}:wall:{reader}"
+        return Names(f"{tag}:state:{member}", *self.index(shard), *of_reader, member, resource)
 
     @staticmethod
     def key(member: str) -> Key:
