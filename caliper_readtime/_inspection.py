@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from caliper_readtime._checks import without_emails
-from caliper_readtime._policy import ReadTimePolicy
+from caliper_readtime._policy import ReaderBudget, ReadTimePolicy
 from caliper_readtime._results import Explanation, Status
 from caliper_readtime._rules.reading import least_ms, skimmed
 from caliper_readtime._rules.state import MAX_HISTORY, MAX_PARKED, SECOND
@@ -50,15 +50,16 @@ def explained(
         policy: the rules.
         events: the event builder, or None.
         last_sweep: when a sweep last ran, or None.
-        beside_ms: how much the reader has read beside another article, over all of them.
+        beside_ms: how much was read beside another article, over all of the reader's.
     """
     if state is None:
         return Explanation(None, tuple(_unknown(key, known_articles, policy)), known_articles)
     lines = (
         *_banked(state, events),
+        *_kind(state),
         *_counted(state, policy),
         *_paced(state, policy),
-        *_beside(beside_ms, len(known_articles)),
+        *_beside(state, beside_ms, policy),
         *_past(state),
         *_present(state, now, policy, last_sweep),
     )
@@ -112,6 +113,14 @@ def _banked(state: ReadTimeState, events: TimeSpentEvents | None) -> Iterator[st
         )
 
 
+def _kind(state: ReadTimeState) -> Iterator[str]:
+    """What it is, where that is no plain article."""
+    article = state.ledger.context.article
+    if article.kind != "article" or article.attempt is not None:
+        attempt = "" if article.attempt is None else f", attempt {article.attempt}; all attempts share this time"
+        yield f"It is of the kind {article.kind}{attempt}."
+
+
 def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
     """What became of the time that pages claimed."""
     meter, ledger = state.meter, state.ledger
@@ -153,11 +162,16 @@ def _paced(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
         )
 
 
-def _beside(ms: int, articles: int) -> Iterator[str]:
-    if ms:
+def _beside(state: ReadTimeState, of_all_ms: int, policy: ReadTimePolicy) -> Iterator[str]:
+    if of_all_ms:
+        then = {
+            ReaderBudget.OFF: "It is not looked at any more",
+            ReaderBudget.MEASURE: "It counts all the same",
+            ReaderBudget.ENFORCE: "What is found now is clamped",
+        }[policy.reader_budget]
         yield (
-            f"Of what this reader has read lately on {articles} articles, {_span(ms)} were read beside another article:"
-            " nobody reads two at once. It counts all the same."
+            f"{_span(state.ledger.beside_ms)} of this article were read beside another article, of all of this reader's"
+            f" articles {_span(of_all_ms)}: nobody reads two at once. {then} (reader_budget)."
         )
 
 
@@ -173,6 +187,7 @@ def _step(step: HistoryEntry) -> str:
     span, detail = _span(round(step.seconds * SECOND)), without_emails(step.detail)
     again = " again, as it may not have arrived" if step.detail == "again" else ""
     lines = {
+        "clamped": f"clamped {span}: {detail}",
         "claimed": f"claimed {span} to be sent as {step.event_id}{again}",
         "sent": f"sent {span} as {step.event_id}",
         "failed": f"failed to deliver {span} ({step.event_id}): {detail}",
@@ -287,12 +302,13 @@ def status_of(
         last_sweep: when a sweep last ran, or None.
         policy: the rules.
     """
-    states = total_ms = parked = doubtful = hasty = 0
+    states = total_ms = parked = doubtful = hasty = beside_ms = 0
     oldest: int | None = None
     for state in unreported:
         ledger = state.ledger
         states += 1
         total_ms += state.unreported_ms
+        beside_ms += ledger.beside_ms
         parked += len(ledger.parked)
         doubtful += ledger.claim is not None and ledger.claim.doubtful(now)
         hasty += skimmed(policy, state)
@@ -305,6 +321,7 @@ def status_of(
         parked_events=parked,
         last_sweep_at=None if last_sweep is None else to_datetime(last_sweep),
         doubtful_claims=doubtful,
+        beside_seconds=to_seconds(beside_ms),
         skimmed_states=hasty,
     )
 

@@ -7,12 +7,14 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from caliper_readtime._policy import ReaderBudget
 from caliper_readtime._units import to_seconds
 from caliper_readtime.errors import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules import Counted, Signal
     from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime.errors import CorruptState, MissingField
@@ -55,6 +57,14 @@ def log_unreadable(error: CorruptState, doing: str) -> None:
         resource_id=error.resource_id,
         error=str(error),
     )
+
+
+def log_beside(key: Key, ms: int, policy: ReadTimePolicy) -> None:
+    """Tell of time that was read beside another article: of a clamp each time, of what is only measured at debug."""
+    if policy.reader_budget is ReaderBudget.ENFORCE:
+        log(logging.WARNING, "claim: clamped, read beside another article", **key._asdict(), clamped=to_seconds(ms))
+    else:
+        log(logging.DEBUG, "claim: read beside another article", **key._asdict(), beside=to_seconds(ms))
 
 
 def log_lost(reader_sourced_id: str, resource_id: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -22,12 +21,11 @@ from caliper_readtime._records import LISTED, PARKED, Rows
 from caliper_readtime._rules import Caller, Unpark
 from caliper_readtime._rules.identity import identified, reduced
 from caliper_readtime._rules.state import Key
-from caliper_readtime._rules.wall import beside, stretches_of
 from caliper_readtime._units import to_epoch_ms, to_ms
 from caliper_readtime.errors import CorruptState, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime
 
     from caliper_readtime._delivery.report import Reporting
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from caliper_readtime._results import Explanation, Reconciliation, Report, Status, SweepReport
     from caliper_readtime._rules.event import TimeSpentEvents
     from caliper_readtime._rules.state import ReadTimeState
-    from caliper_readtime._rules.wall import Stretch
     from caliper_readtime.protocols import Emitter, StateStore
 
 
@@ -242,7 +239,7 @@ class Operations:
             policy=self._policy,
             events=self._delivery.leases.events,
             last_sweep=self._store.last_sweep(),
-            beside_ms=0 if state is None else beside(self._stretches(known)),
+            beside_ms=0 if state is None else self._beside(known),
         )
 
     def unpark(self, reader: Reader | str, article: Activity | str) -> Report:
@@ -273,11 +270,9 @@ class Operations:
                 forgotten += self._store.delete(sourced_id)
         return forgotten
 
-    def _stretches(self, keys: Iterable[Key]) -> Iterator[Stretch]:
-        """Yield what is remembered of a reader's reading; an account that cannot be read says nothing."""
-        for state in map(self._readable, keys):
-            with suppress(ValueError, IndexError):
-                yield from () if state is None else tuple(stretches_of(state, self._policy))
+    def _beside(self, keys: Iterable[Key]) -> int:
+        """Return how much of a reader's time, on all articles, was found to have been read beside another one."""
+        return sum(state.ledger.beside_ms for state in map(self._readable, keys) if state is not None)
 
     def _seen(self, key: Key) -> ReadTimeState | None:
         state = self._store.load(key, self._delivery.leases.now())

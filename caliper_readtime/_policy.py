@@ -26,11 +26,26 @@ class Completion(StrEnum):
     DEFER = "defer"
 
 
+class ReaderBudget(StrEnum):
+    """What is done about time that was read beside another article: nothing, or found and told, or taken off."""
+
+    OFF = "off"
+    MEASURE = "measure"
+    ENFORCE = "enforce"
+
+
 def _completion(value: Any) -> Completion:
     completion = _checks.member(Completion, value)
     if completion is None:
         raise ConfigurationError('ReadTimePolicy.completion: must be "send" or "defer"')
     return completion
+
+
+def _reader_budget(value: Any) -> ReaderBudget:
+    budget = _checks.member(ReaderBudget, value)
+    if budget is None:
+        raise ConfigurationError('ReadTimePolicy.reader_budget: must be "off", "measure" or "enforce"')
+    return budget
 
 
 def _seconds(*, zero: bool = True, optional: bool = False) -> Any:
@@ -81,6 +96,8 @@ class ReadTimePolicy:
         partial_min_seconds: a ``partial`` below this waits for the next trigger.
         retry_backoff_seconds: first wait after a failed emission; doubles, with jitter.
         max_retry_backoff_seconds: longest such wait, at most a day.
+        reader_budget: what is done about time on one article that was read beside another: ``"off"`` nothing;
+            ``"measure"`` it is found where time is claimed, told and kept; ``"enforce"`` it is taken off there.
 
     Raises:
         ConfigurationError: a value is out of range.
@@ -103,6 +120,8 @@ class ReadTimePolicy:
     partial_min_seconds: float = attrs.field(default=0.0, validator=_seconds())
     retry_backoff_seconds: float = attrs.field(default=5.0, validator=_seconds(zero=False))
     max_retry_backoff_seconds: float = attrs.field(default=3600.0, validator=_seconds(zero=False))
+
+    reader_budget: ReaderBudget = attrs.field(default=ReaderBudget.MEASURE, converter=_reader_budget)
 
     # The same in whole milliseconds, worked out once: the heartbeat reads them.
     heartbeat_ms: int = attrs.field(init=False, repr=False, eq=False)

@@ -42,6 +42,9 @@ class Report:
         state: the state afterwards; None where there is none.
         error: why it failed or was parked.
         retry_at: when it will be tried again.
+        beside_seconds: found when this time was claimed to have been read beside another article: part of what was
+            claimed, or, with ``reader_budget="enforce"``, clamped from it. A later try finds nothing anew; the sum is
+            ``state.beside_seconds``.
     """
 
     outcome: Outcome
@@ -52,6 +55,7 @@ class Report:
     state: ReadTimeState | None = None
     error: EmitError | None = None
     retry_at: datetime | None = None
+    beside_seconds: float = 0.0
 
     def _repr_html_(self) -> str:
         return _notebook.fields("Report", self, *_REPORT)
@@ -69,6 +73,7 @@ _REPORT: Final = (
     "event_ids",
     "error",
     "retry_at",
+    "beside_seconds",
 )
 
 
@@ -199,6 +204,7 @@ class Status:
         last_sweep_at: when a sweep last ran; None where none ever has.
         doubtful_claims: claims of more than a day ago that were never settled. Their events may have arrived, and an
             endpoint may have forgotten their ids: an emitter with read-back asks before it sends them again.
+        beside_seconds: what was found, as it was claimed, to have been read beside another article, in these states.
         skimmed_states: of the unreported states, those whose end was reached sooner than their words, or their video,
             can have taken. A flag: all of their time is paid.
     """
@@ -209,6 +215,7 @@ class Status:
     parked_events: int
     last_sweep_at: datetime | None
     doubtful_claims: int = 0
+    beside_seconds: float = 0.0
     skimmed_states: int = 0
 
     def _repr_html_(self) -> str:
@@ -269,6 +276,7 @@ def merge(first: Report, last: Report) -> Report:
         state=last.state,
         error=last.error or first.error,
         retry_at=last.retry_at,
+        beside_seconds=first.beside_seconds + last.beside_seconds,
     )
 
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime._rules.wall import Wall
     from caliper_readtime.errors import StoreError
 
 R_co = TypeVar("R_co", covariant=True)
@@ -33,6 +34,32 @@ class Transition(Protocol[R_co]):
         Returns:
             The new state and the result. The very same object says "nothing to write"; the same ``ledger`` object
             says that only the meter has changed. A state comes back as None only where none was given.
+        """
+
+
+@runtime_checkable
+class WalledTransition(Transition[R_co], Protocol[R_co]):
+    """A transition that also looks at what its reader has claimed on all articles, where ``walled`` is true.
+
+    A store that ``KeepsWalls`` then calls ``with_wall`` in place of the transition itself.
+    """
+
+    @property
+    def walled(self) -> bool:
+        """Whether it wants to; it may be False, and transitions without the attribute never do."""
+
+    def with_wall(
+        self, state: ReadTimeState | None, wall: Wall, now: int, /
+    ) -> tuple[ReadTimeState | None, Wall, R_co]:
+        """Return what the transition itself would, and between the two the reader's record.
+
+        Args:
+            state: as for a transition.
+            wall: the reader's record; ``Wall()`` where nothing is stored, or where it has expired.
+            now: as for a transition.
+
+        Returns:
+            The very same record says that it is not to be written; another one comes with another state alone.
         """
 
 
@@ -136,6 +163,21 @@ class UpdatesMany(Protocol):
         Raises:
             StoreUnavailable: the store cannot be reached; the outcome of every single one is then unknown.
         """
+
+
+@runtime_checkable
+class KeepsWalls(Protocol):
+    """A store that keeps for each reader how claimed time lies in wall time; ``reader_budget`` rests on it.
+
+    Its ``update``, and its ``update_many`` where it has one, call ``with_wall`` of a transition that is ``walled``, and
+    write the record in the same atomic step as the state: both, and only if nobody has written either meanwhile. What
+    several claims of one reader in one ``update_many`` leave is what they would leave one after the other.
+    ``delete`` removes the record with the states. From its ``expires_at_ms`` on it is gone, as if nothing were stored.
+    One that cannot be read is ``CorruptState`` for those transitions, and is never overwritten.
+    """
+
+    def wall(self, reader: str, now: int | None = None) -> Wall:
+        """Return a reader's record; ``Wall()`` where there is none."""
 
 
 @runtime_checkable

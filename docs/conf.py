@@ -32,7 +32,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"Any|Callable|Collection|Iterable|Iterator|Mapping|Path|Self|Sequence|StrEnum"),
     (
         r"py:class",
-        r"Application|CommitResult|Duplicates|Flask|HttpRequest|Markup|Redis|RedisCluster|SafeString|Starlette|Success|Tag",
+        r"Application|CommitResult|Duplicates|Figure|Flask|HttpRequest|Markup|Redis|RedisCluster|SafeString|Starlette|Success|Tag",
     ),
 ]
 

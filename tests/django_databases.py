@@ -71,7 +71,7 @@ def database(entry: dict[str, Any], alias: str = "readtime", *, empty: bool = Tr
         call_command("migrate", "caliper_readtime", database=alias, verbosity=0)
         if empty:
             with connections[alias].cursor() as cursor:
-                for table in ("caliper_readtime_state", "caliper_readtime_fact"):
+                for table in ("caliper_readtime_state", "caliper_readtime_wall", "caliper_readtime_fact"):
                     cursor.execute(f"DELETE FROM {table}")  # noqa: S608
         yield alias
     finally:

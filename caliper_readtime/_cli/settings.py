@@ -38,6 +38,7 @@ _HELP: Final = {
     "client_id": "OAuth2 client id",
     "client_secret_file": "a file that holds the OAuth2 client secret alone",
     "duplicate_answers": "dotted path of a function that tells by status and text whether the endpoint has the event",
+    "ed_app": "this application's URL as the event's edApp (none)",
     "emitter": "dotted path of an emitter, in place of --endpoint",
     "namespace": "Redis: what every key begins with (readtime)",
     "on_report": "dotted path of a function that is called with each report",
@@ -58,7 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     for name in FLAGS:
         # A percent sign in a help text would be taken for a format.
-        what = (_settings.REQUIRED.get(name) or _HELP[name]).replace("%", "%%")
+        what = (_settings.REQUIRED.get(name) or _HELP.get(name, "")).replace("%", "%%")
         group.add_argument(f"--{name.replace('_', '-')}", dest=f"{PREFIX}{name}", metavar="VALUE", help=what)
 
 

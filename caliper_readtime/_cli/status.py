@@ -37,6 +37,7 @@ _HELP: Final = {
     "parked_events": "Events that the endpoint refused, set aside.",
     "last_sweep_at": "When a sweep last ran.",
     "doubtful_claims": "Claims too old for an endpoint to know their event ids for sure.",
+    "beside_seconds": "Seconds of these states that were read beside another article.",
     "skimmed_states": "States whose end was reached sooner than reading or watching takes.",
 }
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 
+from caliper_readtime._logs import log_beside
 from caliper_readtime._rules import AcquireClaim, Acquired, AcquireResult, Renew
 from caliper_readtime._rules.outcome import MAX_FAILURES
 from caliper_readtime._units import to_epoch_ms, to_seconds
@@ -43,6 +44,7 @@ class LeasedEvent:
         again: it is older than this call.
         retry: it was parked before.
         behind: an earlier event of its state was set aside.
+        beside_ms: found at this claim to have been read beside another article.
         since: the monotonic clock before the claim was asked for: the lease is not older than that.
     """
 
@@ -53,6 +55,7 @@ class LeasedEvent:
     retry: bool
     since: float
     behind: bool = False
+    beside_ms: int = 0
 
     @property
     def failures(self) -> int:
@@ -163,7 +166,12 @@ class Leases:
                 (key, AcquireClaim(owner, self.policy, self.require(), caller, self.jitter(), **asked)) for key in part
             ]
             for key, answer in zip(part, self.update_many(changes), strict=True):
-                answers.append(answer if isinstance(answer, StoreError) else _leased(key, since, *answer))
+                if isinstance(answer, StoreError):
+                    answers.append(answer)
+                    continue
+                if answer[0].beside_ms:
+                    log_beside(key, answer[0].beside_ms, self.policy)
+                answers.append(_leased(key, since, *answer))
         return answers
 
     def renew(self, leased: LeasedEvent) -> LeasedEvent | None:
@@ -184,5 +192,6 @@ def _leased(key: Key, since: float, acquired: Acquired, state: ReadTimeState | N
     if acquired.result is not AcquireResult.CLAIMED or acquired.claim is None or state is None:
         return acquired, state, None
     behind = bool(state.ledger.parked)
-    leased = LeasedEvent(key, state.ledger.generation, acquired.claim, acquired.again, acquired.retry, since, behind)
+    of = key, state.ledger.generation, acquired.claim
+    leased = LeasedEvent(*of, acquired.again, acquired.retry, since, behind, acquired.beside_ms)
     return acquired, state, leased

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from caliper_readtime._policy import ReadTimePolicy
+from caliper_readtime._policy import ReaderBudget, ReadTimePolicy
 from caliper_readtime._units import to_ms
 from caliper_readtime.errors import ConfigurationError, InvalidInput
-from caliper_readtime.protocols import LimitsBatch, StatesDeadline
+from caliper_readtime.protocols import KeepsWalls, LimitsBatch, StatesDeadline
 
 if TYPE_CHECKING:
     from caliper_readtime._rules.event import TimeSpentEvents
@@ -64,6 +64,11 @@ def check_parts(
     most_events = _count(BATCH_EVENTS if batch_events is None else batch_events, "batch_events")
     if isinstance(emitter, LimitsBatch):
         most_events = min(most_events, _count(emitter.max_batch, "the emitter's max_batch"))
+    if policy.reader_budget is ReaderBudget.ENFORCE and not isinstance(store, KeepsWalls):  # U8
+        raise ConfigurationError(
+            'reader_budget="enforce" needs a store that keeps what a reader has claimed on all articles (KeepsWalls),'
+            f" which {type(store).__name__} does not: use another store, or measure"
+        )
     # C9: an emitter that states a deadline not below the lease is refused.
     if deadline >= policy.lock_seconds:
         raise ConfigurationError(

@@ -13,6 +13,7 @@ from caliper_readtime._logs import log
 from caliper_readtime._results import Outcome, Report, merge, retry_at, waiting
 from caliper_readtime._rules import AcquireResult, Caller
 from caliper_readtime._rules.state import MAX_PARKED
+from caliper_readtime._units import to_seconds
 from caliper_readtime.errors import EmitterUnavailable, EventRejected, StoreError
 
 if TYPE_CHECKING:
@@ -128,7 +129,9 @@ class Reporting:
             case _ if raises and acquired.parked is not None:
                 return waiting(key, acquired.parked.event_id, acquired.parked.reason, acquired.parked.status, state)
             case _:
-                return Report(Outcome.NOTHING_TO_SEND, *key, state=state)
+                # U4: all that there was may have been read beside another article.
+                over = to_seconds(acquired.beside_ms)
+                return Report(Outcome.NOTHING_TO_SEND, *key, state=state, beside_seconds=over)
 
     def deferred(self, key: Key, state: ReadTimeState | None) -> Report:
         """Return the report of time that is left to the sweeper; warn where no sweeper seems to run."""

@@ -219,6 +219,7 @@ class Delivery:
                 delta_seconds=to_seconds(leased.claim.end_ms - leased.claim.start_ms) if new else 0.0,
                 event_ids=(leased.claim.event_id,),
                 state=state,
+                beside_seconds=to_seconds(leased.beside_ms),
             )
         )
 
@@ -306,7 +307,7 @@ class Delivery:
         report = waiting(key, acquired.claim.event_id, acquired.reason, None, state)
         self._log_failed(
             report,
-            LeasedEvent(key, "", acquired.claim, again=False, retry=False, since=0.0),
+            LeasedEvent(key, "", acquired.claim, again=False, retry=False, since=0.0, beside_ms=acquired.beside_ms),
             verb,
             "parked: correct the reader or article, or the event builder",
         )
@@ -369,6 +370,7 @@ def _failed(leased: LeasedEvent, error: EmitError, state: ReadTimeState | None, 
         state=state,
         error=error,
         retry_at=retry_at(state),
+        beside_seconds=to_seconds(leased.beside_ms),
     )
 
 

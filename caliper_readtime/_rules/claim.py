@@ -8,18 +8,31 @@ from typing import TYPE_CHECKING
 import attrs
 
 from caliper_readtime._interruptions import pass_interruption
+from caliper_readtime._policy import ReaderBudget
 from caliper_readtime._rules.event import MAX_EVENT_MS
 from caliper_readtime._rules.event_text import event_text
 from caliper_readtime._rules.identity import event_id, generated_id
 from caliper_readtime._rules.outcome import MAX_FAILURES
-from caliper_readtime._rules.state import MAX_PARKED, SECOND, Claim, Ledger, Parked, Phase, ReadTimeState, evolved
+from caliper_readtime._rules.state import (
+    MAX_PARKED,
+    MOST_CLAMPED_MS,
+    SECOND,
+    Claim,
+    Ledger,
+    Parked,
+    Phase,
+    ReadTimeState,
+    evolved,
+)
 from caliper_readtime._rules.steps import Verb, listed, refreshed, remembered, rule, set_aside, settled, spread
+from caliper_readtime._rules.wall import claimed, window
 
 if TYPE_CHECKING:
     from caliper_readtime._model import Activity, Reader
     from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules.event import TimeSpentEvents
     from caliper_readtime._rules.ranges import Context
+    from caliper_readtime._rules.wall import Wall
 
 
 class Caller(StrEnum):
@@ -53,6 +66,7 @@ class Acquired:
         parked: the event that could not be built, or the oldest one that waits for its retry.
         retry: the claim sends a parked event again.
         reason: why the event could not be built.
+        beside_ms: found at this claim to have been read beside another article.
     """
 
     result: AcquireResult
@@ -61,11 +75,12 @@ class Acquired:
     parked: Parked | None = None
     retry: bool = False
     reason: str = ""
+    beside_ms: int = 0
 
 
 @attrs.frozen
 class AcquireClaim(Verb[Acquired]):
-    """Ask for a claim.
+    """Ask for a claim. One that is ``walled`` also holds new time against the reader's other articles.
 
     Attributes:
         owner: token of this caller.
@@ -98,6 +113,43 @@ class AcquireClaim(Verb[Acquired]):
     retries: bool = True
     tried: frozenset[str] = frozenset()
     recovering: bool = False
+
+    @property
+    def walled(self) -> bool:
+        """Whether a store that keeps walls is to call ``with_wall``."""
+        return self.policy.reader_budget is not ReaderBudget.OFF
+
+    def with_wall(
+        self, state: ReadTimeState | None, wall: Wall, now: int, /
+    ) -> tuple[ReadTimeState | None, Wall, Acquired]:
+        """Apply the verb to a state, and to what its reader has claimed on all articles (chapter U)."""
+        new, acquired = self(state, now)
+        # U3: a claim that was made before, or a parked event, was measured when its time was new.
+        if state is None or new is None or acquired.claim is None or acquired.again or acquired.retry:
+            return new, wall, acquired
+        if acquired.result not in (AcquireResult.CLAIMED, AcquireResult.UNBUILDABLE):
+            return new, wall, acquired
+        stretch = window(state, max(state.ledger.measured_ms, acquired.claim.start_ms), self.policy)
+        if stretch.ms <= 0:
+            return new, wall, acquired
+        wall, over = claimed(wall, stretch, now + self.policy.state_ttl_ms)
+        if over and self.policy.reader_budget is ReaderBudget.ENFORCE:
+            new, acquired = self(_taken_off(state, over, now), now)
+            assert new is not None  # noqa: S101 - a claim removes no state
+        ledger = evolved(
+            new.ledger, measured_ms=new.meter.cumulative_ms, beside_ms=min(new.ledger.beside_ms + over, MOST_CLAMPED_MS)
+        )
+        return evolved(new, ledger=ledger), wall, attrs.evolve(acquired, beside_ms=over)
+
+
+def _taken_off(state: ReadTimeState, over: int, now: int) -> ReadTimeState:
+    """U4: return the state without time that was read beside another article."""
+    meter = state.meter
+    meter = meter._replace(
+        cumulative_ms=meter.cumulative_ms - over, clamped_ms=min(meter.clamped_ms + over, MOST_CLAMPED_MS)
+    )
+    ledger = remembered(state.ledger, now, "clamped", ms=over, detail="read beside another article")
+    return evolved(state, meter=meter, ledger=ledger)
 
 
 def acquire_nothing(_verb: AcquireClaim, _state: None, _now: int) -> tuple[None, Acquired]:

@@ -111,6 +111,8 @@ class Ledger:
         counts_from_at_ms: where the budget's wall time begins; None in states older than rule B7.
         widened_ms: by how much pages opened before that have widened the budget.
         account: the events that were made of the time.
+        measured_ms: up to where the total was held against what the reader has claimed on other articles.
+        beside_ms: how much of that was read beside another article.
         unknown: fields of a newer schema, as JSON, kept for whoever understands them.
     """
 
@@ -132,6 +134,8 @@ class Ledger:
     widened_ms: int = 0
     context_at_ms: int | None = None
     account: Account = NO_ACCOUNT
+    measured_ms: int = 0
+    beside_ms: int = 0
     unknown: str = "{}"
 
     @property
@@ -265,6 +269,11 @@ class ReadTimeState:
     def clamped_seconds(self) -> float:
         """Claimed beyond the wall-time budget over the whole life, and gone."""
         return to_seconds(self.meter.clamped_ms)
+
+    @property
+    def beside_seconds(self) -> float:
+        """Found, where time was claimed, to have been read beside another article (``reader_budget``)."""
+        return to_seconds(self.ledger.beside_ms)
 
     @property
     def canonical_duration_seconds(self) -> float | None:

@@ -1,22 +1,27 @@
-"""PURE: how much of a reader's time on several articles one pair of eyes cannot have read (B11)."""
+"""PURE: how the claimed time of all of a reader's articles lies in wall time: one pair of eyes reads one at a time."""
 
 from __future__ import annotations
 
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from caliper_readtime._rules.account import recent
+import attrs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Sequence
 
     from caliper_readtime._policy import ReadTimePolicy
-    from caliper_readtime._rules.account import SentEvent
-    from caliper_readtime._rules.state import Claim, Parked, ReadTimeState
+    from caliper_readtime._rules.state import ReadTimeState
+
+#: U5: stretches of claimed time that are kept for one reader. Of more, the older half is settled: it keeps the wall
+#: time that it has now.
+MAX_STRETCHES: Final = 64
+#: U5: intervals that what is settled may leave; of more, the smallest gaps between them are closed.
+MAX_SETTLED: Final = 16
 
 
 class Stretch(NamedTuple):
-    """Time that was read at some moments within a window.
+    """Time that was read at some moments within a window; where it fills its window, these moments are known.
 
     Attributes:
         begins_ms: begin of the window, milliseconds since the epoch.
@@ -29,13 +34,40 @@ class Stretch(NamedTuple):
     ms: int
 
 
-def beside(stretches: Iterable[Stretch]) -> int:
-    """Return the milliseconds that cannot all have been read one after the other.
+@attrs.frozen
+class Wall:
+    """What a reader has claimed on all articles, as it fits into wall time. Kept beside the reader's states.
 
-    All that fits into wall time is taken out, the window that ends first always first: no order takes out more.
+    Attributes:
+        stretches: the claimed time, by the ends of its windows; all of it can have been read one after the other.
+        expires_at_ms: from when on the record is gone, milliseconds since the epoch.
+    """
+
+    stretches: tuple[Stretch, ...] = ()
+    expires_at_ms: int = 0
+
+    def expired(self, now: int) -> bool:
+        """Return whether it is gone at ``now``, wherever it may still be stored."""
+        return self.expires_at_ms <= now
+
+
+#: Of a reader who has claimed nothing.
+NO_WALL: Final = Wall()
+
+
+def beside(stretches: Iterable[Stretch]) -> int:
+    """Return the milliseconds that cannot all have been read one after the other."""
+    return _planned(stretches)[0]
+
+
+def _planned(stretches: Iterable[Stretch]) -> tuple[int, list[list[int]]]:
+    """Return what does not fit into wall time, and the intervals that the rest takes, in their order.
+
+    The window that ends first always goes first, as early as it can: no order fits more.
     """
     coming = sorted(stretches)
     waiting: list[tuple[int, int]] = []  # (end of the window, what is left to read in it)
+    taken: list[list[int]] = []
     place = now = over = 0
     while place < len(coming) or waiting:
         if not waiting:
@@ -46,25 +78,66 @@ def beside(stretches: Iterable[Stretch]) -> int:
         ends, left = heappop(waiting)
         until = coming[place].begins_ms if place < len(coming) else ends
         fits = max(0, min(left, min(ends, until) - now))
+        if fits:
+            if taken and taken[-1][1] == now:
+                taken[-1][1] += fits
+            else:
+                taken.append([now, now + fits])
         now += fits
         if now >= ends:
             over += left - fits
         elif left > fits:
             heappush(waiting, (ends, left - fits))
-    return over
+    return over, taken
 
 
-def stretches_of(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[Stretch]:
-    """Yield the reading that a state remembers: of its last events, of what is under way, and of what waits.
+def claimed(wall: Wall, stretch: Stretch, expires_at_ms: int) -> tuple[Wall, int]:
+    """U2: return the record with newly claimed time, as much as fits, and how much was read beside other articles.
+
+    Args:
+        wall: what was claimed before; it need not come in the order of its windows.
+        stretch: what is claimed now.
+        expires_at_ms: from when on the record may go, if nothing more is claimed.
+    """
+    over = beside((*wall.stretches, stretch))
+    expires_at_ms = max(wall.expires_at_ms, expires_at_ms)
+    if over == stretch.ms:
+        return attrs.evolve(wall, expires_at_ms=expires_at_ms), over
+    kept = sorted((*wall.stretches, stretch._replace(ms=stretch.ms - over)), key=_by_end)
+    if len(kept) > MAX_STRETCHES:
+        kept = _settled(kept[: len(kept) // 2], kept[len(kept) // 2 :])
+    return Wall(tuple(kept), expires_at_ms), over
+
+
+def _by_end(stretch: Stretch) -> tuple[int, int]:
+    return stretch.ends_ms, stretch.begins_ms
+
+
+def _settled(older: Sequence[Stretch], newer: Sequence[Stretch]) -> list[Stretch]:
+    """U5: return the stretches, the older ones with the wall time that they take in place of their windows.
+
+    A window that ends later never moves it, so nobody loses by it whose later claims end no earlier than these did.
+    """
+    taken = _planned(older)[1]
+    first = min((one.begins_ms for one in newer), default=taken[-1][1])
+    while len(taken) > MAX_SETTLED:
+        # What the newer ones may need stays open.
+        gaps = [(taken[place][0] - taken[place - 1][1], place) for place in range(1, len(taken))]
+        closed = [gap for gap in gaps if taken[gap[1]][0] <= first]
+        if not closed:
+            return _settled([*older, *newer], ())
+        _, place = min(closed)
+        taken[place - 1 : place + 1] = [[taken[place - 1][0], taken[place][1]]]
+    settled = [Stretch(begins, ends, ends - begins) for begins, ends in taken]
+    return sorted((*settled, *newer), key=_by_end)
+
+
+def window(state: ReadTimeState, from_ms: int, policy: ReadTimePolicy) -> Stretch:
+    """U1: return the stretch of a state's total from ``from_ms`` on, which nothing has measured yet.
 
     A total that was held back may have been read before it came: windows begin that much earlier.
     """
     ledger, meter = state.ledger, state.meter
-    entries: list[SentEvent | Parked | Claim] = [*recent(ledger.account), *ledger.parked]
-    if ledger.claim is not None and all(entry.start_ms != ledger.claim.start_ms for entry in ledger.parked):
-        entries.append(ledger.claim)
-    found = [(one.began_at_ms, one.ended_at_ms, one.end_ms - one.start_ms) for one in entries]
-    found.append((meter.since_at_ms, meter.last_sync_at_ms, max(0, state.unclaimed_ms)))
     first = 0 if ledger.counts_from_at_ms is None else ledger.counts_from_at_ms - ledger.widened_ms
-    for began, ended, ms in found:
-        yield Stretch(max(began - policy.catch_up_ms, first) - policy.leeway_ms, ended, ms)
+    begins = max(meter.since_at_ms - policy.catch_up_ms, first) - policy.leeway_ms
+    return Stretch(max(0, begins), meter.last_sync_at_ms, meter.cumulative_ms - from_ms)

@@ -3,6 +3,7 @@
 from caliper_readtime._logs import log_unreadable
 from caliper_readtime._rules.account import Account
 from caliper_readtime._rules.state import Claim, Context, Due, Key, Ledger, Meter, Parked, Phase
+from caliper_readtime._rules.wall import Wall
 from caliper_readtime.stores._codec import (
     SCHEMA,
     check_meter,
@@ -15,6 +16,7 @@ from caliper_readtime.stores._codec import (
     load_views,
     named,
 )
+from caliper_readtime.stores._walls import dump_wall, load_wall
 
 __all__ = [
     "SCHEMA",
@@ -27,14 +29,17 @@ __all__ = [
     "Meter",
     "Parked",
     "Phase",
+    "Wall",
     "check_meter",
     "compare_meta",
     "dump_heartbeats",
     "dump_ledger",
     "dump_views",
+    "dump_wall",
     "load_heartbeats",
     "load_ledger",
     "load_views",
+    "load_wall",
     "log_unreadable",
     "named",
 ]

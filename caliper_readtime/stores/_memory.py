@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import time
-from heapq import nsmallest
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from caliper_readtime._rules import Signal
+from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.stores._codec import compare_meta
+from caliper_readtime.stores._due_index import DueIndex
 from caliper_readtime.stores._forking import SurvivesFork
+from caliper_readtime.stores._walls import decided, walled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from caliper_readtime._rules.state import Due, Key, ReadTimeState
+    from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime.protocols import Transition
 
 R = TypeVar("R")
@@ -26,8 +28,9 @@ class InMemoryStateStore(SurvivesFork):
         super().__init__()
         self._states: dict[Key, ReadTimeState] = {}
         self._readers: dict[str, dict[Key, None]] = {}
-        self._due: dict[Key, Due] = {}
+        self._due = DueIndex()
         self._parked: dict[Key, None] = {}
+        self._walls: dict[str, Wall] = {}
         self._meta: dict[str, str] = {}
         self._swept: int | None = None
 
@@ -39,23 +42,25 @@ class InMemoryStateStore(SurvivesFork):
             # An active reader's state cannot have expired: the comparison spares its heartbeat a closer look.
             if old is not None and moment - old.meter.last_sync_at_ms >= old.ledger.ttl_ms:
                 old = self._alive(key, moment)
-            new, result = transition(old, moment)
+            # A heartbeat is spared the question.
+            if not isinstance(transition, Signal) and walled(transition):
+                new, result, wall = decided(transition, old, self._walls.get(key[0]), moment)
+                if wall is not None:
+                    self._walls[key[0]] = wall
+            else:
+                new, result = transition(old, moment)
             if new is not old and new is not None:
                 self._states[key] = new
                 if old is None:
                     self._readers.setdefault(key.reader_sourced_id, {})[key] = None
                 if old is None or new.ledger is not old.ledger:
                     self._index(key, new)
-                elif key not in self._due and new.due is not None:
-                    self._due[key] = new.due
+                elif key not in self._due:
+                    self._due.set(key, new.due)
             return result, new
 
     def _index(self, key: Key, state: ReadTimeState) -> None:
-        due = state.due
-        if due is None:
-            self._due.pop(key, None)
-        else:
-            self._due[key] = due
+        self._due.set(key, state.due)
         if state.ledger.parked:
             self._parked[key] = None
         else:
@@ -71,7 +76,7 @@ class InMemoryStateStore(SurvivesFork):
 
     def _remove(self, key: Key) -> None:
         del self._states[key]
-        self._due.pop(key, None)
+        self._due.set(key, None)
         self._parked.pop(key, None)
         keys = self._readers[key.reader_sourced_id]
         del keys[key]
@@ -83,6 +88,11 @@ class InMemoryStateStore(SurvivesFork):
         with self.lock:
             return self._alive(key, self.now() if now is None else now)
 
+    def wall(self, reader: str, now: int | None = None) -> Wall:
+        """Return how a reader's claimed time lies in wall time."""
+        found = self._walls.get(reader)
+        return NO_WALL if found is None or found.expired(self.now() if now is None else now) else found
+
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
         with self.lock:
@@ -92,9 +102,7 @@ class InMemoryStateStore(SurvivesFork):
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         with self.lock:
-            moment = self.now() if now is None else now
-            come = ((due.at_ms, key) for key, due in self._due.items() if due.come(moment, idle_ms))
-            return tuple(key for _, key in nsmallest(limit, come, key=itemgetter(0)))
+            return self._due.come(limit, self.now() if now is None else now, idle_ms)
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events."""
@@ -116,6 +124,7 @@ class InMemoryStateStore(SurvivesFork):
             keys = tuple(self._readers.get(reader, ()))
             for key in keys:
                 self._remove(key)
+            self._walls.pop(reader, None)
             return len(keys)
 
     def now(self, key: Key | None = None) -> int:  # noqa: ARG002 - one clock for every key
@@ -133,8 +142,11 @@ class InMemoryStateStore(SurvivesFork):
             return dict(self._meta)
 
     def swept(self, now: int | None = None) -> None:
-        """Record that a sweep has run."""
-        self._swept = self.now() if now is None else now
+        """Record that a sweep has run, and remove the records of readers who have claimed nothing for long."""
+        self._swept = moment = self.now() if now is None else now
+        with self.lock:
+            for reader in [reader for reader, wall in self._walls.items() if wall.expired(moment)]:
+                del self._walls[reader]
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""

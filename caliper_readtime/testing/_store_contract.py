@@ -16,6 +16,7 @@ from caliper_readtime.testing._store_driver import DAY, NOW, POLICY, SECOND, Loo
 from caliper_readtime.testing._store_indexes import IndexRules
 from caliper_readtime.testing._store_many import ManyRules
 from caliper_readtime.testing._store_updates import UpdateRules
+from caliper_readtime.testing._store_walls import WallRules
 
 if TYPE_CHECKING:
     from caliper_readtime.protocols import StateStore
@@ -25,7 +26,7 @@ _YEAR_2000: Final = 946_684_800_000
 _YEAR_2100: Final = 4_102_444_800_000
 
 
-class StateStoreContract(UpdateRules, ManyRules, IndexRules, ConcurrencyRules):
+class StateStoreContract(UpdateRules, ManyRules, WallRules, IndexRules, ConcurrencyRules):
     """The rules of ``caliper_readtime.protocols.StateStore``.
 
     Subclass it in a test module and override ``store``; ``reopen`` adds the checks of a store that several processes

@@ -30,11 +30,13 @@ from caliper_readtime._rules.state import (
 )
 from caliper_readtime._units import to_datetime
 from caliper_readtime.errors import ContentionError
+from caliper_readtime.protocols import KeepsWalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from caliper_readtime._rules import Counted
+    from caliper_readtime._rules.wall import Wall
     from caliper_readtime.protocols import StateStore, Transition
 
 R = TypeVar("R")
@@ -71,6 +73,18 @@ def persistently(call: Callable[[], R]) -> R:
 def take(owner: str, **more: Any) -> AcquireClaim:
     """Return a request for a claim."""
     return AcquireClaim(owner, POLICY, _EVENTS, Caller.EXPLICIT, 0.0, **more)
+
+
+def applied(
+    verb: Transition[R], state: ReadTimeState | None, wall: Wall | None, now: int
+) -> tuple[ReadTimeState | None, R, Wall | None]:
+    """Return what a verb makes of a state and of its reader's record, if the store keeps any."""
+    either: Any = verb
+    if wall is not None and getattr(verb, "walled", False):
+        state, wall, result = either.with_wall(state, wall, now)
+    else:
+        state, result = verb(state, now)
+    return state, result, wall
 
 
 @attrs.frozen
@@ -134,11 +148,17 @@ class StoreDriver:
 
     def do(self, verb: Transition[R]) -> R:
         """Apply a verb."""
-        wanted = verb(self.loaded, self.now)
+        *wanted, wall = applied(verb, self.loaded, self.wall, self.now)
         result, state = self.store.update(self.key, verb, self.now)
-        assert (state, result) == wanted
+        assert [state, result] == wanted
         assert self.loaded == state
+        assert self.wall == wall
         return result
+
+    @property
+    def wall(self) -> Wall | None:
+        """What is stored of the reader's claimed time in wall time; None where the store keeps none of anybody."""
+        return self.store.wall(self.key.reader_sourced_id, self.now) if isinstance(self.store, KeepsWalls) else None
 
     @property
     def loaded(self) -> ReadTimeState | None:
@@ -305,6 +325,8 @@ def full_state(key: Key = KEY) -> ReadTimeState:
             account=Account(
                 99 * SECOND, "30 0.25 ~40000 5000:35000:99000", "0 30000 1 2 3 0123456789abcdef 1 +", (other,)
             ),
+            measured_ms=99 * SECOND + 1,
+            beside_ms=23,
             unknown='{"newer":{"of":["a",1,null,true]}}',
         ),
     )

@@ -13,7 +13,7 @@ import pytest
 from caliper_readtime._rules import AcquireResult, Commit, CommitResult, Defer, Signal
 from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import ContentionError, CorruptState
-from caliper_readtime.protocols import UpdatesMany
+from caliper_readtime.protocols import KeepsWalls, UpdatesMany
 from caliper_readtime.testing._store_driver import (
     NOW,
     POLICY,
@@ -22,6 +22,7 @@ from caliper_readtime.testing._store_driver import (
     Look,
     Slow,
     StoreDriver,
+    applied,
     nonce,
     persistently,
     take,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime._rules.wall import Wall
     from caliper_readtime.protocols import StateStore, Transition
 
 _KEYS: Final = tuple(Key(f"reader {number % 7}", f"article {number}") for number in range(30))
@@ -75,13 +77,17 @@ class ManyRules:
         drivers: Sequence[StoreDriver], many: UpdatesMany, verbs: Sequence[Transition[Any]], now: int
     ) -> None:
         wanted = []
+        walls: dict[str, Wall | None] = {}
         for driver, verb in zip(drivers, verbs, strict=True):
             driver.now = now
-            state, result = verb(driver.loaded, now)
+            reader = driver.key.reader_sourced_id
+            state, result, walls[reader] = applied(verb, driver.loaded, walls.get(reader, driver.wall), now)
             wanted.append((result, state))
         answers = many.update_many([(driver.key, verb) for driver, verb in zip(drivers, verbs, strict=True)], now)
         assert answers == wanted
         assert [driver.loaded for driver in drivers] == [state for _, state in wanted]
+        if isinstance(many, KeepsWalls):
+            assert {reader: many.wall(reader, now) for reader in walls} == walls
 
     def test_one_state_that_fails_does_not_sink_the_others(self, store: StateStore, many: UpdatesMany) -> None:
         """A typed error of one state stands in its place; its state is untouched, and the others are written."""

@@ -63,7 +63,9 @@ def test_code_runs(page, tmp_path, monkeypatch):
         assert endpoint.conflicts == ()
 
 
-@pytest.mark.parametrize("page", ["write-a-store", "write-an-emitter", "send-to-a-queue", "test-your-app"])
+@pytest.mark.parametrize(
+    "page", ["write-a-store", "write-an-emitter", "send-to-a-queue", "test-your-app", "test-your-wiring"]
+)
 def test_contracts_pass_as_written(page, tmp_path):
     """A stranger who pastes the blocks of a how-to page into a test file sees its tests pass."""
     text = (ROOT / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8")

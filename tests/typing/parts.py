@@ -18,6 +18,7 @@ from caliper_readtime import (
 from caliper_readtime._rules.state import Claim, Context, Due, Key, Ledger, Meter, Parked, Phase
 from caliper_readtime.protocols import (
     DescribesItself,
+    KeepsWalls,
     LimitsBatch,
     ListsEvents,
     NeedsSensor,
@@ -26,18 +27,22 @@ from caliper_readtime.protocols import (
     Transition,
     UpdatesMany,
     Validates,
+    WalledTransition,
 )
 from caliper_readtime.stores import (
     SCHEMA,
     Account,
+    Wall,
     check_meter,
     compare_meta,
     dump_heartbeats,
     dump_ledger,
     dump_views,
+    dump_wall,
     load_heartbeats,
     load_ledger,
     load_views,
+    load_wall,
     named,
 )
 from caliper_readtime.testing import (
@@ -79,12 +84,17 @@ class ShelfStore:
 
     def __init__(self) -> None:
         self._states: dict[Key, ReadTimeState] = {}
+        self._walls: dict[str, str] = {}
         self._facts: dict[str, str] = {}
 
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition."""
-        old = self.load(key, now)
-        new, result = transition(old, self.now(key) if now is None else now)
+        old, moment = self.load(key, now), self.now(key) if now is None else now
+        if isinstance(transition, WalledTransition) and transition.walled:
+            new, wall, result = transition.with_wall(old, self.wall(key.reader_sourced_id, moment), moment)
+            self._walls[key.reader_sourced_id] = dump_wall(wall)
+        else:
+            new, result = transition(old, moment)
         if new is not None and new is not old:
             self._states[key] = self._kept(new)
         return result, new
@@ -94,6 +104,12 @@ class ShelfStore:
     ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
         """Apply several."""
         return [self.update(key, transition, now) for key, transition in changes]
+
+    def wall(self, reader: str, now: int | None = None) -> Wall:
+        """Return what a reader has claimed."""
+        text = self._walls.get(reader)
+        wall = Wall() if text is None else load_wall(text, reader)
+        return Wall() if wall.expired(self.now() if now is None else now) else wall
 
     def _kept(self, state: ReadTimeState) -> ReadTimeState:
         """Write a state down and read it back."""
@@ -197,13 +213,14 @@ def they_fit() -> tuple[StateStore, Emitter, list[object]]:
     """Check that structure alone makes them what they are, with every capability."""
     store, emitter = ShelfStore(), QueueEmitter()
     many: UpdatesMany = store
+    walls: KeepsWalls = store
     described: DescribesItself = store
     batched: LimitsBatch = emitter
     bounded: StatesDeadline = emitter
     asked: ReadsBack = emitter
     checked: Validates = emitter
     bound: NeedsSensor = emitter
-    return store, emitter, [many, described, batched, bounded, asked, checked, bound]
+    return store, emitter, [many, walls, described, batched, bounded, asked, checked, bound]
 
 
 def corrupt(error: StoreError) -> StoreError:

@@ -32,6 +32,7 @@ def test_the_policys_defaults():
         "partial_min_seconds": 0.0,
         "retry_backoff_seconds": 5.0,
         "max_retry_backoff_seconds": 3600.0,
+        "reader_budget": "measure",
     }
     parameters = inspect.signature(ReadTimePolicy).parameters
     assert {name: parameter.default for name, parameter in parameters.items()} == expected

@@ -154,6 +154,8 @@ def test_each_policy_field_is_a_setting():
         if attribute.name == "completion"
         else 0.5
         if attribute.name == "completion_ratio"
+        else "enforce"
+        if attribute.name == "reader_budget"
         else 40
         for attribute in attrs.fields(ReadTimePolicy)
         if attribute.init

@@ -48,7 +48,7 @@ MADE_OF = {
     Article: "resource_id title url course subject kind attempt words extensions",
     PageView: "id active_seconds acknowledged_seconds",
     Accumulation: "accepted_seconds clamped_seconds duplicate state report",
-    Report: "outcome reader_sourced_id resource_id delta_seconds event_ids state error retry_at",
+    Report: "outcome reader_sourced_id resource_id delta_seconds event_ids state error retry_at beside_seconds",
     FlushReport: "reports settled confirmed seconds_sent",
     SweepReport: "events_sent states_settled failed in_flight parked seconds_sent more stopped_by reports",
     ParkedEvent: "reader_sourced_id resource_id event_id seconds parked_at status reason claimable",

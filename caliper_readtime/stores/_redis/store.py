@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 from caliper_readtime._logs import log, log_lost
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import Counted, Release, Signal, other_duration
+from caliper_readtime._rules.state import Key
+from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import ContentionError, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.stores._redis import durability, listing, scripts
@@ -26,28 +28,35 @@ from caliper_readtime.stores._redis.encoding import (
     text_of,
     write_args,
 )
+from caliper_readtime.stores._redis.forgetting import forgotten
 from caliper_readtime.stores._redis.remembered import Known, Remembered
+from caliper_readtime.stores._redis.walls import Walls, found_wall, reading, with_record
+from caliper_readtime.stores._walls import walled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from redis import Redis, RedisCluster
 
-    from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime._rules.state import Ledger, ReadTimeState
     from caliper_readtime.protocols import Transition
     from caliper_readtime.stores._redis.connection import Link
+    from caliper_readtime.stores._redis.scripts import Script
 
 R = TypeVar("R")
 
 #: How long writers of one state, or of one reader, compete before ``ContentionError``.
 CONTENTION_SECONDS: Final = 5.0
 _LONGEST_PAUSE: Final = 0.01
+#: Ledgers that a process remembers, so that Redis need not send them along with each heartbeat's answer.
+MOST_LEDGERS: Final = 4096
 
 
 class _Write(NamedTuple):
-    """What a transition wants written: the state, the arguments of write.lua, whether it claims, and when."""
+    """What a transition wants written: the state, keys and arguments of write.lua, whether it claims, and when."""
 
     state: ReadTimeState
+    keys: Sequence[str]
     args: list[Any]
     claims: bool
     moment: int
@@ -96,6 +105,8 @@ class RedisStateStore:
         self.claim_wait_seconds = claim_wait_seconds
         self.client = client
         self._native = native_heartbeats
+        self._script: tuple[ReadTimePolicy, Script] = ReadTimePolicy(), scripts.BEAT
+        self._ledgers: dict[str, tuple[str, Ledger]] = {}  # by member, with the nonce of whoever wrote it
         self._redis: Link = link(client, namespace)
         self._remembered = Remembered()
 
@@ -142,14 +153,14 @@ class RedisStateStore:
         """Apply a transition by compare-and-swap; a steady heartbeat by one script."""
         names = self._layout.names(key)
         if self._native and isinstance(transition, Signal):  # T4
-            answer = self._redis.run(scripts.BEAT, names[:5], beat_args(names, transition, now), key)
+            nonce, ledger = self._ledgers.get(names.member, ("", None))
+            args = beat_args(names, transition, nonce, now)
+            answer = self._redis.run(self._beat(transition.policy), names.beat, args, key)
             if answer[0] >= 0:
-                state = beaten(key, answer[3:])
-                other = transition.duration_ms is not None and other_duration(transition, state.ledger)
-                return Counted(answer[0], answer[1], answer[2] == 1, completed=False, other_duration=other), state
+                return self._beaten(key, names, transition, answer, ledger)
             found = answer[1:]
         else:
-            found = self._remembered.take(key) or self._read(key, names)
+            found = self._known(key, transition) or self._read(key, names, transition)
         until = time.monotonic() + CONTENTION_SECONDS
         pause = 0.0
         while True:
@@ -169,7 +180,27 @@ class RedisStateStore:
             # Full jitter: the more often somebody else was faster, the longer the wait can be.
             pause = min(_LONGEST_PAUSE, 2 * pause + 0.0005)
             time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, guards nothing
-            found = self._read(key, names)
+            found = self._read(key, names, transition)
+
+    def _beat(self, policy: ReadTimePolicy) -> Script:
+        known, script = self._script
+        if policy is not known:
+            script = scripts.beat(policy)
+            self._script = policy, script
+        return script
+
+    def _beaten(
+        self, key: Key, names: Names, signal: Signal, answer: Sequence[Any], ledger: Ledger | None
+    ) -> tuple[Any, ReadTimeState]:
+        """Return what ``update`` does, from what the heartbeat script has answered."""
+        accepted, meter, clamped, duplicate, newer = answer if answer[2:] else (*answer, 0, 0, None)
+        state, nonce = beaten(key, meter, ledger if newer is None else newer)
+        if newer is not None:
+            if len(self._ledgers) >= MOST_LEDGERS:
+                self._ledgers.clear()
+            self._ledgers[names.member] = nonce, state.ledger
+        other = signal.duration_ms is not None and other_duration(signal, state.ledger)
+        return Counted(accepted, clamped, duplicate == 1, completed=False, other_duration=other), state
 
     def update_many(
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
@@ -181,16 +212,17 @@ class RedisStateStore:
         answers: list[Any] = [None] * len(changes)
         writes: dict[int, tuple[Key, Names, _Write]] = {}
         names = [self._layout.names(key) for key, _ in changes]
-        known = [self._remembered.take(key) for key, _ in changes]
+        walls = Walls()
+        known = [self._known(*change) for change in changes]
         unknown = zip(names, changes, known, strict=True)
-        calls = [(scripts.READ, name[:4], (name.member,), key) for name, (key, _), there in unknown if there is None]
+        calls = [reading(key, name, transition) for name, (key, transition), there in unknown if there is None]
         reads = iter(self._redis.each(calls))
         for place, ((key, transition), there) in enumerate(zip(changes, known, strict=True)):
             found = there or next(reads)[0]
             try:
                 if isinstance(found, StoreError):
                     raise found
-                result, state, write = self._transition(key, names[place], transition, found, now)
+                result, state, write = self._transition(key, names[place], transition, found, now, walls)
             except StoreError as error:
                 answers[place] = error
                 continue
@@ -208,8 +240,12 @@ class RedisStateStore:
                     answers[place] = error
         return answers
 
-    def _read(self, key: Key, names: Names) -> Sequence[Any]:
-        found: Sequence[Any] = self._redis.run(scripts.READ, names[:4], (names.member,), key)
+    def _known(self, key: Key, transition: object) -> Known | None:
+        # What is remembered holds a claim, and no record.
+        return None if walled(transition) else self._remembered.take(key)
+
+    def _read(self, key: Key, names: Names, transition: object = None) -> Sequence[Any]:
+        found: Sequence[Any] = self._redis.run(*reading(key, names, transition))
         return found
 
     def _transition(
@@ -219,6 +255,7 @@ class RedisStateStore:
         transition: Transition[R],
         found: Sequence[Any] | Known,
         now: int | None,
+        walls: Walls | None = None,
     ) -> tuple[R, ReadTimeState | None, _Write | None]:
         """Return the transition's result, the state it leaves, and what has to be written; ``found`` as by read.lua."""
         if isinstance(found, Known):
@@ -229,24 +266,25 @@ class RedisStateStore:
                 return result, new, self._to_write(names, new, found.state, found.meter, moment, found.clock)
             found = self._read(key, names)  # nothing to swap, and so nothing that would tell
         stale, clock, *fields = found
+        record = fields.pop() if walled(transition) else None
         moment = clock if now is None else now
         stored = state_of(key, fields)
         old = None if stored is None or stored.expired(moment) else stored
         if stale:
             log_lost(*key)
-        new, result = transition(old, moment)
+        new, result, wall = (walls or Walls()).applied(key, names, transition, old, moment, record)
         if new is old or new is None:
             if stale:
                 self._redis.run(scripts.KEYS, reader_keys(names, names.state), ("", names.resource, names.member))
             return result, new, None
-        return result, new, self._to_write(names, new, old, fields[0], moment, clock)
+        return result, new, self._to_write(names, new, old, fields[0], moment, clock, wall)
 
     @staticmethod
     def _to_write(
-        names: Names, new: ReadTimeState, old: ReadTimeState | None, meter: Any, moment: int, clock: int
+        names: Names, new: ReadTimeState, old: ReadTimeState | None, meter: Any, moment: int, clock: int, wall: Any = ()
     ) -> _Write:
         args = write_args(names, new, old, meter, moment, os.urandom(8).hex())
-        return _Write(new, args, claims(new, old), moment, clock)
+        return _Write(new, *with_record(names, args, wall), claims(new, old), moment, clock)
 
     def _write(self, writes: Sequence[tuple[Key, Names, _Write]]) -> list[bool | StoreError]:
         """Write; False stands for a state that somebody else was faster to write."""
@@ -255,14 +293,14 @@ class RedisStateStore:
             durability.waits(self.claim_replicas, self.claim_wait_seconds, fsync=self.claim_fsync) if claiming else ()
         )
         if len(writes) == 1 and not waits:
-            ((key, names, write),) = writes
-            written = bool(self._redis.run(scripts.WRITE, names[:5], write.args, key))
+            ((key, _, write),) = writes
+            written = bool(self._redis.run(scripts.WRITE, write.keys, write.args, key))
             if written:
                 self._keep(key, write)
             return [written]
         answers: list[bool | StoreError] = []
         early: list[tuple[Key, Names, _Write]] = []  # claims that are not as durable as they have to be
-        calls = [(scripts.WRITE, names[:5], write.args, key) for key, names, write in writes]
+        calls = [(scripts.WRITE, write.keys, write.args, key) for key, _, write in writes]
         for one, (written, acknowledged) in zip(writes, self._redis.each(calls, waits), strict=True):
             missing = durability.missing(waits, acknowledged) if written == 1 and one[2].claims else None
             if missing is not None:
@@ -302,6 +340,12 @@ class RedisStateStore:
         state = state_of(key, fields)
         return None if state is None or state.expired(clock if now is None else now) else state
 
+    def wall(self, reader: str, now: int | None = None) -> Wall:
+        """Return how a reader's claimed time lies in wall time."""
+        name = self._layout.names(Key(reader, "-")).wall
+        found = found_wall(self._redis.command(name, "HGET", name, "record"), reader)
+        return NO_WALL if found.expired(self.now(Key(reader, "-")) if now is None else now) else found
+
     # Indexes
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
@@ -334,22 +378,8 @@ class RedisStateStore:
             yield from listing.states(self._redis, self._layout, listing.once(pages), now, "unreported")
 
     def delete(self, reader: str) -> int:
-        """X4: remove everything of a reader, in one atomic step; a state born meanwhile is removed by another one."""
-        removed, left = 0, 1
-        until = time.monotonic() + CONTENTION_SECONDS
-        while left:
-            listed = listing.of_reader(self._redis, self._layout, reader)
-            if not removed:
-                listed.update(listing.lost_of_reader(self._redis, self._layout, reader))
-            if not listed:
-                break
-            if time.monotonic() >= until:
-                raise ContentionError(
-                    f"states are born faster than they are removed: end the sessions of {reader} first"
-                )
-            more, left = self._redis.run(scripts.DELETE, *listing.reader_call(listed))
-            removed += more
-        return removed
+        """X4: remove everything of a reader, in one atomic step; return how many states."""
+        return forgotten(self._redis, self._layout, reader, CONTENTION_SECONDS)
 
     # The store itself
 

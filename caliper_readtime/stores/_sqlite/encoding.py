@@ -18,6 +18,8 @@ from caliper_readtime.stores._codec import (
     load_views,
     named,
 )
+from caliper_readtime.stores._sqlite.walls import beside
+from caliper_readtime.stores._walls import walled
 
 if TYPE_CHECKING:
     from caliper_readtime.protocols import Transition
@@ -48,6 +50,9 @@ CREATE INDEX IF NOT EXISTS state_due ON state (soft, due_at_ms) WHERE due_at_ms 
 CREATE INDEX IF NOT EXISTS state_parked ON state (reader, resource) WHERE parked > 0;
 CREATE INDEX IF NOT EXISTS state_unreported ON state (reader, resource) WHERE due_at_ms IS NOT NULL;
 CREATE INDEX IF NOT EXISTS state_expires ON state (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
+CREATE TABLE IF NOT EXISTS wall (
+    reader TEXT PRIMARY KEY, expires_at_ms INTEGER NOT NULL, record TEXT NOT NULL
+) STRICT;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 _COLUMNS: Final = (
@@ -90,7 +95,10 @@ def updated(sqlite: sqlite3.Cursor, key: Key, transition: Transition[R], moment:
     if old is not None and not indexed and old.expired(moment):
         sqlite.execute("DELETE FROM state WHERE rowid = ?", row[10:])
         old = None
-    new, result = transition(old, moment)
+    if walled(transition):
+        new, result = beside(sqlite, key, transition, old, moment)
+    else:
+        new, result = transition(old, moment)
     if new is not old and new is not None:
         if indexed and old is not None and new.ledger is old.ledger:
             sqlite.execute(_BEAT, (*new.meter[:6], *_lists(new.meter), row[10]))

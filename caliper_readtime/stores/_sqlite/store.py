@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from caliper_readtime._logs import log_unreadable
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
+from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import CorruptState, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.stores._sqlite.connection import SqliteFile
 from caliper_readtime.stores._sqlite.encoding import TABLES, found, path_of, state_of, updated
+from caliper_readtime.stores._sqlite.walls import found_wall
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -97,6 +99,12 @@ class SqliteStateStore:
         moment = self.now() if now is None else now
         return None if state is None or state.expired(moment) else state
 
+    def wall(self, reader: str, now: int | None = None) -> Wall:
+        """Return how a reader's claimed time lies in wall time."""
+        with self._file.reading as sqlite:
+            found = found_wall(sqlite, reader)
+        return NO_WALL if found is None or found.expired(self.now() if now is None else now) else found
+
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
         moment = self.now() if now is None else now
@@ -160,6 +168,7 @@ class SqliteStateStore:
     def delete(self, reader: str) -> int:
         """Remove everything of a reader in one transaction; return how many states."""
         with self._file.writing as sqlite:
+            sqlite.execute("DELETE FROM wall WHERE reader = ?", (reader,))
             return sqlite.execute("DELETE FROM state WHERE reader = ?", (reader,)).rowcount
 
     def now(self, key: Key | None = None) -> int:  # noqa: ARG002 - one clock for every key
@@ -184,6 +193,7 @@ class SqliteStateStore:
         with self._file.beating as sqlite:
             sqlite.execute("INSERT OR REPLACE INTO meta VALUES ('last_sweep', ?)", (str(moment),))
             sqlite.execute("DELETE FROM state WHERE expires_at_ms <= ?", (moment,))
+            sqlite.execute("DELETE FROM wall WHERE expires_at_ms <= ?", (moment,))
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""

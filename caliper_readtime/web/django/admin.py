@@ -40,7 +40,7 @@ class _Parked(admin.SimpleListFilter):
 class _StateAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in stubs alone
     """Read-only: states change by the tracker's verbs alone. It shows no e-mail address."""
 
-    list_display = ("reader", "resource", "phase", "read", "reported", "unreported", "due", "parked")
+    list_display = ("reader", "resource", "phase", "read", "reported", "unreported", "beside", "due", "parked")
     list_filter = (_Parked,)
     list_per_page = 50
     search_fields = ("=reader", "=resource")
@@ -100,6 +100,11 @@ class _StateAdmin(admin.ModelAdmin):  # type: ignore[type-arg] # generic in stub
     def unreported(self, row: State) -> str:
         """Accepted and not yet reported."""
         return _of(row, "unreported_seconds")
+
+    @admin.display(description="read beside another article")
+    def beside(self, row: State) -> str:
+        """Found, where it was claimed, to have been read beside another article."""
+        return _of(row, "beside_seconds")
 
     @admin.display(ordering="due_at_ms")
     def due(self, row: State) -> str:

@@ -50,6 +50,17 @@ class State(models.Model):
         return f"{self.reader} on {self.resource}"
 
 
+class Wall(models.Model):
+    """What a reader has claimed on all articles, as it fits into wall time."""
+
+    reader: models.CharField[str, str] = models.CharField(max_length=255, primary_key=True)
+    expires_at_ms: models.BigIntegerField[int, int] = models.BigIntegerField(db_index=True)
+    record: models.TextField[str, str] = models.TextField()
+
+    def __str__(self) -> str:
+        return self.reader
+
+
 class Fact(models.Model):
     """What every user of these tables must share, and the time of the last sweep."""
 

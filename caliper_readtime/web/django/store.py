@@ -12,10 +12,12 @@ from django.db.models import Q
 
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
+from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import ContentionError, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.web.django._database import Database
 from caliper_readtime.web.django._rows import STATE, beat, name_of, readable, row_of, state_from, state_of, write
+from caliper_readtime.web.django._walls import Walls, found_wall, rows
 from caliper_readtime.web.django.models import Fact, State
 
 if TYPE_CHECKING:
@@ -92,6 +94,7 @@ class DjangoStateStore:
             locked = self._rows.select_for_update().order_by("key")
             wanted = locked.filter(key__in=[name_of(key) for key, _ in changes])
             rows = {row[0]: row[1:] for row in wanted.values_list("key", *STATE)}
+            walls = Walls(self.using, changes)
             moment = self.now() if now is None else now
             for key, transition in changes:
                 row = rows.get(name_of(key))
@@ -99,7 +102,7 @@ class DjangoStateStore:
                     old = None if row is None else state_from(key, row)
                     if old is not None and old.expired(moment):
                         old = None
-                    new, result = transition(old, moment)
+                    new, result = walls.applied(key, transition, old, moment)
                 except StoreError as error:
                     answers.append(error)
                     continue
@@ -108,6 +111,7 @@ class DjangoStateStore:
                     (births if row is None else others).append(row_of(key, new))
             write(self._database, births, births=True)
             write(self._database, others, births=False)
+            walls.write()
         return answers
 
     def _again(self, work: Callable[[], R]) -> R:
@@ -124,6 +128,12 @@ class DjangoStateStore:
             row = self._rows.filter(key=name_of(key)).first()
         state = None if row is None else state_of(row)
         return None if state is None or state.expired(self.now() if now is None else now) else state
+
+    def wall(self, reader: str, now: int | None = None) -> Wall:
+        """Return how a reader's claimed time lies in wall time."""
+        with self._database.errors():
+            found = found_wall(self.using, reader)
+        return NO_WALL if found is None or found.expired(self.now() if now is None else now) else found
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
@@ -170,7 +180,9 @@ class DjangoStateStore:
 
         def deleted() -> int:
             with self._database.transaction(durable=False):
-                return int(self._rows.filter(reader=reader).delete()[0])
+                removed = int(self._rows.filter(reader=reader).delete()[0])
+                rows(self.using).filter(reader=reader).delete()
+                return removed
 
         return self._again(deleted)
 
@@ -201,6 +213,7 @@ class DjangoStateStore:
             with self._database.transaction(durable=False):
                 self._facts.bulk_create([fact], update_conflicts=True, unique_fields=["name"], update_fields=["value"])
                 self._rows.filter(expires_at_ms__lte=moment).delete()
+                rows(self.using).filter(expires_at_ms__lte=moment).delete()
 
         self._again(swept)
         # A sweeper's thread waits for a minute now, and Django cleans up around requests alone.

@@ -4,7 +4,8 @@
 -- KEYS[2] due     zset   see write.lua
 -- KEYS[3] idle    zset   see write.lua
 -- KEYS[4] parked  set    see write.lua
--- KEYS[5...] state hashes
+-- KEYS[5] wall    hash   what the reader has claimed on all articles
+-- KEYS[6...] state hashes
 --
 -- ARGV: for each state, in this order, its resource and its member of the index sets
 --
@@ -14,12 +15,14 @@
 redis.call('ZCARD', KEYS[2])
 redis.call('ZCARD', KEYS[3])
 redis.call('SCARD', KEYS[4])
+redis.call('DEL', KEYS[5])
 local removed = 0
-for position = 5, #KEYS do
-  removed = removed + redis.call('DEL', KEYS[position])
-  redis.call('ZREM', KEYS[1], ARGV[2 * position - 9])
-  redis.call('ZREM', KEYS[2], ARGV[2 * position - 8])
-  redis.call('ZREM', KEYS[3], ARGV[2 * position - 8])
-  redis.call('SREM', KEYS[4], ARGV[2 * position - 8])
+for place = 0, #KEYS - 6 do
+  local resource, member = ARGV[2 * place + 1], ARGV[2 * place + 2]
+  removed = removed + redis.call('DEL', KEYS[6 + place])
+  redis.call('ZREM', KEYS[1], resource)
+  redis.call('ZREM', KEYS[2], member)
+  redis.call('ZREM', KEYS[3], member)
+  redis.call('SREM', KEYS[4], member)
 end
 return {removed, redis.call('ZCARD', KEYS[1])}

@@ -1,11 +1,12 @@
 -- Writes a state and its index entries, if nobody else has written since it was read: compare-and-swap on the meter,
--- which holds a nonce.
+-- which holds a nonce, and on the reader's record of claimed time where that changes too.
 --
 -- KEYS[1] state   hash      one reader's time on one article
 -- KEYS[2] due     zset      member -> when a state with a claim, a deferral or a parked event wants attention, ms
 -- KEYS[3] idle    zset      member -> last sync of a state that holds nothing but unreported time, ms
 -- KEYS[4] parked  set       members that hold parked events
 -- KEYS[5] reader  zset      resource of each of the reader's states -> when it expires, ms; inf where it does not
+-- KEYS[6] wall    hash      where it is written: what the reader has claimed on all articles
 --
 -- ARGV[1]  meter that was read; '' where there was no state
 -- ARGV[2]  meter to write, with a nonce drawn for it
@@ -18,7 +19,10 @@
 -- ARGV[9]  '1': it holds parked events
 -- ARGV[10] when it expires, ms since the epoch; '' for never
 -- ARGV[11] now, ms since the epoch
--- ARGV[12...] fields and values
+-- ARGV[12...] fields and values; before them, with KEYS[6]:
+-- ARGV[12] record that was read; '' where there was none
+-- ARGV[13] record to write
+-- ARGV[14] when it expires, ms since the epoch
 --
 -- Reply: 1 if written (also by an earlier delivery of this very call), 0 if somebody else was faster.
 
@@ -32,6 +36,13 @@ if meter == ARGV[2] then
 end
 if (meter or '') ~= ARGV[1] then
   return 0
+end
+local wall, fields = KEYS[6], 12
+if wall then
+  fields = 15
+  if (redis.call('HGET', wall, 'record') or '') ~= ARGV[12] then
+    return 0
+  end
 end
 
 -- Look at every index key first: should one be of another type, nothing has been written.
@@ -61,7 +72,11 @@ local last = tonumber(redis.call('ZREVRANGE', reader, 0, 0, 'WITHSCORES')[2])
 if ARGV[3] == '1' then
   redis.call('DEL', state)
 end
-redis.call('HSET', state, 'meter', ARGV[2], unpack(ARGV, 12))
+redis.call('HSET', state, 'meter', ARGV[2], unpack(ARGV, fields))
+if wall then
+  redis.call('HSET', wall, 'record', ARGV[13])
+  redis.call('PEXPIRE', wall, math.max(0, ARGV[14] - ARGV[11]) + $GRACE)
+end
 
 -- Redis removes what has expired, some time after everybody has stopped seeing it.
 if ARGV[10] == '' then

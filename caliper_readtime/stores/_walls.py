@@ -1,0 +1,76 @@
+"""PURE: a reader's record of claimed time in wall time, as text, and how a transition is applied to it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from caliper_readtime._rules.wall import NO_WALL, Stretch, Wall
+from caliper_readtime.errors import CorruptState
+from caliper_readtime.stores._codec import LARGEST
+
+if TYPE_CHECKING:
+    from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime.protocols import Transition
+
+R = TypeVar("R")
+
+#: The first word says how the others are to be read.
+_SCHEMA: Final = "1"
+_TEXT: Final = re.compile(rf"{_SCHEMA} \d{{1,15}}(?: \d{{1,15}}:\d{{1,15}}:\d{{1,15}})*", re.ASCII)
+
+
+def dump_wall(wall: Wall) -> str:
+    """Return the record as text: when it expires, and for each stretch its end, its length, and how much was read."""
+    words = [f"{ends}:{ends - begins}:{ms}" for begins, ends, ms in wall.stretches]
+    return " ".join([_SCHEMA, str(wall.expires_at_ms), *words])
+
+
+def load_wall(text: str, reader: str) -> Wall:
+    """Return the record that ``text`` holds.
+
+    Args:
+        text: as it is stored.
+        reader: whose it is, for the error.
+
+    Raises:
+        CorruptState: it holds something else, or was written by an incompatible version.
+    """
+    if _TEXT.fullmatch(text):
+        _, expires, *words = text.split(" ")
+        numbers = [tuple(map(int, word.split(":"))) for word in words]
+        stretches = tuple(Stretch(ends - length, ends, ms) for ends, length, ms in numbers)
+        if all(begins >= 0 and ends < LARGEST and 0 < ms <= ends - begins for begins, ends, ms in stretches):
+            return Wall(stretches, int(expires))
+    raise unreadable(reader)
+
+
+def unreadable(reader: str) -> CorruptState:
+    """Return what is said of a record that cannot be read."""
+    return CorruptState(
+        "the stored record of what the reader has claimed on all articles cannot be read: reader"
+        f" {reader}; it was left as it is, and their new time waits: remove it, or set reader_budget to off",
+        reader_sourced_id=reader,
+    )
+
+
+def walled(transition: Any) -> bool:
+    """Return whether a transition wants the reader's record."""
+    return bool(getattr(transition, "walled", False))
+
+
+def decided(
+    transition: Transition[R], state: ReadTimeState | None, found: Wall | None, now: int
+) -> tuple[ReadTimeState | None, R, Wall | None]:
+    """Return what a walled transition makes of a state, its answer, and the record to write, if any.
+
+    Args:
+        transition: one that is ``walled``.
+        state: as for a transition.
+        found: the record that is stored, or None.
+        now: as for a transition.
+    """
+    wall = NO_WALL if found is None or found.expired(now) else found
+    either: Any = transition
+    new, left, result = either.with_wall(state, wall, now)
+    return new, result, None if left is wall else left
