@@ -14,15 +14,14 @@ from caliper_readtime._units import to_caliper_time, to_epoch_ms
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    #: Column names, and numbers, texts, booleans or None.
-    Record = dict[str, Any]
-
 
 #: What a state's record has.
 STATE: Final = (
     "reader_sourced_id",
     "resource_id",
     "ledger.context.article.title",
+    "ledger.context.article.kind",
+    "ledger.context.article.attempt",
     "phase",
     "cumulative_read_time_seconds",
     "reported_read_time_seconds",
@@ -31,6 +30,8 @@ STATE: Final = (
     "beside_seconds",
     "canonical_duration_seconds",
     "position_seconds",
+    "depth",
+    "words_per_minute",
     "first_server_sync_at",
     "last_server_sync_at",
     "finalized_at",
@@ -57,13 +58,13 @@ STEPS: Final = ("at", "kind", "event_id", "seconds", "detail")
 
 
 class _HasRecords(Protocol):
-    def to_records(self) -> list[Record]: ...
+    def to_records(self) -> list[dict[str, Any]]: ...
 
 
 T = TypeVar("T", bound=_HasRecords)
 
 
-def record(value: object, *names: str) -> Record:
+def record(value: object, *names: str) -> dict[str, Any]:
     """Return these attributes (dotted paths are followed) as one flat record without e-mail addresses.
 
     Seconds stay numbers, times become ISO 8601 in UTC, several ids one text with spaces between.
@@ -109,7 +110,7 @@ class Rows(tuple[T, ...]):  # noqa: SLOT001 - a tuple subclass has no room for f
         rows.caption, rows.shown = caption, shown
         return rows
 
-    def to_records(self) -> list[Record]:
+    def to_records(self) -> list[dict[str, Any]]:
         """Return a flat record for each: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
         return [row for value in self for row in value.to_records()]
 

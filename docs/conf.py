@@ -32,7 +32,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"Any|Callable|Collection|Iterable|Iterator|Mapping|Path|Self|Sequence|StrEnum"),
     (
         r"py:class",
-        r"Application|CommitResult|Duplicates|Flask|HttpRequest|Markup|Redis|RedisCluster|SafeString|Starlette|Success|Tag",
+        r"Application|CommitResult|Duplicates|Figure|Flask|HttpRequest|Markup|Redis|RedisCluster|SafeString|Starlette|Success|Tag",
     ),
 ]
 
@@ -61,6 +61,7 @@ html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
 html_show_sphinx = False
+copybutton_selector = "div:not(.highlight-text):not(.highlight-json) > div.highlight > pre"  # not what is put out
 
 
 # Napoleon takes what stands before a colon in an attribute's docstring for its type; ours are sentences.

@@ -59,7 +59,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     for name in FLAGS:
         # A percent sign in a help text would be taken for a format.
-        what = (_settings.REQUIRED.get(name) or _HELP[name]).replace("%", "%%")
+        what = (_settings.REQUIRED.get(name) or _HELP.get(name, "")).replace("%", "%%")
         group.add_argument(f"--{name.replace('_', '-')}", dest=f"{PREFIX}{name}", metavar="VALUE", help=what)
 
 

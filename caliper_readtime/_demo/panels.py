@@ -15,8 +15,14 @@ if TYPE_CHECKING:
     Event = Mapping[str, Any]
 
 
-def state_panel(state: ReadTimeState, events: Sequence[Event]) -> dict[str, Any]:
-    """Return what the server knows of the reader's time; all times in milliseconds."""
+def state_panel(state: ReadTimeState, events: Sequence[Event], killed: str | None = None) -> dict[str, Any]:
+    """Return what the server knows of the reader's time; all times in milliseconds.
+
+    Args:
+        state: the reader's.
+        events: what the endpoint has accepted.
+        killed: id of the event whose worker was killed.
+    """
     claim = state.ledger.claim
     return {
         "read": state.meter.cumulative_ms,
@@ -29,6 +35,7 @@ def state_panel(state: ReadTimeState, events: Sequence[Event]) -> dict[str, Any]
             "event": claim.event_id,
             "length": claim.end_ms - claim.start_ms,
             "held": claim.owner is not None,
+            "dead": claim.owner is not None and claim.event_id == killed,
             "until": claim.until_at_ms,
             "attempts": claim.attempts,
         },

@@ -34,7 +34,11 @@ def create_app(stage: Stage) -> Flask:
     """
     app = Flask(__name__, template_folder="templates", static_folder="static")
     # Whatever the environment says of other applications, here a page that is left reports at once.
-    app.config.from_mapping(SECRET_KEY=secrets.token_hex(), CALIPER_READTIME_LEAVE="send")
+    app.config.from_mapping(
+        SECRET_KEY=secrets.token_hex(),
+        CALIPER_READTIME_LEAVE="send",
+        CALIPER_READTIME_SESSION=lambda _: stage.visit,  # so that what is still open counts no more after a restart
+    )
     init_app(app, tracker=stage.tracker, reader={READER.sourced_id: READER}.get)
     _add_pages(app, stage)
     _add_actions(app, stage)
@@ -75,7 +79,7 @@ def _add_pages(app: Flask, stage: Stage) -> None:
 
 def _add_actions(app: Flask, stage: Stage) -> None:
     actions: dict[str, Callable[[], object]] = {mode.value: partial(stage.turn, mode) for mode in EndpointMode}
-    actions |= {"kill": stage.kill, "sweep": stage.sweep, "bank": stage.bank}
+    actions |= {"kill": stage.kill, "sweep": stage.sweep, "bank": stage.bank, "restart": stage.restart}
 
     @app.post("/demo/<action>")
     def act(action: str) -> tuple[str, int]:

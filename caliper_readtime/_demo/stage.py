@@ -46,6 +46,16 @@ class EndpointMode(StrEnum):
 
 
 _BEHAVIOURS: Final = {EndpointMode.WORKS: None, EndpointMode.DOWN: Answer(503), EndpointMode.MUTE: Drop(after="accept")}
+
+
+class Tone(StrEnum):
+    """How a line of what happened is shown."""
+
+    PLAIN = ""
+    GOOD = "good"
+    BAD = "bad"
+
+
 _TURNS: Final = {
     EndpointMode.WORKS: "The endpoint works.",
     EndpointMode.DOWN: "The endpoint is down: it answers everything with 503.",
@@ -78,7 +88,10 @@ class Stage:
         self._mode = EndpointMode.WORKS
         self._opened: int | None = None
         self._banked: str | None = None
+        self._killed: str | None = None
         self._diary: deque[dict[str, Any]] = deque(maxlen=_DIARY)
+        self._lines = 0
+        self._visit = 0
         self._changed = Condition()
         self._number = 0
         self._closed = False
@@ -101,13 +114,30 @@ class Stage:
             self._opened = self._now()
         self._log("Ada opens the article.")
 
+    @property
+    def visit(self) -> str:
+        """What the visit is called that pages belong to: those of an earlier one count no more."""
+        return str(self._visit)
+
+    def restart(self) -> None:
+        """Forget all that was read, sent and said."""
+        self._visit += 1
+        self._mode = EndpointMode.WORKS
+        self._endpoint.reset()
+        self._wire.renew()
+        self.tracker.forget(READER)
+        self._opened = self._banked = self._killed = None
+        with self._changed:
+            self._diary.clear()
+        self._log("Everything begins anew.")
+
     def turn(self, mode: EndpointMode) -> None:
         """Break the endpoint, or mend it."""
         self._mode = mode
         self._endpoint.misbehave_always(_BEHAVIOURS[mode])
         if mode is EndpointMode.WORKS:
             self._wire.renew()
-        self._log(_TURNS[mode])
+        self._log(_TURNS[mode], Tone.GOOD if mode is EndpointMode.WORKS else Tone.BAD)
 
     def kill(self) -> None:
         """Let a worker claim what is unreported and deliver it, and die before it can write down that it has."""
@@ -116,7 +146,8 @@ class Stage:
         except WorkerKilled:
             claim = self._claim()
             length = "" if claim is None else f" of {to_plain_seconds(claim.end_ms - claim.start_ms)} s"
-            self._log(f"A worker sent its claim{length} and died before it could write down what came of it.")
+            self._killed = None if claim is None else claim.event_id
+            self._log(f"A worker sent its claim{length} and died before it could write down what came of it.", Tone.BAD)
         else:
             busy = report.outcome is Outcome.IN_FLIGHT
             self._log(
@@ -130,7 +161,7 @@ class Stage:
         report = self.tracker.sweep(idle_seconds=IDLE_SECONDS)
         if report.events_sent:
             events = plural(report.events_sent, "event")
-            self._log(f"Sweep: {events} sent, {report.seconds_sent:g} s.")
+            self._log(f"Sweep: {events} sent, {report.seconds_sent:g} s.", Tone.GOOD)
         elif not report.failed:
             self._log(f"Sweep: {self._why_nothing()}")
 
@@ -151,17 +182,18 @@ class Stage:
         try:
             flushed.raise_unless_settled()
         except EmitError:
-            self._log("Flush: not settled, so nothing is banked. What is unreported stays due; flush again later.")
+            unsettled = "Flush: not settled, so nothing is banked. What is unreported stays due; flush again later."
+            self._log(unsettled, Tone.BAD)
             return
         self._banked = f"{self._minutes()} min for {self._endpoint.seconds():g} s"
-        self._log(f"Flush: settled. Banked: {self._banked}.")
+        self._log(f"Flush: settled. Banked: {self._banked}.", Tone.GOOD)
 
     def act(self, action: Callable[[], object]) -> None:
         """Do one of these; what goes wrong is said, as an operator would read it."""
         try:
             action()
         except ReadTimeError as error:
-            self._log(f"{type(error).__name__}: {error}")
+            self._log(f"{type(error).__name__}: {error}", Tone.BAD)
 
     # What there is to see
 
@@ -194,7 +226,7 @@ class Stage:
         return {
             "now": self._now(),
             "opened": self._opened,
-            "state": state and panels.state_panel(state, self._endpoint.events),
+            "state": state and panels.state_panel(state, self._endpoint.events, self._killed),
             "events": panels.event_rows(self._endpoint.deliveries),
             "endpoint": self._mode,
             "counted": self._endpoint.seconds(),
@@ -220,12 +252,13 @@ class Stage:
         names = ", ".join(map(panels.short, report.event_ids))
         match report.outcome:
             case Outcome.SENT:
-                self._log(f"{report.delta_seconds:g} s reported, event {names}.")
+                self._log(f"{report.delta_seconds:g} s reported, event {names}.", Tone.GOOD)
             case Outcome.FAILED:
-                self._log(f"Event {names} was not delivered: {report.error}. It stays due, under the same id.")
+                lost = f"Event {names} was not delivered: {report.error}. It stays due, under the same id."
+                self._log(lost, Tone.BAD)
 
-    def _log(self, text: str) -> None:
+    def _log(self, text: str, tone: Tone = Tone.PLAIN) -> None:
         with self._changed:
-            last = self._diary[-1]["number"] if self._diary else 0
-            self._diary.append({"number": last + 1, "at": self._now(), "text": text})
+            self._lines += 1
+            self._diary.append({"number": self._lines, "at": self._now(), "text": text, "tone": tone})
         self.tell()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from base64 import urlsafe_b64encode
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
@@ -30,6 +31,8 @@ SCHEMA: Final = (1, 2)
 # Ids hold no control characters, so neither can stand inside one. A script finds an id by what stands around it.
 _LINE: Final = "\n"
 _TAB: Final = "\t"
+#: Characters of a fingerprint.
+FINGERPRINT: Final = 12
 #: The first millisecond after the year 9999, where datetimes end.
 LARGEST: Final = 253_402_300_800_000
 
@@ -203,7 +206,7 @@ def load_heartbeats(text: str) -> tuple[str, ...]:
 def fingerprint(value: Reader | Activity) -> str:
     """Return a short digest of a reader or article: equal values, and only those, have equal ones."""
     text = json.dumps(_CONVERTER.unstructure(value), sort_keys=True)
-    return blake2b(text.encode(), digest_size=12).hexdigest()
+    return urlsafe_b64encode(blake2b(text.encode(), digest_size=FINGERPRINT * 3 // 4).digest()).decode()
 
 
 def named(error: CorruptState, key: Key) -> CorruptState:

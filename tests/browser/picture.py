@@ -14,12 +14,12 @@ from tests.browser.devtools import Chromium
 from tests.browser.test_demo import Visit
 
 PICTURE = Path(__file__).parents[2] / "docs" / "demo.png"
-WIDTH, HEIGHT = 1280, 800
+WIDTH, HEIGHT = 1440, 900
 COLOURS = 128  # of a page that has few; the file is a quarter of what it would be
 
 
 def main():
-    """Read, lose an answer, read on while the endpoint is down, and look."""
+    """Read, come back while the endpoint is down, read on after a report has failed, and look."""
     with Served() as served, tempfile.TemporaryDirectory() as profile:
         browser = Chromium(profile)
         try:
@@ -34,6 +34,10 @@ def main():
             visit.press("Open the article")
             visit.press("Answers 503")
             visit.until_read(14)
+            visit.press("Close the tab")
+            visit.until("document.querySelector('#flight.bad')")
+            visit.press("Open the article")
+            visit.until_read(18)
             png = base64.b64decode(visit.page.call("Page.captureScreenshot", format="png")["data"])
         finally:
             browser.end()

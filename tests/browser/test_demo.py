@@ -9,7 +9,7 @@ from caliper_readtime._demo.stage import EndpointMode
 from tests.browser.devtools import CHROMIUM, Chromium, need
 
 TIMES = "\N{MULTIPLICATION SIGN}"
-SIZES = {"wide": (1440, 900), "tablet": (820, 1100), "narrow": (360, 780)}
+SIZES = {"wide": (1440, 900), "laptop": (1100, 800), "tablet": (820, 1100), "phone": (390, 844), "narrow": (360, 780)}
 #: The smallest contrast of visible text with what lies behind it, and whose it is.
 CONTRAST = """(() => {
   const bright = (rgb) => {
@@ -30,8 +30,8 @@ CONTRAST = """(() => {
       const lights = [bright(parts(getComputedStyle(e).color).slice(0, 3)), bright(behind(e))].sort((a, b) => b - a);
       return [(lights[0] + 0.05) / (lights[1] + 0.05), e.textContent.trim().slice(0, 40)];
     });
-  const frame = document.querySelector("iframe").contentDocument;
-  return [...worst(document), ...worst(frame)].sort((a, b) => a[0] - b[0])[0];
+  const frames = [...document.querySelectorAll("iframe")];
+  return [document, ...frames.map((frame) => frame.contentDocument)].flatMap(worst).sort((a, b) => a[0] - b[0])[0];
 })()"""
 
 
@@ -79,7 +79,7 @@ class Visit:
     def look(self, size, scheme):
         """Look at it in a window of this size, light or dark."""
         width, height = SIZES[size]
-        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": size == "narrow"}
+        metrics = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
         self.page.call("Emulation.setDeviceMetricsOverride", **metrics)
         # Without motion, or a colour that is on its way from one scheme to the other would be judged.
         media = {"prefers-color-scheme": scheme, "prefers-reduced-motion": "reduce"}
@@ -182,10 +182,13 @@ def test_hidden_panels_hear_nothing_and_catch_up(visit):
 def test_by_keyboard(visit):
     """Every control is reached by Tab, in order and visibly, and Enter presses it."""
     visit.until_read(2)
-    held = "document.activeElement.id || document.activeElement.dataset.act || document.activeElement.localName"
+    held = (
+        "document.activeElement.id || document.activeElement.dataset.act"
+        " || document.activeElement.getAttribute('aria-describedby') || document.activeElement.localName"
+    )
     focus = f"[{held}, getComputedStyle(document.activeElement).outlineStyle]"
     reached = []
-    for _ in range(20):
+    for _ in range(24):
         visit.key("Tab", 9)
         name, outline = visit.page.run(focus)
         if name != "iframe":
@@ -197,8 +200,8 @@ def test_by_keyboard(visit):
         if name == "summary":
             break
     visit.until_text("#diary", "Sweep: ")
-    acts = ["works", "down", "mute", "kill", "sweep", "bank"]
-    assert reached == ["close", "away", "a", *acts, "diary", "summary"]
+    acts = ["works", "down", "mute", "kill", "claim-what", "sweep", "lease-what", "bank"]
+    assert reached == ["restart", "close", "away", "a", *acts, "diary", "summary"]
     # The newest line is read aloud, and the article that was tabbed out of sight may have had one since.
     said = visit.page.run("document.querySelector('[role=status]').textContent")
     assert said
@@ -226,8 +229,113 @@ def test_it_is_readable(visit, scheme):
     assert backs == {"rgb(238, 241, 236)" if scheme == "light" else "rgb(15, 19, 16)"}
 
 
+def seen(visit, where):
+    """Where an element stands in the window: left, top, right and bottom."""
+    place = f"document.querySelector({where!r}).getBoundingClientRect()"
+    return visit.page.run(f"(({{ left, top, right, bottom }}) => [left, top, right, bottom])({place})")
+
+
+def test_everything_is_on_the_first_screen(visit):
+    """At 1440 by 900 nothing has to be scrolled for, what happened least of all, while things go wrong."""
+    visit.until_read(2)
+    visit.look("wide", "light")
+    visit.press("Kill a worker")
+    visit.until_text("#diary", "died before")
+    width, height = SIZES["wide"]
+    for where in ("#diary li", "#flight", "[data-act=bank]", "[data-act=sweep]", "[data-act=restart]", "iframe"):
+        left, top, right, bottom = seen(visit, where)
+        assert (left >= 0, top >= 0, right <= width, bottom <= height) == (True,) * 4, where
+    assert visit.page.run("document.documentElement.scrollHeight") <= height
+
+
+@pytest.mark.parametrize("size", ["phone", "narrow"])
+def test_on_a_phone_the_numbers_stand_beside_the_article(visit, size):
+    """Article and figures share the first screen, and the figures stay while one scrolls to the buttons."""
+    visit.look(size, "light")
+    visit.until_read(2)
+    _, height = SIZES[size]
+    _, top, _, bottom = seen(visit, ".figures")
+    assert 0 <= top < bottom < height / 2
+    assert seen(visit, "iframe")[1] < height * 0.65
+    visit.page.run("document.querySelector('[data-act=sweep]').scrollIntoView({ block: 'center' })")
+    _, top, _, bottom = seen(visit, ".figures")
+    assert 0 <= top < bottom < height / 2
+
+
+BAD = "getComputedStyle(document.querySelector({!r})).backgroundColor"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_failures_light_up(visit, scheme):
+    """The broken endpoint, the line of what happened and the event in flight turn red, and back once all is well."""
+    visit.look("wide", scheme)
+    visit.until_read(2)
+    plain = visit.page.run(BAD.format("#flight"))
+    visit.press("Answers 503")
+    visit.until("document.querySelector('#endpoint.broken')")
+    visit.press("Close the tab")
+    visit.until("document.querySelector('#flight.bad')")
+    assert visit.page.run(BAD.format("#flight")) != plain
+    assert visit.page.run("document.querySelectorAll('#diary .bad').length") == 2
+    for size in ("wide", "phone"):
+        visit.look(size, scheme)
+        contrast, whose = visit.page.run(CONTRAST)
+        assert contrast >= 4.5, (size, whose)
+    visit.press("Works")
+    visit.until("!document.querySelector('#endpoint.broken')")
+    visit.until_text("#flight", "the next sweep sends it again")
+    visit.press("Sweep")
+    visit.until("!document.querySelector('#flight.bad') && document.querySelector('#diary .good')")
+
+
+@pytest.mark.parametrize("size", ["wide", "phone"])
+def test_words_are_explained(visit, size):
+    """Claim and lease say what they mean to a pointer and to the focus; Escape takes it away."""
+    visit.look(size, "dark")
+    visit.until_read(2)
+    width, height = SIZES[size]
+    for name in ("claim", "lease"):
+        word, what = f"[aria-describedby={name}-what]", f"#{name}-what"
+        there = f"document.querySelector({what!r}).checkVisibility()"
+        visit.page.run(f"document.querySelector({word!r}).scrollIntoView({{ block: 'center' }})")
+        assert visit.page.run(there) is False
+        left, top, right, bottom = seen(visit, word)
+        at = {"x": (left + right) / 2, "y": (top + bottom) / 2}
+        visit.page.call("Input.dispatchMouseEvent", type="mouseMoved", **at)
+        assert visit.page.run(there) is True
+        left, top, right, bottom = seen(visit, what)
+        assert (left >= 0, top >= 0, right <= width, bottom <= height) == (True,) * 4
+        visit.key("Escape", 27)
+        assert visit.page.run(there) is False
+        visit.page.call("Input.dispatchMouseEvent", type="mouseMoved", x=1, y=1)
+        visit.page.run(f"document.querySelector({word!r}).focus()")
+        assert visit.page.run(there) is True
+        contrast, whose = visit.page.run(CONTRAST)
+        assert contrast >= 4.5, whose
+        visit.page.run("document.activeElement.blur()")
+
+
+def test_starting_over(visit):
+    """Everything begins anew, and what the page that was open still says is not counted."""
+    visit.until_read(3)
+    visit.press("Kill a worker")
+    visit.until_text("#came", "1 in all")
+    visit.press("Start over")
+    visit.until_text("#diary", "Everything begins anew.")
+    visit.until_text("#diary", "Ada opens the article.")
+    assert "died before" not in visit.text("#diary")
+    assert visit.text("#events") == "No event has come yet."
+    visit.until_read(2)
+    visit.press("Close the tab")
+    visit.until_text("#diary", "reported, event")
+    (event,) = visit.served.endpoint.deliveries
+    assert visit.text("#counted") == str(event["generated"]["items"][0]["value"])
+
+
 def test_a_server_that_has_gone_is_noticed(visit):
     """The page says so, instead of showing old figures in silence."""
     visit.until_read(2)
     visit.served.__exit__()
     visit.until_text("#news", "does not answer")
+    visit.look("wide", "light")
+    assert seen(visit, "#news")[3] == SIZES["wide"][1]

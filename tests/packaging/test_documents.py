@@ -205,10 +205,17 @@ def test_excerpts_are_the_examples():
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("explanation/promises", 30), ("explanation/browser", 15), ("security", 25)]
+    ("page", "least"),
+    [
+        ("explanation/promises", 30),
+        ("explanation/browser", 15),
+        ("security", 25),
+        ("how-to/single-pages", 10),
+        ("how-to/iframes", 4),
+    ],
 )
 def test_what_is_claimed_is_shown(page, least):
-    """Every test that the pages of promises and threats name exists."""
+    """Every test that the pages of promises, threats and browsers name exists."""
     named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")))
     there = {
         name

@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, assert_type
 
+from matplotlib.figure import Figure
+
 import caliper_readtime
 from caliper_readtime import (
     Accumulation,
@@ -62,6 +64,8 @@ from caliper_readtime._rules.event import ActivityIds
 from caliper_readtime.cli import FAILED, OK, UNHEALTHY, USAGE, add_commands, main, run
 from caliper_readtime.doctor import Finding, Level, examine
 from caliper_readtime.emitters.oauth2 import ClientCredentials
+from caliper_readtime.notebook import draw_timeline
+from caliper_readtime.testing import assert_reported
 
 
 def values() -> tuple[Reader, Article, TimeSpentEvents, ReadTimePolicy]:
@@ -160,6 +164,8 @@ def looked_at(tracker: ReadTimeTracker) -> None:
     assert_type(state, ReadTimeState | None)
     assert_type(tracker.states("u1"), Rows[ReadTimeState])
     assert_type(tracker.states("u1").to_records(), list[dict[str, Any]])
+    assert_reported(tracker, "u1", "nice_x1", 0)
+    assert_type(draw_timeline(tracker.states("u1"), held=["urn:uuid:1"]), Figure)
     for one in tracker.states("u1"):
         assert_type(one.cumulative_read_time_seconds, float)
         assert_type(one.reported_read_time_seconds, float)

@@ -36,7 +36,7 @@ def test_states_make_a_frame(anna):
     assert frame["cumulative_read_time_seconds"].dtype == "float64"
     assert frame["in_flight"].dtype == "bool"
     assert frame["parked_events"].to_dict() == {"owls": 1, "bees": 0}
-    assert frame.loc["owls", "title"] == OWLS.title
+    assert tuple(frame.loc["owls", ["title", "kind"]]) == (OWLS.title, "article")
     assert pd.to_datetime(frame.loc["owls", "last_server_sync_at"]) == pd.Timestamp("2026-03-02T08:00:30Z")
     assert frame["finalized_at"].isna().all()
 

@@ -142,6 +142,49 @@ def test_a_killed_worker_leaves_its_claim(visitor):
     assert visitor.said == "Sweep: 2 events sent, 9 s."
 
 
+def test_what_went_wrong_is_marked(visitor):
+    """Lines of what happened have a tone, and the claim of a worker that was killed is known as such."""
+    visitor.read(7)
+    visitor.press("kill")
+    assert (visitor.shown["diary"][-1]["tone"], visitor.shown["state"]["claim"]["dead"]) == ("bad", True)
+    visitor.clock.advance(POLICY.lock_seconds)
+    visitor.press("sweep")
+    assert visitor.shown["diary"][-1]["tone"] == "good"
+    visitor.press("down")
+    assert visitor.shown["diary"][-1]["tone"] == "bad"
+    visitor.read(7, leave=True)
+    assert (visitor.shown["diary"][-1]["tone"], visitor.shown["state"]["claim"]["dead"]) == ("bad", False)
+    visitor.press("works")
+    assert visitor.shown["diary"][-1]["tone"] == "good"
+
+
+def test_starting_over_forgets_everything(visitor):
+    """Time, events, minutes and what happened are gone, the endpoint works, and an open page counts no more."""
+    visitor.read(61, leave=True)
+    visitor.press("bank")
+    visitor.press("down")
+    numbers = [line["number"] for line in visitor.shown["diary"]]
+    assert visitor.press("restart") == 204
+    shown = visitor.shown
+    assert (shown["state"], shown["events"], shown["opened"], shown["banked"], shown["minutes"]) == (
+        None,
+        [],
+        None,
+        None,
+        0,
+    )
+    assert [line["text"] for line in shown["diary"]] == ["Everything begins anew."]
+    assert shown["diary"][0]["number"] > max(numbers)
+    assert shown["endpoint"] == "works"
+    late = {"s": 1, "k": visitor.ticket, "v": "view-1", "t": 70_000, "b": 61_000, "l": True}
+    answer = visitor.client.post("/readtime/signals", data=json.dumps(late), content_type="text/plain")
+    assert (answer.status_code, visitor.shown["state"]) == (403, None)
+    visitor.open()
+    visitor.total = 0.0
+    visitor.read(5, leave=True)
+    assert (visitor.shown["counted"], visitor.shown["state"]["reported"]) == (5, 5000)
+
+
 def test_nothing_to_die_of(visitor):
     """Without a whole second no worker claims anything, and the page says what to do."""
     visitor.press("kill")

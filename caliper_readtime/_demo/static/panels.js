@@ -10,7 +10,12 @@ const put = (id, text) => {
 const seconds = (ms) => `${(ms / 1000).toFixed(1)} s`;
 const short = (id) => id.replace("urn:uuid:", "").slice(0, 8);
 const time = (when) => new Date(when).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-const say = (text) => put("news", text);
+const say = (text, bad = false, alone = false) => {
+  put("news", text);
+  at("news").classList.toggle("bad", bad);
+  at("news").classList.toggle("alone", alone); // it stands nowhere else
+};
+const gone = () => say("The demo’s server does not answer: is it still running?", true, true);
 
 const cell = (text, name) => {
   const element = document.createElement("td");
@@ -72,11 +77,13 @@ const tick = () => {
   put("wall", clock(wall / 1000));
   draw(at("timeline"), state ? state.spans : [], wall);
   const claim = state && state.claim;
+  at("flight").classList.toggle("bad", Boolean(claim && (claim.dead || claim.attempts)));
   if (!claim) return put("flight", state && state.unreported >= 1000 ? "Nothing is in flight; the sweep takes what no page reports." : "Nothing is in flight.");
   const left = Math.ceil(Math.max(0, claim.until - now()) / 1000);
   const what = `Event ${short(claim.event)}, ${seconds(claim.length)}`;
   const tried = claim.attempts == 1 ? "1 failed attempt" : `${claim.attempts} failed attempts`;
-  if (claim.held) put("flight", `${what}: claimed by a worker; ${left ? `its lease ends in ${left} s` : "its lease has ended, the next sweep sends it again"}.`);
+  const who = claim.dead ? "claimed by a worker who died" : "claimed by a worker";
+  if (claim.held) put("flight", `${what}: ${who}; ${left ? `its lease ends in ${left} s` : "its lease has ended, the next sweep sends it again"}.`);
   else put("flight", `${what}: ${tried}; ${left ? `tried again in ${left} s at the earliest` : "the next sweep sends it again"}.`);
 };
 
@@ -94,6 +101,15 @@ const rows = (events) =>
     return row;
   });
 
+const none = [...at("events").children];
+
+const line = ({ at: when, text, tone }) => {
+  const element = document.createElement("li");
+  if (tone) element.className = tone;
+  element.append(Object.assign(document.createElement("time"), { textContent: time(when) }), ` ${text}`);
+  return element;
+};
+
 const show = (said) => {
   const { state, events, diary } = said;
   const last = shown && shown.diary.length ? shown.diary.at(-1).number : 0;
@@ -104,29 +120,29 @@ const show = (said) => {
   put("unreported", seconds(state ? state.unreported : 0));
   put("claimed", seconds(state && state.claim ? state.claim.length : 0));
   at("finished").hidden = !(state && state.finalized);
-  if (state) {
+  if (!state) at("timeline").setAttribute("aria-label", "Nothing has been read yet.");
+  else {
     const told = `Read ${seconds(state.read)}: ${seconds(state.reported)} reported, ${seconds(state.unreported)} unreported.`;
     at("timeline").setAttribute("aria-label", told);
   }
-  if (events.length) at("events").replaceChildren(...rows(events));
+  at("events").replaceChildren(...(events.length ? rows(events) : none));
   put("counted", said.counted);
   put("came", events.length ? `${events.reduce((sum, event) => sum + event.times, 0)} in all` : "");
   put("minutes", `${said.minutes} min`);
-  if (said.banked) put("banked", `Banked: ${said.banked}.`);
+  put("banked", said.banked ? `Banked: ${said.banked}.` : "Nothing has been banked.");
+  at("endpoint").classList.toggle("broken", said.endpoint != "works");
   for (const button of document.querySelectorAll(".choice button")) {
     button.setAttribute("aria-pressed", button.dataset.act == said.endpoint);
   }
-  for (const { number, at: when, text } of diary) {
-    if (number <= last) continue;
-    const line = document.createElement("li");
-    line.append(Object.assign(document.createElement("time"), { textContent: time(when) }), ` ${text}`);
-    at("diary").prepend(line);
+  const newest = diary.at(-1);
+  if (newest && newest.number > last) {
+    at("diary").replaceChildren(...diary.map(line).reverse());
+    say(newest.text, newest.tone == "bad");
   }
-  if (diary.length && diary.at(-1).number > last) say(diary.at(-1).text);
   at("explained").replaceChildren(
     ...said.explained.map((text) => Object.assign(document.createElement("li"), { textContent: text }))
   );
-  if (said.trouble) say(said.trouble);
+  if (said.trouble) say(said.trouble, true, true);
   tick();
 };
 
@@ -137,8 +153,12 @@ for (const button of document.querySelectorAll("[data-act]")) {
     try {
       const answer = await fetch(`/demo/${button.dataset.act}`, { method: "POST" });
       if (!answer.ok) throw answer.status;
+      if (button.dataset.act == "restart") {
+        close();
+        open();
+      }
     } catch {
-      say("The demo’s server does not answer: is it still running?");
+      gone();
     }
     button.ariaBusy = "false";
   });
@@ -157,9 +177,18 @@ const listen = () => {
   }
   listening = new EventSource("/demo/changes");
   listening.addEventListener("message", (event) => show(JSON.parse(event.data)));
-  listening.addEventListener("error", () => say("The demo’s server does not answer: is it still running?"));
+  listening.addEventListener("error", gone);
   ticking = setInterval(tick, 1000);
 };
 document.addEventListener("visibilitychange", listen);
+
+// What a word means goes away by Escape, and comes back once the pointer or the focus does.
+document.addEventListener("keydown", (event) => {
+  if (event.key != "Escape") return;
+  for (const term of document.querySelectorAll(".term:hover, .term:focus-within")) term.dataset.closed = "";
+});
+for (const term of document.querySelectorAll(".term")) {
+  for (const kind of ["pointerleave", "focusout"]) term.addEventListener(kind, () => delete term.dataset.closed);
+}
 listen();
 open();

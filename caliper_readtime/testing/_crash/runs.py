@@ -212,7 +212,9 @@ class _Run:
             if quiet == _QUIET:
                 left = sum(count() for count in self.played.left)
                 if left:
-                    self.stuck.append(f"{left} of the store's states are never settled: see tracker.parked()")
+                    self.stuck.append(
+                        f"{left} of the store's states are never settled (tracker.parked() lists refused events)"
+                    )
                 return
         if self.played.jobs:
             why = busy[0] if busy else "they go on sending"
