@@ -70,7 +70,7 @@ MUTATIONS = (
     # Signals
     Mutation(
         "S2: an evicted view must not be paid twice",
-        heartbeat.count,
+        heartbeat._heard,
         "signal.acknowledged_ms if known is None else known",
         "known or 0",
         "eviction",
@@ -92,8 +92,8 @@ MUTATIONS = (
     Mutation(
         "B5: what was accepted is not kept in the budget",
         heartbeat.spend,
-        "allowed - accepted)",
-        "allowed)",
+        "left = allowed - accepted",
+        "left = allowed",
         "signals",
     ),
     Mutation(
