@@ -64,9 +64,7 @@ _BEAT: Final = (
     "UPDATE state SET cumulative_ms = ?, last_sync_at_ms = ?, budget_ms = ?, since_at_ms = ?, clamped_ms = ?,"
     " position_ms = ?, views = ?, heartbeats = ? WHERE rowid = ?"
 )
-_SETTLE: Final = (
-    "UPDATE state SET due_at_ms = ?, soft = ?, expires_at_ms = ?, parked = ?, ledger = ? WHERE rowid = ?"
-)
+_SETTLE: Final = "UPDATE state SET due_at_ms = ?, soft = ?, expires_at_ms = ?, parked = ?, ledger = ? WHERE rowid = ?"
 _WRITE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
