@@ -98,9 +98,10 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
     return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
-def _derived_id(*parts: object) -> str:
+def _derived_id(*parts: str | int) -> str:
     """Return ``uuid5(NAMESPACE_URL, json.dumps(parts))`` as a URN, in a third of the time that it takes."""
-    name = sha1(NAMESPACE_URL.bytes + json.dumps(parts).encode(), usedforsecurity=False).hexdigest()
+    array = ", ".join([json.dumps(part) if isinstance(part, str) else str(part) for part in parts])
+    name = sha1(NAMESPACE_URL.bytes + f"[{array}]".encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(name[16], 16) % 4]
     return f"urn:uuid:{name[:8]}-{name[8:12]}-5{name[13:16]}-{variant}{name[17:20]}-{name[20:32]}"
 
