@@ -193,10 +193,7 @@ class RedisStateStore:
     def update_many(
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
     ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
-        """Apply a transition to each of several keys, all different, in a few round trips.
-
-        C8: claims are written in one pipeline, and waited for once on each node.
-        """
+        """C8: apply a transition to each of several keys, all different; claims wait once on each node."""
         answers: list[Any] = [None] * len(changes)
         writes: dict[int, tuple[Key, Names, Write]] = {}
         names = [self._layout.names(key) for key, _ in changes]
@@ -231,8 +228,9 @@ class RedisStateStore:
     def _known(self, key: Key, transition: object) -> Known | None:
         return None if walled(transition) else self._remembered.take(key)  # which holds no record
 
-    def _read(self, key: Key, names: Names, transition: object = None) -> Any:
-        return self._redis.run(*reading(key, names, transition))
+    def _read(self, key: Key, names: Names, transition: object = None) -> Sequence[Any]:
+        found: Sequence[Any] = self._redis.run(*reading(key, names, transition))
+        return found
 
     def _transition(
         self,
