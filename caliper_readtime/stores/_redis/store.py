@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from caliper_readtime._logs import log, log_lost
 from caliper_readtime._policy import ReadTimePolicy
@@ -23,15 +22,14 @@ from caliper_readtime.stores._redis.encoding import (
     Names,
     beat_args,
     beaten,
-    claims,
     reader_keys,
     state_of,
     text_of,
-    write_args,
 )
 from caliper_readtime.stores._redis.forgetting import forgotten
 from caliper_readtime.stores._redis.remembered import Known, Remembered
-from caliper_readtime.stores._redis.walls import Walls, found_wall, reading, with_record
+from caliper_readtime.stores._redis.walls import Walls, found_wall, reading
+from caliper_readtime.stores._redis.writing import Write, to_write
 from caliper_readtime.stores._walls import walled
 
 if TYPE_CHECKING:
@@ -51,17 +49,6 @@ CONTENTION_SECONDS: Final = 5.0
 _LONGEST_PAUSE: Final = 0.01
 #: Ledgers that a process remembers, so that Redis need not send them along with each heartbeat's answer.
 MOST_LEDGERS: Final = 4096
-
-
-class _Write(NamedTuple):
-    """What a transition wants written: the state, keys and arguments of write.lua, whether it claims, and when."""
-
-    state: ReadTimeState
-    keys: Sequence[str]
-    args: list[Any]
-    claims: bool
-    moment: int
-    clock: int  # of the server
 
 
 class RedisStateStore:
@@ -206,12 +193,9 @@ class RedisStateStore:
     def update_many(
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
     ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
-        """Apply a transition to each of several keys, all different, in a few round trips.
-
-        C8: claims are written in one pipeline, and waited for once on each node.
-        """
+        """C8: apply a transition to each of several keys, all different; claims wait once on each node."""
         answers: list[Any] = [None] * len(changes)
-        writes: dict[int, tuple[Key, Names, _Write]] = {}
+        writes: dict[int, tuple[Key, Names, Write]] = {}
         names = [self._layout.names(key) for key, _ in changes]
         walls = Walls()
         known = [self._known(*change) for change in changes]
@@ -242,8 +226,7 @@ class RedisStateStore:
         return answers
 
     def _known(self, key: Key, transition: object) -> Known | None:
-        # What is remembered holds a claim, and no record.
-        return None if walled(transition) else self._remembered.take(key)
+        return None if walled(transition) else self._remembered.take(key)  # which holds no record
 
     def _read(self, key: Key, names: Names, transition: object = None) -> Sequence[Any]:
         found: Sequence[Any] = self._redis.run(*reading(key, names, transition))
@@ -257,14 +240,14 @@ class RedisStateStore:
         found: Sequence[Any] | Known,
         now: int | None,
         walls: Walls | None = None,
-    ) -> tuple[R, ReadTimeState | None, _Write | None]:
+    ) -> tuple[R, ReadTimeState | None, Write | None]:
         """Return the transition's result, the state it leaves, and what has to be written; ``found`` as by read.lua."""
         if isinstance(found, Known):
             # T8: it is what was claimed a moment ago, unless the compare-and-swap says otherwise.
             moment = found.clock if now is None else now
             new, result = transition(found.state, moment)
             if new is not found.state and new is not None:
-                return result, new, self._to_write(names, new, found.state, found.meter, moment, found.clock)
+                return result, new, to_write(names, new, found.state, found.meter, moment, found.clock)
             found = self._read(key, names)  # nothing to swap, and so nothing that would tell
         stale, clock, *fields = found
         record = fields.pop() if walled(transition) else None
@@ -278,16 +261,9 @@ class RedisStateStore:
             if stale:
                 self._redis.run(scripts.KEYS, reader_keys(names, names.state), ("", names.resource, names.member))
             return result, new, None
-        return result, new, self._to_write(names, new, old, fields[0], moment, clock, wall)
+        return result, new, to_write(names, new, old, fields[0], moment, clock, wall)
 
-    @staticmethod
-    def _to_write(
-        names: Names, new: ReadTimeState, old: ReadTimeState | None, meter: Any, moment: int, clock: int, wall: Any = ()
-    ) -> _Write:
-        args = write_args(names, new, old, meter, moment, os.urandom(8).hex())
-        return _Write(new, *with_record(names, args, wall), claims(new, old), moment, clock)
-
-    def _write(self, writes: Sequence[tuple[Key, Names, _Write]]) -> list[bool | StoreError]:
+    def _write(self, writes: Sequence[tuple[Key, Names, Write]]) -> list[bool | StoreError]:
         """Write; False stands for a state that somebody else was faster to write."""
         claiming = any(write.claims for *_, write in writes)
         waits = (
@@ -297,10 +273,10 @@ class RedisStateStore:
             ((key, _, write),) = writes
             written = bool(self._redis.run(scripts.WRITE, write.keys, write.args, key))
             if written:
-                self._keep(key, write)
+                self._remembered.keep(key, write)
             return [written]
         answers: list[bool | StoreError] = []
-        early: list[tuple[Key, Names, _Write]] = []  # claims that are not as durable as they have to be
+        early: list[tuple[Key, Names, Write]] = []  # claims that are not as durable as they have to be
         calls = [(scripts.WRITE, write.keys, write.args, key) for key, _, write in writes]
         for one, (written, acknowledged) in zip(writes, self._redis.each(calls, waits), strict=True):
             missing = durability.missing(waits, acknowledged) if written == 1 and one[2].claims else None
@@ -310,16 +286,12 @@ class RedisStateStore:
             else:
                 answers.append(written if isinstance(written, StoreError) else written == 1)
                 if written == 1:
-                    self._keep(one[0], one[2])
+                    self._remembered.keep(one[0], one[2])
         if early:
             self._give_back(early)
         return answers
 
-    def _keep(self, key: Key, write: _Write) -> None:
-        if write.claims:
-            self._remembered.keep(key, write.clock, write.args[1], write.state)
-
-    def _give_back(self, writes: Sequence[tuple[Key, Names, _Write]]) -> None:
+    def _give_back(self, writes: Sequence[tuple[Key, Names, Write]]) -> None:
         """C7: release claims that are not as durable as they have to be; should that fail, their leases end."""
         changes = []
         for key, _, write in writes:
