@@ -67,7 +67,7 @@ def heartbeats(server: RedisServer, rounds: int, number: int) -> None:
 
     tracker.accumulate(READER, ARTICLE, 10.0)
     tracker.accumulate("u1", "nice_x1", 10.0)
-    beat, (known, _) = scripts.beat(POLICY), store._ledgers[names.member]
+    beat, (known, _) = scripts.beat(POLICY), store._beats.ledgers[names.member]
     tracker.observe(READER, Article("nice_x2", "Volcanoes", "https://app.example.org/v"), PageView("v", 10.0))
     subjects: dict[str, Callable[[], object]] = {
         "INCRBY": lambda: client.incrby("counter", 1),
