@@ -135,7 +135,7 @@ def parse(body: bytes) -> PageSignal:
     if type(version) is not int or version != VERSION:
         raise Refused(Refusal.UNKNOWN_VERSION, f"version {version}" if type(version) is int else "no version")
     try:
-        signal = _STRUCTURE(said, PageSignal)
+        signal: PageSignal = _STRUCTURE(said, PageSignal)
         _checks.text(signal.view_id, "v", _checks.MAX_SIGNAL_ID)
         good = (
             0 <= signal.active_ms <= MAX_TOTAL_MS
