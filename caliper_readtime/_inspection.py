@@ -56,6 +56,7 @@ def explained(
         return Explanation(None, tuple(_unknown(key, known_articles, policy)), known_articles)
     lines = (
         *_banked(state, events),
+        *_kind(state),
         *_counted(state, policy),
         *_paced(state, policy),
         *_beside(state, beside_ms, policy),
@@ -110,6 +111,14 @@ def _banked(state: ReadTimeState, events: TimeSpentEvents | None) -> Iterator[st
             "Only active seconds of SpentTime events count, with exactly this actor and activity:"
             f" {events.actor_id(state.reader_sourced_id)} and {events.activity_id(state.resource_id)}."
         )
+
+
+def _kind(state: ReadTimeState) -> Iterator[str]:
+    """What it is, where that is no plain article."""
+    article = state.ledger.context.article
+    if article.kind != "article" or article.attempt is not None:
+        attempt = "" if article.attempt is None else f", attempt {article.attempt}; all attempts share this time"
+        yield f"It is of the kind {article.kind}{attempt}."
 
 
 def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import time
-from heapq import nsmallest
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caliper_readtime._rules import Signal
 from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.stores._codec import compare_meta
+from caliper_readtime.stores._due_index import DueIndex
 from caliper_readtime.stores._forking import SurvivesFork
 from caliper_readtime.stores._walls import decided, walled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from caliper_readtime._rules.state import Due, Key, ReadTimeState
+    from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime.protocols import Transition
 
 R = TypeVar("R")
@@ -29,7 +28,7 @@ class InMemoryStateStore(SurvivesFork):
         super().__init__()
         self._states: dict[Key, ReadTimeState] = {}
         self._readers: dict[str, dict[Key, None]] = {}
-        self._due: dict[Key, Due] = {}
+        self._due = DueIndex()
         self._parked: dict[Key, None] = {}
         self._walls: dict[str, Wall] = {}
         self._meta: dict[str, str] = {}
@@ -56,16 +55,12 @@ class InMemoryStateStore(SurvivesFork):
                     self._readers.setdefault(key.reader_sourced_id, {})[key] = None
                 if old is None or new.ledger is not old.ledger:
                     self._index(key, new)
-                elif key not in self._due and new.due is not None:
-                    self._due[key] = new.due
+                elif key not in self._due:
+                    self._due.set(key, new.due)
             return result, new
 
     def _index(self, key: Key, state: ReadTimeState) -> None:
-        due = state.due
-        if due is None:
-            self._due.pop(key, None)
-        else:
-            self._due[key] = due
+        self._due.set(key, state.due)
         if state.ledger.parked:
             self._parked[key] = None
         else:
@@ -81,7 +76,7 @@ class InMemoryStateStore(SurvivesFork):
 
     def _remove(self, key: Key) -> None:
         del self._states[key]
-        self._due.pop(key, None)
+        self._due.set(key, None)
         self._parked.pop(key, None)
         keys = self._readers[key.reader_sourced_id]
         del keys[key]
@@ -107,9 +102,7 @@ class InMemoryStateStore(SurvivesFork):
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
         with self.lock:
-            moment = self.now() if now is None else now
-            come = ((due.at_ms, key) for key, due in self._due.items() if due.come(moment, idle_ms))
-            return tuple(key for _, key in nsmallest(limit, come, key=itemgetter(0)))
+            return self._due.come(limit, self.now() if now is None else now, idle_ms)
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from caliper_readtime._units import minutes_rounded_up
 from caliper_readtime.testing._assertions import HasEvents, assert_banked, assert_reported
 from caliper_readtime.testing._crash.faults import Fault, Step
-from caliper_readtime.testing._crash.report import CrashFindings, CrashReport, Finding
+from caliper_readtime.testing._crash.report import CrashFinding, CrashFindings, CrashReport
 from caliper_readtime.testing._crash.runs import crash_every_step
 from caliper_readtime.testing._crash.steps import Steps
 from caliper_readtime.testing._endpoint import CaliperEndpoint
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CaliperEndpoint",
+    "CrashFinding",
     "CrashFindings",
     "CrashReport",
     "EmitterContract",
     "Fault",
-    "Finding",
     "FlakyEmitter",
     "HasEvents",
     "ManualClock",

@@ -63,9 +63,11 @@ def heartbeats(server: RedisServer, rounds: int, number: int) -> None:
     def script() -> None:
         nonce = os.urandom(16).hex()
         signal = Signal(POLICY, nonce, 1000, None, None, nonce[16:])
-        store._redis.run(scripts.BEAT, names[:5], beat_args(names, signal, None))
+        store._redis.run(beat, names.beat, beat_args(names, signal, known, None))
 
     tracker.accumulate(READER, ARTICLE, 10.0)
+    tracker.accumulate("u1", "nice_x1", 10.0)
+    beat, (known, _) = scripts.beat(POLICY), store._ledgers[names.member]
     tracker.observe(READER, Article("nice_x2", "Volcanoes", "https://app.example.org/v"), PageView("v", 10.0))
     subjects: dict[str, Callable[[], object]] = {
         "INCRBY": lambda: client.incrby("counter", 1),
@@ -136,7 +138,12 @@ def sizes(server: RedisServer) -> None:
     store.close()
 
 
-def _client(url: str, number: int, calls: int) -> None:
+def _client(url: str, number: int, calls: int, bare: bool) -> None:
+    if bare:
+        with Redis.from_url(url) as client:
+            for _ in range(calls):
+                client.incrby(f"counter{number}", 1)
+        return
     store = RedisStateStore.from_url(url, namespace="crowd")
     tracker = ReadTimeTracker(store, policy=POLICY)
     tracker.accumulate(Reader(f"r{number}", "s@example.org"), ARTICLE, 10.0)
@@ -146,19 +153,20 @@ def _client(url: str, number: int, calls: int) -> None:
 
 
 def crowd(server: RedisServer, calls: int) -> None:
-    """How many heartbeats a CPU second of Redis serves, with several client processes at once."""
+    """How many heartbeats, and how many INCRBY, a CPU second of Redis serves, with several client processes at once."""
     client = Redis(port=server.port)
     spawn = multiprocessing.get_context("spawn")
 
-    def work() -> None:
-        clients = [spawn.Process(target=_client, args=(server.url, number, calls)) for number in range(CLIENTS)]
+    def work(bare: bool) -> None:
+        clients = [spawn.Process(target=_client, args=(server.url, number, calls, bare)) for number in range(CLIENTS)]
         for process in clients:
             process.start()
         for process in clients:
             process.join()
 
-    cpu = server_cpu(client, work)
-    print(f"  {CLIENTS} clients: {CLIENTS * calls / cpu:,.0f} heartbeats for each CPU second of Redis")
+    for name, bare in (("INCRBY", True), ("heartbeats", False)):
+        cpu = server_cpu(client, lambda bare=bare: work(bare))
+        print(f"  {CLIENTS} clients: {CLIENTS * calls / cpu:,.0f} {name} for each CPU second of Redis")
 
 
 def main(rounds: int = 41, number: int = 300, states: int = 100_000) -> None:

@@ -15,11 +15,11 @@ import pytest
 import redis
 from fakeredis import FakeRedis, FakeServer
 
-from caliper_readtime import ConfigurationError, CorruptState, RedisStateStore, StoreUnavailable
+from caliper_readtime import ConfigurationError, CorruptState, ReadTimePolicy, RedisStateStore, StoreUnavailable
 from caliper_readtime._rules.state import Key
-from caliper_readtime.stores._codec import SCHEMA, fingerprint
+from caliper_readtime.stores._codec import FINGERPRINT, fingerprint
 from caliper_readtime.stores._redis import scripts
-from caliper_readtime.stores._redis.encoding import other_fields
+from caliper_readtime.stores._redis.encoding import meter_text
 from caliper_readtime.testing._redis_server import RedisServer
 from caliper_readtime.testing._store_contract import StateStoreContract
 from caliper_readtime.testing._store_driver import CENTURY, NOW, POLICY, SECOND, Look, StoreDriver, empty_state, take
@@ -341,29 +341,40 @@ def test_limits_in_scripts_come_from_python():
         numbers = {int(number) for number in re.findall(r"(?<![\w.])\d{2,}", code)}
         script = getattr(scripts, file.name.removesuffix(".lua").upper())
         # 1000 makes milliseconds of TIME's seconds; write.lua's fields begin at 12, or behind a record.
-        assert numbers <= {"beat": {1000, *PLACES}, "write": {12, 15}}.get(script.name, {1000}), file.name
+        assert numbers <= {"write": {12, 15}}.get(script.name, {1000}), file.name
         assert not re.search(r"\$[A-Z]|--", script.text)
-    assert used == set(scripts._VALUES)
+    assert used == {*scripts._VALUES, *scripts.policy_values(POLICY)}
     assert {script.name for script in SCRIPTS} == {file.name.removesuffix(".lua") for file in LUA}
 
 
-#: Where the heartbeat script looks into the field `steady`, counted from 1: two fingerprints, and what follows.
-PLACES = (17, 40, 50, 73, 75)
-
-
 def test_the_heartbeat_script_looks_where_python_writes():
-    """The places in the field `steady` that beat.lua names are those of the text that layout.py makes."""
+    """Behind the first numbers of a meter stand two fingerprints of one length each, and then what is seldom needed."""
     state = empty_state()
-    steady = other_fields(state)[-1]
-    first, last, second, end, rest = (place - 1 for place in PLACES)
-    assert steady.startswith(f"schema={SCHEMA[0]} ")
-    assert len(f"schema={SCHEMA[0]} ") == 9
-    assert steady[first : last + 1] == fingerprint(state.ledger.context.reader)
-    assert steady[second : end + 1] == fingerprint(state.ledger.context.article)
-    assert steady[rest:].startswith("claimedTo=")
-    code = next(file for file in LUA if file.name == "beat.lua").read_text(encoding="utf-8")
-    assert f"string.sub(f[5], {first + 1}, {last + 1})" in code
-    assert f"string.sub(f[5], {second + 1}, {end + 1})" in code
+    first = meter_text(state, "0123456789abcdef").partition("\n")[0]
+    found = re.fullmatch(r"(?:\d+ ){5}\d* \d+ 0123456789abcdef 1 \d+ \d* (.*)", first)[1]
+    assert found[:FINGERPRINT] == fingerprint(state.ledger.context.article)
+    assert found[FINGERPRINT + 1 : 2 * FINGERPRINT + 1] == fingerprint(state.ledger.context.reader)
+    assert re.fullmatch(r"\d* \d* \d* \d+ \d* \d*", found[2 * FINGERPRINT + 2 :])
+
+
+def test_a_policy_s_numbers_stand_in_the_heartbeat_script():
+    """Two policies have two scripts, and what differs is what the heartbeat's rule reads of a policy."""
+    usual, other = (
+        ReadTimePolicy(),
+        ReadTimePolicy(
+            leeway_seconds=1.5,
+            catch_up_seconds=7,
+            max_delta_seconds=None,
+            completion_ratio=1,
+            completion_dwell_seconds=9,
+        ),
+    )
+    assert scripts.beat(ReadTimePolicy()) is scripts.BEAT
+    assert scripts.beat(other).digest != scripts.beat(usual).digest
+    assert scripts.policy_values(other) == {
+        "CATCH_UP": "7000", "MOST": "math.huge", "LEEWAY": "1500", "RATIO": "1", "DWELL": "9000", "PACE": "false"
+    }  # fmt: skip
+    assert scripts.beat(ReadTimePolicy(lock_seconds=60)).digest == scripts.BEAT.digest
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ class TestInMemoryStateStore(StateStoreContract):
 
     @pytest.fixture
     def lose_due(self, store):
-        return store._due.clear
+        return store._due._entries.clear
 
 
 class TestSqliteStateStore(StateStoreContract):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import linecache
+from functools import partial
 
 import pytest
 
-from caliper_readtime.testing import CaliperEndpoint, CrashFindings, crash_every_step
+from caliper_readtime.testing import CaliperEndpoint
+from tests.crash import table
 
 
 @pytest.fixture(scope="module")
@@ -18,19 +20,7 @@ def endpoint():
 @pytest.fixture
 def judged(endpoint):
     """Judges a kind of diary in a scene; returns the report, whatever it says."""
-
-    def judge(kind, scene, **more):
-        def host(steps):
-            endpoint.reset()
-            steps.watch(endpoint)
-            return scene(kind(steps, endpoint.url), steps)
-
-        try:
-            return crash_every_step(host, expected={("anna", "owls"): 60}, **more)
-        except CrashFindings as error:
-            return error.report
-
-    return judge
+    return partial(table.judged, endpoint)
 
 
 def code_of(step):

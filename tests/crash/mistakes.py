@@ -32,7 +32,7 @@ class DrawsAnIdForEachTry(Diary):
 
 
 class MakesIdsOfTheClock(Diary):
-    """The same, now and then: the id is that of the second in which it is sent."""
+    """The id is made of the second in which it is sent, so that a later try is another event."""
 
     def send(self, event):
         second = int(self.clock().timestamp())
@@ -91,7 +91,7 @@ class KeepsTimeInMemory(Diary):
 
 
 class ForgetsAtTheEnd(Diary):
-    """When all is reported the totals of the views are removed, best effort, and then nothing is known any more."""
+    """When all is reported the totals of the views are removed: a request that comes again counts again."""
 
     def leave(self):
         super().leave()
@@ -127,7 +127,7 @@ class GivesUp(Diary):
 
 
 class RollsItsClaimBack(Diary):
-    """Its claim is part of the request's transaction, and goes with it."""
+    """The claim is part of the request's transaction, and is rolled back with it after the event was accepted."""
 
     def __init__(self, steps, url):
         database = sqlite3.connect(":memory:")

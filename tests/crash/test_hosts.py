@@ -206,7 +206,8 @@ def test_an_emitter_of_ones_own():
             self.events = []
 
     def host(steps):
-        queue = steps.watch(Queue())
+        queue = Queue()
+        steps.watch(queue)
 
         class Sends:
             def emit(self, events, /):

@@ -12,9 +12,9 @@ import redis
 import requests
 from fakeredis import FakeRedis
 
-from caliper_readtime import InvalidInput
+from caliper_readtime import EventRejected, InvalidInput
 from caliper_readtime.testing import CrashFindings, Fault, RecordingEmitter, crash_every_step
-from tests.scenes import ANNA, OWLS, events
+from tests.scenes import ANNA, BEES, OWLS, events
 
 ONCE = {("anna", "owls"): 10}
 
@@ -269,6 +269,17 @@ def test_a_coroutine_is_refused():
         crash_every_step(host)
 
 
+def test_an_asynchronous_client_is_refused():
+    """A call that would have to be awaited is no step, and says so."""
+
+    class Client:
+        async def get(self):
+            """Never runs."""
+
+    with pytest.raises(InvalidInput, match=r"client.get is asynchronous"):
+        crash_every_step(lambda steps: steps.wrap(Client()).get)
+
+
 def test_a_refused_request_is_not_judged():
     """A handler that is answered 403 without any fault tests nothing."""
 
@@ -318,6 +329,29 @@ def test_jobs_that_never_end_are_found():
 
     with pytest.raises(CrashFindings, match="the jobs come to no end in 12 rounds: LookupError: no such table"):
         crash_every_step(host)
+
+
+def test_what_no_sweep_settles_is_found():
+    """A state that waits for ever is stuck, though the sums are right: here a second article's event is refused."""
+
+    class Picky(RecordingEmitter):
+        def emit(self, events, /):
+            if any("bees" in event["object"]["id"] for event in events):
+                raise EventRejected("no bees", status=422)
+            super().emit(events)
+
+    def host(steps):
+        tracker = steps.tracker(emitter=Picky())
+        for what in (OWLS, BEES):
+            tracker.accumulate(ANNA, what, 0)
+        steps.clock.advance(20)
+        for what in (OWLS, BEES):
+            tracker.accumulate(ANNA, what, 10)
+        return lambda: tracker.finalize(ANNA, OWLS)
+
+    with pytest.raises(CrashFindings, match="1 of the store's states are never settled") as found:
+        crash_every_step(host, expected=ONCE)
+    assert len(found.value.report.findings) == 1
 
 
 def test_time_of_somebody_else_is_a_finding():

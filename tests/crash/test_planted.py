@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from caliper_readtime.testing import Fault
-from tests.crash import diary, mistakes, replaced
+from tests.crash import diary, mistakes, replaced, table
 from tests.crash.conftest import code_of
 
 PLANTED = [
@@ -49,6 +49,13 @@ def test_a_planted_defect_is_found(judged, kind, scene, more, fault, name, code)
 def test_twelve_and_more():
     """As many as the pages say."""
     assert (len(replaced.TWELVE), len(mistakes.MORE)) == (12, 11)
+
+
+def test_the_page_lists_them():
+    """The page about wiring has both tables as they come out."""
+    page = table.PAGE.read_text(encoding="utf-8")
+    for one in table.tables():
+        assert one in page, "python -m tests.crash.table prints them"
 
 
 def test_no_fault_is_idle(judged):

@@ -330,7 +330,7 @@ def test_a_user_without_the_rights(node, rules):
         assert "ACL" in message, message
 
 
-@pytest.mark.parametrize("command", ["EVAL", "EVALSHA", "TIME", "HSET", "HMGET", "ZADD"])
+@pytest.mark.parametrize("command", ["EVAL", "EVALSHA", "TIME", "HSET", "HGET", "ZADD"])
 def test_a_command_that_was_renamed(command):
     """rename-command: StoreUnavailable that says what it is and where to look, and quotes no argument."""
     options = {f"rename-command {command}": f"readtime-renamed-{command}"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from contextlib import closing
 
 import pytest
@@ -61,7 +62,7 @@ def test_a_state_key_of_another_type(node, redis, kind):
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("meter", None), ("ledger", None), ("views", None), ("meter", "x"), ("ledger", "{}"), ("views", "x")],
+    [("meter", None), ("ledger", None), ("meter", "x"), ("ledger", "{}")],
 )
 def test_a_hash_that_is_no_state(node, redis, name, value):
     """A field is missing, or says something else: CorruptState, and the others are reported. What is wrong stays.
@@ -74,6 +75,7 @@ def test_a_hash_that_is_no_state(node, redis, name, value):
     else:
         node.admin.hset(NAMES.state, name, value)
     before = content(node.admin)
+    redis.store._ledgers.clear()  # a process that knows the ledger does not ask for it
     for verb in READS_ONE:
         with pytest.raises(CorruptState, match=r"anna.*owls.*left as it is"):
             VERBS[verb](redis.tracker)
@@ -81,7 +83,7 @@ def test_a_hash_that_is_no_state(node, redis, name, value):
         if verb in ("accumulate", "observe") and name != "meter" and value is not None:
             (state, lives), (old, _) = after[NAMES.state], before[NAMES.state]
             changed = {field for field in state if state[field] != old[field]}
-            assert changed <= {"meter", "heartbeats", "views"} - {name}
+            assert changed <= {"meter"}
             node.admin.hset(NAMES.state, mapping=old)
             after[NAMES.state] = old, lives
         assert after == before
@@ -120,8 +122,8 @@ def test_an_index_key_of_another_type(node, redis, index):
 def _with_schema(admin, major, minor, **more):
     ledger = json.loads(admin.hget(NAMES.state, "ledger"))
     admin.hset(NAMES.state, "ledger", json.dumps({**ledger, "schema": [major, minor], **more}))
-    steady = admin.hget(NAMES.state, "steady")
-    admin.hset(NAMES.state, "steady", steady.replace("schema=1 ", f"schema={major} "))
+    meter = admin.hget(NAMES.state, "meter")
+    admin.hset(NAMES.state, "meter", re.sub(r"( [0-9a-f]{16} )1 ", rf"\g<1>{major} ", meter))
 
 
 def test_a_state_of_a_newer_major_schema(node, redis):

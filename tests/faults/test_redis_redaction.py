@@ -41,7 +41,7 @@ FAULTS = {
     "index": lambda node, _: (node.admin.delete(NAMES.idle), node.admin.set(NAMES.idle, MAIL)),
     "no text": lambda node, _: node.admin.hset(NAMES.state, "ledger", b"\xff" + MAIL.encode()),
     "no ledger": lambda node, _: node.admin.hset(NAMES.state, "ledger", '{"schema": [1, 0], "' + MAIL),
-    "no meter": lambda node, _: node.admin.hset(NAMES.state, "meter", f"cumulative={MAIL}"),
+    "no meter": lambda node, _: node.admin.hset(NAMES.state, "meter", f"{MAIL} 0"),
 }
 
 

@@ -107,6 +107,41 @@ def test_closed():
     assert code == 0
 
 
+def test_a_hosts_wiring(tmp_path):
+    """A host that tells its client that all is well, whatever happened: the failure is at the test's own line."""
+    said, code = run(
+        tmp_path,
+        """
+from contextlib import suppress
+from caliper_readtime import Article, Reader, ReadTimeError
+
+ANNA = Reader("anna", "anna@example.org")
+OWLS = Article("owls", "Owls", "https://app.example.org/owls")
+
+def host(steps, *errors):
+    tracker = steps.tracker()
+    tracker.accumulate(ANNA, OWLS, 0)
+    steps.clock.advance(60)
+    def leave():
+        with suppress(*errors):
+            tracker.accumulate(ANNA, OWLS, 60, heartbeat_id="h")
+            tracker.partial(ANNA, OWLS)
+    return leave
+
+def test_right(crash_every_step):
+    crash_every_step(host)
+
+def test_wrong(crash_every_step):
+    crash_every_step(lambda steps: host(steps, ReadTimeError))
+""",
+    )
+    assert "1 failed, 1 passed" in said
+    assert "- no connection at step 1, store.update (test_host.py:14 in host.<locals>.leave): anna on owls: 0 s" in said
+    assert "test_host.py:22: CrashFindings" in said
+    assert "runs.py" not in said
+    assert code == 1
+
+
 @pytest.mark.redis
 def test_a_redis_of_the_runs_own(tmp_path):
     """One server for the run, an empty store for each test; the server ends with the run."""
@@ -156,5 +191,5 @@ def test_mine():
 def test_fixtures_are_listed(tmp_path):
     """``pytest --fixtures`` says what each is."""
     said, _ = run(tmp_path, "", "--fixtures", **{VARIABLE: "/nowhere"})
-    for name in ("readtime_tracker", "readtime_clock", "caliper_endpoint", "redis_readtime_store"):
+    for name in ("readtime_tracker", "readtime_clock", "caliper_endpoint", "crash_every_step", "redis_readtime_store"):
         assert f"\n{name}" in said

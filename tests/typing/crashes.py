@@ -10,10 +10,10 @@ from caliper_readtime import Article, ReadTimePolicy, ReadTimeTracker, TimeSpent
 from caliper_readtime.protocols import Emitter, StateStore
 from caliper_readtime.testing import (
     CaliperEndpoint,
+    CrashFinding,
     CrashFindings,
     CrashReport,
     Fault,
-    Finding,
     ManualClock,
     RecordingEmitter,
     Step,
@@ -37,7 +37,7 @@ def by_hand(steps: Steps) -> Callable[[], object]:
     """Build a flow that uses a client of the host's own."""
     endpoint = CaliperEndpoint()
     steps.at_end(endpoint.close)
-    assert_type(steps.watch(endpoint), CaliperEndpoint)
+    steps.watch(endpoint)
     database = steps.wrap(
         sqlite3.connect(":memory:"), name="database", methods={"execute"}, makers={"cursor"}, error=TimeoutError
     )
@@ -57,7 +57,7 @@ def judged(article: Article) -> tuple[str, ...]:
         crash_every_step(by_hand, retried=False, distinct=True)
     except CrashFindings as error:
         report = error.report
-    finding: Finding = report.findings[0]
+    finding: CrashFinding = report.findings[0]
     assert_type(finding.fault, Fault | None)
     step: Step = report.steps[0]
     return (str(step), finding.result, finding.advice)

@@ -13,7 +13,7 @@ from caliper_readtime._rules.account import recent
 from caliper_readtime._rules.reconcile import rebuilt
 from caliper_readtime.testing import banked_minutes
 from caliper_readtime.testing._strict_schema import envelope_problems
-from tests.scenes import ANNA, KINDS, OWLS, Scene, activity, events
+from tests.scenes import ANNA, KINDS, OWLS, Scene, activity, article, events
 from tests.unit.builders import EVENTS, Life
 
 kinds = pytest.mark.parametrize("what", KINDS.values(), ids=KINDS)
@@ -99,6 +99,18 @@ def test_attempts_share_a_budget(scene: Scene):
     scene.clock.advance(20)
     accepted = [scene.tracker.accumulate(ANNA, what, 20).accepted_seconds for what in (first, second)]
     assert sum(accepted) <= 20 + 10 + 5
+
+
+def test_the_explanation_says_what_it_is(scene: Scene):
+    """The kind, and that attempts share their time; of a plain article neither."""
+    film, plain = activity("film", "video"), article("bees")
+    for what in (film, KINDS["assessment"], plain):
+        scene.read(what=what)
+    assert "It is of the kind video." in str(scene.tracker.explain(ANNA, film))
+    assert "It is of the kind assessment, attempt 2; all attempts share this time." in str(
+        scene.tracker.explain("anna", "owls")
+    )
+    assert "of the kind" not in str(scene.tracker.explain(ANNA, plain))
 
 
 def test_two_kinds_under_one_id_are_told(scene: Scene, caplog):

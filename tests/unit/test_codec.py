@@ -12,6 +12,7 @@ from caliper_readtime import Activity, Article, CorruptState, Course, Reader, Re
 from caliper_readtime._rules.heartbeat import widening
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._codec import (
+    FINGERPRINT,
     dump_heartbeats,
     dump_ledger,
     dump_views,
@@ -200,7 +201,7 @@ def test_equal_contexts_have_equal_fingerprints():
     ]
     assert len({fingerprint(value) for value in values}) == len(values)
     assert fingerprint(Reader("r", "r@example.org")) == fingerprint(reader)
-    assert {len(fingerprint(value)) for value in values} == {24}
+    assert {len(fingerprint(value)) for value in values} == {FINGERPRINT}
 
 
 def test_an_error_names_whom_it_is_about():

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from caliper_readtime import (
+    Activity,
     App,
     Article,
     Course,
@@ -35,6 +36,14 @@ ARTICLES = st.builds(
     WORDS,
     st.just("https://example.org/%C3%A4?a=%25s"),
     st.one_of(st.none(), st.builds(Course, WORDS, st.one_of(st.none(), WORDS))),
+) | st.builds(
+    Activity,
+    WORDS,
+    WORDS,
+    st.just("https://example.org/v"),
+    kind=WORDS,
+    attempt=st.none() | st.integers(1, 9),
+    extensions=st.dictionaries(WORDS, st.sampled_from(["\0", '"\0"', "\\u0000", 0, 1.5, True, ["ü"]]), max_size=3),
 )
 
 

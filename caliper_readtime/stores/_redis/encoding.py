@@ -8,40 +8,32 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 from zlib import crc32
 
-from caliper_readtime._rules.state import Key, Meter, ReadTimeState
+from caliper_readtime._rules.heartbeat import made
+from caliper_readtime._rules.state import Key, Ledger, Meter, ReadTimeState
 from caliper_readtime.errors import ConfigurationError, CorruptState
 from caliper_readtime.stores._codec import (
     SCHEMA,
     check_meter,
-    dump_heartbeats,
     dump_ledger,
-    dump_views,
     fingerprint,
-    load_heartbeats,
     load_ledger,
-    load_views,
     named,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules import Signal
 
-# A steady heartbeat reads and writes these as one text: a field for each number cost Redis twice the time.
-_METER: Final = "cumulative={} lastSync={} budget={} since={} clamped={} position={} nonce={}"
+# A steady heartbeat reads and writes these as one text: each field more costs it a tenth of its time, and memory.
+_METER: Final = "{} {} {} {} {} {} {} {}"
 _METER_PATTERN: Final = re.compile(
-    r"cumulative=(\d{1,19}) lastSync=(\d{1,19}) budget=(\d{1,19}) since=(\d{1,19}) clamped=(\d{1,19})"
-    r" position=(\d{0,19}) nonce=[0-9a-fA-F]+",
-    re.ASCII,
+    r"(\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{0,19}) (\d{1,2}) ([0-9a-f]{16})(?: .*)?", re.ASCII
 )
 # What the heartbeat script has to know of the ledger, which it does not read itself.
-_STEADY: Final = (
-    "schema={} reader={} article={} claimedTo={} due={} duration={} finalized={} countsFrom={} widened={}{}"
-)
-# What it seldom has to know of a policy: each argument more costs every heartbeat.
-_SELDOM: Final = "leeway={} pace={} ratio={!r} dwell={}"
+_STEADY: Final = " {} {} {} {} {} {} {} {} {} {} {}"
+#: Hex digits of a meter's nonce.
+NONCE: Final = 16
 _MAX_NAMESPACE: Final = 64
 #: More shards than a cluster has nodes cost a sweep a look into each.
 MAX_SHARDS: Final = 1024
@@ -60,6 +52,7 @@ class Names(NamedTuple):
     wall: str
     member: str
     resource: str
+    beat: tuple[str, str, str, str]  # what the heartbeat script touches
 
 
 class Layout:
@@ -96,8 +89,9 @@ class Layout:
         tag = f"{self.namespace}:{{{shard}}}"
         reader, resource = quote(key.reader_sourced_id, _SAFE), quote(key.resource_id, _SAFE)
         member = f"{reader}:{resource}"
-        of_reader = f"{tag}:reader:{reader}", f"{tag}:wall:{reader}"
-        return Names(f"{tag}:state:{member}", *self.index(shard), *of_reader, member, resource)
+        state, (due, idle, parked), index = f"{tag}:state:{member}", self.index(shard), f"{tag}:reader:{reader}"
+        beat = state, due, idle, index
+        return Names(state, due, idle, parked, index, f"{tag}:wall:{reader}", member, resource, beat)
 
     @staticmethod
     def key(member: str) -> Key:
@@ -116,41 +110,38 @@ def reader_keys(names: Names, *states: str) -> tuple[str, ...]:
     return names.reader, names.due, names.idle, names.parked, *states
 
 
-def meter_text(meter: Meter, nonce: str) -> str:
-    """Return a meter's numbers as text, with a nonce of this write alone: while it is there, no later one was made."""
-    return _METER.format(*meter[:5], "" if meter.position_ms is None else meter.position_ms, nonce)
+def meter_text(state: ReadTimeState, nonce: str) -> str:
+    """Return a meter as text, behind its numbers what the heartbeat script has to know of the ledger.
 
-
-def other_fields(state: ReadTimeState) -> tuple[str, ...]:
-    """Return the other fields of a state's hash and their values in turn."""
-    return (
-        "views",
-        dump_views(state.meter.views),
-        "heartbeats",
-        dump_heartbeats(state.meter.heartbeats),
-        "ledger",
-        dump_ledger(state.ledger),
-        "steady",
-        _steady(state),
-    )
+    Args:
+        state: whose meter.
+        nonce: hex digits of this write alone. Heartbeats leave it, so the same nonce means the same ledger, and the
+            same text that nobody has written since.
+    """
+    meter = state.meter
+    position = "" if meter.position_ms is None else meter.position_ms
+    first = _METER.format(*meter[:5], position, len(meter.heartbeats), nonce)
+    lines = [f"{view}\t{total}" for view, total in meter.views]
+    return "\n".join([first + _steady(state), *lines, *meter.heartbeats, ""])
 
 
 def _steady(state: ReadTimeState) -> str:
     """Return what a steady heartbeat has to respect; nothing where there can be none."""
-    ledger, due = state.ledger, state.due
+    ledger, due, expires = state.ledger, state.due, state.expires_at_ms
     if ledger.parked:  # new time may become due before what is parked
         return ""
     return _STEADY.format(
         SCHEMA[0],
-        fingerprint(ledger.context.reader),
-        fingerprint(ledger.context.article),
         ledger.claimed_end_ms,
         "" if due is None or due.soft else due.at_ms,
+        fingerprint(ledger.context.article),
+        fingerprint(ledger.context.reader),
         ledger.duration_ms or "",
         "" if ledger.finalized_at_ms is None else ledger.finalized_at_ms,
         "" if ledger.counts_from_at_ms is None else ledger.counts_from_at_ms,
         ledger.widened_ms,
-        "" if ledger.context.article.words is None else f" words={ledger.context.article.words}",
+        "" if expires is None else expires,
+        "" if ledger.context.article.words is None else ledger.context.article.words,
     )
 
 
@@ -171,7 +162,7 @@ def write_args(
     expires = new.expires_at_ms
     return [
         "" if meter is None else meter,
-        meter_text(new.meter, nonce),
+        meter_text(new, nonce),
         int(old is None),
         names.member,
         names.resource,
@@ -181,43 +172,36 @@ def write_args(
         int(bool(new.ledger.parked)),
         "" if expires is None else expires,
         moment,
-        *other_fields(new),
+        "ledger",
+        dump_ledger(new.ledger),
     ]
 
 
-def beat_args(names: Names, signal: Signal, now: int | None) -> tuple[Any, ...]:
-    """Return the arguments of the heartbeat script."""
-    view = signal.view_id
-    return (
+def beat_args(names: Names, signal: Signal, known: str, now: int | None) -> tuple[Any, ...]:
+    """Return the arguments of the heartbeat script.
+
+    Args:
+        names: of the state's keys.
+        signal: what it is to apply.
+        known: nonce of the ledger that the caller has; "" for none.
+        now: the time that decides; None for the server's clock.
+    """
+    _, _, offered, reader, article, heartbeat, view, acknowledged, opened, position, duration, _ = signal
+    first = (names.member, names.resource, heartbeat if view is None else view, offered, known)
+    if view is None and reader is None and article is None and position is None and not duration and now is None:
+        return first if signal.drawn else (*first, "-")
+    seldom = [
+        acknowledged if view is not None else "" if signal.drawn else "-",
+        "" if article is None else fingerprint(article),
+        "" if opened is None else opened,
+        "" if position is None else position,
+        1 if duration else "",
+        "" if reader is None else fingerprint(reader),
         "" if now is None else now,
-        names.member,
-        signal.nonce[16:],
-        signal.heartbeat_id if view is None else view,
-        signal.offered_ms,
-        signal.acknowledged_ms if view is not None else "" if signal.drawn else "-",
-        "" if signal.opened_at_ms is None else signal.opened_at_ms,
-        "" if signal.position_ms is None else signal.position_ms,
-        1 if signal.duration_ms else 0,
-        "" if signal.reader is None else fingerprint(signal.reader),
-        "" if signal.article is None else fingerprint(signal.article),
-        names.resource,
-        *_limits(signal.policy),
-    )
-
-
-@lru_cache(maxsize=64)
-def _limits(policy: ReadTimePolicy) -> tuple[Any, ...]:
-    """Return what the heartbeat script has to know of a policy."""
-    return (
-        policy.catch_up_ms,
-        "" if policy.max_delta_ms is None else policy.max_delta_ms,
-        _SELDOM.format(
-            policy.leeway_ms,
-            "" if policy.completion_words_per_minute is None else policy.completion_words_per_minute,
-            policy.completion_ratio,
-            "" if policy.completion_dwell_ms is None else policy.completion_dwell_ms,
-        ),
-    )
+    ]
+    while seldom[-1] == "":
+        seldom.pop()
+    return (*first, *seldom)
 
 
 def claims(new: ReadTimeState, old: ReadTimeState | None) -> bool:
@@ -226,66 +210,85 @@ def claims(new: ReadTimeState, old: ReadTimeState | None) -> bool:
     return claim is not None and claim.owner is not None and (old is None or old.ledger.claim != claim)
 
 
-def beaten(key: Key, answer: Sequence[Any]) -> ReadTimeState:
-    """Return the state that the heartbeat script has left.
-
-    Args:
-        key: the state's.
-        answer: ledger, views, heartbeats, and the meter's numbers.
-
-    Raises:
-        CorruptState: the ledger or a list cannot be read.
-    """
-    ledger, views, heartbeats, *numbers = answer
-    try:
-        return _state(key, numbers, views, heartbeats, ledger)
-    except CorruptState as error:
-        raise named(error, key) from None
-
-
 def state_of(key: Key, fields: Sequence[Any]) -> ReadTimeState | None:
     """Return the state that a hash holds, or None where there is none.
 
     Args:
         key: the state's.
-        fields: meter, views, heartbeats and ledger.
+        fields: meter and ledger.
 
     Raises:
         CorruptState: they hold something else.
     """
-    if fields[0] is None and fields[3] is None:
+    meter, ledger = fields
+    if meter is None and ledger is None:
         return None
-    if None in fields:
+    if meter is None or ledger is None:
         raise named(CorruptState("a stored field is missing"), key)
     try:
-        return _state(key, _numbers(text_of(fields[0])), *fields[1:])
+        return ReadTimeState(key[0], key[1], meter_of(text_of(meter))[0], load_ledger(text_of(ledger)))
     except CorruptState as error:
         raise named(error, key) from None
 
 
-def _numbers(meter: str) -> list[Any]:
-    found = _METER_PATTERN.fullmatch(meter)
+def beaten(key: Key, meter: Any, ledger: Any) -> tuple[ReadTimeState, str]:
+    """Return the state that the heartbeat script has left, and the nonce of its ledger.
+
+    Args:
+        key: the state's.
+        meter: as text.
+        ledger: as text, or the ledger itself.
+
+    Raises:
+        CorruptState: one of them cannot be read.
+    """
+    try:
+        text = text_of(meter)
+        first, *lines = text.split("\n")
+        # The script has looked at the numbers, but not at the lists.
+        cumulative, sync, budget, since, clamped, position, ids, rest = first.split(" ", 7)
+        views, heartbeats = _lists(text, lines, int(ids))
+        known = ledger if type(ledger) is Ledger else load_ledger(text_of(ledger))
+    except CorruptState as error:
+        raise named(error, key) from None
+    numbers = int(cumulative), int(sync), int(budget), int(since), int(clamped), int(position) if position else None
+    state = ReadTimeState(key[0], key[1], made(Meter, (*numbers, views, heartbeats)), known)
+    return state, rest[:NONCE]
+
+
+def meter_of(text: str) -> tuple[Meter, str]:
+    """Return the meter that ``meter_text`` has written, and its nonce.
+
+    Raises:
+        CorruptState: it is something else.
+    """
+    first, *lines = text.split("\n")
+    found = _METER_PATTERN.fullmatch(first)
     if found is None:
         raise CorruptState("the stored meter cannot be read")
-    *counts, position = found.groups()
-    numbers = list(map(int, counts))
-    check_meter([*numbers, int(position) if position else None])
-    return [*numbers, position]
+    cumulative, sync, budget, since, clamped, position, ids, nonce = found.groups()
+    lists = _lists(text, lines, int(ids))
+    place = int(position) if position else None
+    meter = Meter(int(cumulative), int(sync), int(budget), int(since), int(clamped), place, *lists)
+    check_meter(meter)
+    return meter, nonce
 
 
-def _state(key: Key, numbers: Sequence[Any], views: Any, heartbeats: Any, ledger: Any) -> ReadTimeState:
-    cumulative, sync, budget, since, clamped, position = numbers
-    meter = Meter(
-        cumulative,
-        sync,
-        budget,
-        since,
-        clamped,
-        int(position) if position else None,  # as text: an empty one is none
-        load_views(text_of(views)),
-        load_heartbeats(text_of(heartbeats)),
-    )
-    return ReadTimeState(key[0], key[1], meter, load_ledger(text_of(ledger)))
+def _lists(text: str, lines: list[str], ids: int) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
+    """Return the page views and the heartbeat ids of a meter's text, whose lines these are but for the first."""
+    views = len(lines) - 1 - ids
+    if views != text.count("\t") or lines.pop():
+        raise CorruptState("the stored lists of a meter cannot be read")
+    if not views:
+        return (), tuple(lines)
+    return tuple(map(_view, lines[:views])), tuple(lines[views:])
+
+
+def _view(line: str) -> tuple[str, int]:
+    view, tab, total = line.partition("\t")
+    if not tab or not (total.isascii() and total.isdecimal()):
+        raise CorruptState("the stored page views cannot be read")
+    return view, int(total)
 
 
 def text_of(value: Any) -> str:

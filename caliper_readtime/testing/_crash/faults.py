@@ -33,6 +33,7 @@ class Step:
         file: the host's source file whose code was executing.
         line: its line.
         function: the function that the line belongs to.
+        sends: events arrived during it.
     """
 
     number: int
@@ -40,6 +41,7 @@ class Step:
     file: str
     line: int
     function: str
+    sends: bool = False
 
     def __str__(self) -> str:
         return f"step {self.number}, {self.name} ({self.file}:{self.line} in {self.function})"
@@ -52,13 +54,11 @@ class Taken:
     Attributes:
         step: the step.
         client: the root client that took it.
-        delivers: events arrived during it.
         reached: which of the watched loopback endpoints were asked during it.
         fluent: it returned the client itself, as a buffered command of a pipeline does, so that no answer can be lost.
     """
 
     step: Step
     client: str
-    delivers: bool = False
     reached: tuple[int, ...] = ()
     fluent: bool = False

@@ -31,6 +31,7 @@ class Play:
         killed: the process was killed, and is not restarted yet.
         astray: how this run differs from the one without faults; a host may catch what is raised for it.
         jobs: what the host's scheduler runs.
+        left: each returns how many states a tracker has not settled.
         other: what another worker does, where that is not the handler again.
         rollbacks: what servers do by themselves when a client has gone.
         restarts: what is called after a crash.
@@ -39,13 +40,14 @@ class Play:
 
     def __init__(self, fault: Fault | None = None, at: Taken | None = None) -> None:
         self.taken: list[Taken] = []
-        self.killed = False
+        self.killed: bool = False
         self.astray: str | None = None
         self.jobs: list[Callable[[], object]] = []
+        self.left: list[Callable[[], int]] = []
         self.other: Callable[[], object] | None = None
         self.rollbacks: list[Callable[[], object]] = []
         self.restarts: list[Callable[[], object]] = []
-        self.ends = ExitStack()
+        self.ends: ExitStack[bool | None] = ExitStack()
         self._fault = fault
         self._at = at
         self._armed = False
@@ -144,8 +146,8 @@ class Play:
             reached = tuple(
                 place for place, (old, new) in enumerate(zip(asked, self._asked(), strict=False)) if new > old
             )
-            delivers = len(self.deliveries()) > before
-            self.taken[position] = Taken(step, client.root, delivers, reached)
+            sends = len(self.deliveries()) > before
+            self.taken[position] = Taken(attrs.evolve(step, sends=sends), client.root, reached)
         if result is target:
             self.taken[position] = attrs.evolve(self.taken[position], fluent=True)
         return result

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from inspect import getattr_static
+from inspect import getattr_static, isawaitable
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
+
+from caliper_readtime.errors import InvalidInput
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -70,6 +72,9 @@ class Client:
 
         def perform() -> Any:
             result = bound(*args, **more)
+            if isawaitable(result):
+                getattr(result, "close", lambda: None)()
+                raise InvalidInput("client", f"{self._below(method)} is asynchronous: only synchronous calls are steps")
             return proxy if result is target else result
 
         return self.steps.take(self, method, perform, proxy)

@@ -21,8 +21,8 @@ _LESS: Final = (
     " accepted them, and let a job send what is left"
 )
 _MORE_BY: Final = {
-    Fault.MEANWHILE: "Two workers had the same seconds: let one atomic update claim them before they are sent, and"
-    " free a lock only by its owner's token",
+    Fault.MEANWHILE: "Two workers had the same seconds: let one atomic update claim them before they are sent, free a"
+    " lock only by its owner's token, and know a request that comes twice",
     Fault.LATE: "What is not there after a time-out may still come: leave the event to a later run, and ask then",
 }
 _LESS_BY: Final = {
@@ -39,14 +39,14 @@ _SAME_EVENT: Final = (
     " it is sent again (read_back=True), and let no HTTP client repeat a POST by itself"
 )
 _CALM: Final = (
-    "This is so without any fault, so the handler itself counts wrongly: mark as reported what was sent and no more,"
-    " and let nothing but a signal move its clock or end its counting"
+    "It is so without any fault, so the handler counts wrongly, or expected= is wrong: count wall time once for all"
+    " tabs, carry what is below a second, and let nothing but a signal move the clock"
 )
 _STUCK: Final = "Something stays locked or half done: give locks an expiry, and take an older claim over"
 
 
 @attrs.frozen
-class Finding:
+class CrashFinding:
     """What one fault at one step has led to.
 
     Attributes:
@@ -72,12 +72,15 @@ class Finding:
     @property
     def advice(self) -> str:
         """What to do."""
-        if self.stuck:
+        if self.stuck and self.delivered_seconds <= self.expected_seconds:
             return _STUCK
         if self.fault is None:
             return _CALM
+        general = _SAME_EVENT if self.repeated else _MORE
         if self.delivered_seconds > self.expected_seconds:
-            return _MORE_BY.get(self.fault, _SAME_EVENT if self.repeated else _MORE)
+            # A signal that lands late was counted twice; an event was sent twice.
+            known = self.fault is not Fault.LATE or (self.step is not None and self.step.sends)
+            return _MORE_BY.get(self.fault, general) if known else general
         return _LESS_BY.get(self.fault, _LESS)
 
     def __str__(self) -> str:
@@ -88,12 +91,13 @@ class Finding:
     def result(self) -> str:
         """What was done, where, and what came of it."""
         where = f"{self.fault or 'no fault; last sent by'} {self.step or 'no step'}"
-        if self.stuck:
+        if self.reader is None:
             return f"{where}: {self.stuck}"
         lost = "lost" if self.delivered_seconds < self.expected_seconds else "doubled"
         return (
             f"{where}: {self.reader} on {self.article}: {_shown(self.delivered_seconds)} delivered, not"
             f" {_shown(self.expected_seconds)}: {_shown(abs(self.delivered_seconds - self.expected_seconds))} {lost}"
+            f"{self.stuck and '; '}{self.stuck}"
         )
 
 
@@ -109,7 +113,7 @@ class CrashReport:
 
     steps: tuple[Step, ...]
     runs: int
-    findings: tuple[Finding, ...] = ()
+    findings: tuple[CrashFinding, ...] = ()
 
     def __str__(self) -> str:
         """List the findings, each in one line, and what to do."""

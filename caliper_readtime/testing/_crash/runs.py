@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections import Counter
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import attrs
 
-from caliper_readtime._model import Article, Reader
+from caliper_readtime._checks import without_emails
+from caliper_readtime._model import Activity, Reader
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.testing._crash.faults import Fault, Step, Taken
 from caliper_readtime.testing._crash.plays import Play
-from caliper_readtime.testing._crash.report import CrashFindings, CrashReport, Finding
+from caliper_readtime.testing._crash.report import CrashFinding, CrashFindings, CrashReport
 from caliper_readtime.testing._crash.steps import Steps
 from caliper_readtime.testing._minutes import calculator_seconds, is_named, reduced
 
@@ -38,7 +41,7 @@ Expected = dict[tuple[str, str], float]
 def crash_every_step(
     host: Callable[[Steps], Callable[[], object]],
     *,
-    expected: Mapping[tuple[Reader | str, Article | str], float] | None = None,
+    expected: Mapping[tuple[Reader | str, Activity | str], float] | None = None,
     retried: bool = True,
     distinct: bool = False,
     faults: Collection[Fault] = tuple(Fault),
@@ -74,21 +77,33 @@ def crash_every_step(
         raise InvalidInput("host", "nothing was delivered, so nothing can be lost: read, report, watch the endpoint")
     findings = list(calm.findings(wanted))
     runs = 1
-    for fault, at in () if findings else _plan(taken, faults):
-        run = _Run(host, fault, at, retried=retried, distinct=distinct)
-        run.play()
-        findings += run.findings(wanted)
-        runs += 1
+    with _quietly():
+        for fault, at in () if findings else _plan(taken, faults):
+            run = _Run(host, fault, at, retried=retried, distinct=distinct)
+            run.play()
+            findings += run.findings(wanted)
+            runs += 1
     report = CrashReport(tuple(found.step for found in taken), runs, tuple(findings))
     if findings:
         raise CrashFindings(report)
     return report
 
 
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Log nothing: a host that logs each of hundreds of faults, rightly, would hide the findings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logging.disable(before)
+
+
 def _plan(taken: tuple[Taken, ...], faults: Collection[Fault]) -> Iterator[tuple[Fault, Taken]]:
     for at in taken:
         for fault in Fault:
-            if fault in faults and not at.fluent and (fault is not Fault.OUTAGE or at.delivers):
+            if fault in faults and not at.fluent and (fault is not Fault.OUTAGE or at.step.sends):
                 yield fault, at
 
 
@@ -126,7 +141,10 @@ class _Run:
         if self.fault is None and failure is not None:
             raise failure
         if self.at is not None and len(self.played.taken) < self.at.step.number:
-            raise InvalidInput("host", f"takes other steps each time: never came to {self.at.step}") from failure
+            raise InvalidInput(
+                "host",
+                f"takes other steps each time: never came to {self.at.step}; does each run begin with nothing stored?",
+            ) from failure
         if self.played.astray is not None:
             raise InvalidInput("host", self.played.astray)
         if failure is not None and self.retried:
@@ -176,7 +194,7 @@ class _Run:
             if self.fault is None:
                 raise failure
         if not self.played.is_out:
-            self.stuck.append(f"{who} still fails after an hour with {type(failure).__name__}: {failure}"[:200])
+            self.stuck.append(f"{who} still fails after an hour: {_why(failure)}")
         return False
 
     def _outlast(self) -> None:
@@ -195,6 +213,11 @@ class _Run:
             busy = [why for job in self.played.jobs for why in self._busy(job)]
             quiet = quiet + 1 if not busy and len(self.played.deliveries()) == before else 0
             if quiet == _QUIET:
+                left = sum(count() for count in self.played.left)
+                if left:
+                    self.stuck.append(
+                        f"{left} of the store's states are never settled (tracker.parked() lists refused events)"
+                    )
                 return
         if self.played.jobs:
             why = busy[0] if busy else "they go on sending"
@@ -204,7 +227,7 @@ class _Run:
         results: list[Any] = []
         failure = self._attempt(lambda: results.append(job()))
         if failure is not None:
-            yield f"{type(failure).__name__}: {failure}"[:200]
+            yield _why(failure)
         for name in ("failed", "in_flight", "more"):
             if any(getattr(result, name, 0) for result in results):
                 yield f"a sweep has {name.replace('_', ' ')}"
@@ -216,7 +239,7 @@ class _Run:
         """What the calculator adds up."""
         return calculator_seconds(self.played.deliveries(), distinct=self.distinct)
 
-    def findings(self, wanted: Expected) -> Iterator[Finding]:
+    def findings(self, wanted: Expected) -> Iterator[CrashFinding]:
         """Yield what was lost, doubled or stuck."""
         step = self.at.step if self.at is not None else self._last_sent()
         found = dict.fromkeys(wanted, 0.0)
@@ -226,22 +249,27 @@ class _Run:
         counts = Counter(str(event["id"]) for event in self.played.deliveries())
         repeated = any(count > 1 for count in counts.values())
         wrong = [key for key, seconds in found.items() if round(seconds - wanted.get(key, 0.0), 3)]
+        stuck = self.stuck[0] if self.stuck else ""
         for key in wrong:
             who, what = unquote(key[0].rpartition("/users/")[2]), key[1]
-            yield Finding(self.fault, step, who, what, wanted.get(key, 0.0), found[key], repeated)
-        if not wrong:
-            yield from (Finding(self.fault, step, stuck=stuck) for stuck in self.stuck)
+            yield CrashFinding(self.fault, step, who, what, wanted.get(key, 0.0), found[key], repeated, stuck)
+        if stuck and not wrong:
+            yield CrashFinding(self.fault, step, stuck=stuck)
 
     def _last_sent(self) -> Step | None:
         taken = self.played.taken
-        sent = [found.step for found in taken if found.delivers] or [found.step for found in taken]
+        sent = [found.step for found in taken if found.step.sends] or [found.step for found in taken]
         return sent[-1] if sent else None
 
 
-def _ids(reader: Reader | str, article: Article | str) -> tuple[str, str]:
+def _why(failure: Exception | None) -> str:
+    return f"{type(failure).__name__}: {without_emails(str(failure))}"[:200].removesuffix(": ")
+
+
+def _ids(reader: Reader | str, article: Activity | str) -> tuple[str, str]:
     return (
         reader.sourced_id if isinstance(reader, Reader) else reader,
-        article.resource_id if isinstance(article, Article) else article,
+        article.resource_id if isinstance(article, Activity) else article,
     )
 
 

@@ -19,8 +19,7 @@ if TYPE_CHECKING:
     from caliper_readtime.testing._assertions import HasEvents
     from caliper_readtime.testing._crash.plays import Play
 
-_T = TypeVar("_T")
-_E = TypeVar("_E", bound="HasEvents")
+T = TypeVar("T")
 
 _STORE: Final = frozenset(
     {"update", "update_many", "load", "keys", "due", "parked", "delete", "meta", "swept", "last_sweep"}
@@ -61,6 +60,7 @@ class Steps:
         built = TimeSpentEvents("https://app.example.org", "Example App", "https://oneroster.example.org")
         tracker = ReadTimeTracker(self.store(store), self.emitter(emitter), events or built, policy, self.clock)
         self.job(tracker.sweep)
+        self._play.left.append(lambda: tracker.status().unreported_states)
         return tracker
 
     def store(self, store: StateStore | None = None) -> StateStore:
@@ -81,24 +81,23 @@ class Steps:
         stand_in: Emitter = self._numbered(inner, "emitter", _EMITTER, lambda: EmitterUnavailable(_NO_ANSWER))
         return stand_in
 
-    def watch(self, endpoint: _E) -> _E:
+    def watch(self, endpoint: HasEvents) -> None:
         """Judge the host by what arrives here from now on: a ``CaliperEndpoint``, or whatever keeps its ``events``.
 
         Where it is a ``CaliperEndpoint``, a lost answer is a connection that is reset after the event was accepted, so
         that what an HTTP client does by itself is seen too.
         """
         self._play.watch(endpoint)
-        return endpoint
 
     def wrap(
         self,
-        client: _T,
+        client: T,
         *,
         name: str | None = None,
         methods: Collection[str] | None = None,
         makers: Collection[str] = MAKERS,
         error: Callable[[], Exception] | None = None,
-    ) -> _T:
+    ) -> T:
         """Return a stand-in for any client of the host's: of Redis, HTTP or a database. Each of its calls is a step.
 
         Where it has a ``rollback``, that is called after a crash or a time-out, as its server would do by itself.
@@ -114,7 +113,7 @@ class Steps:
         rollback: Callable[[], object] | None = getattr(client, "rollback", None)
         if callable(rollback):
             self._play.rollbacks.append(rollback)
-        stand_in: _T = self._numbered(client, named, methods, error or timed_out(client), makers)
+        stand_in: T = self._numbered(client, named, methods, error or timed_out(client), makers)
         return stand_in
 
     def job(self, job: Callable[[], object]) -> None:
