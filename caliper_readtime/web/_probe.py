@@ -45,7 +45,7 @@ def examine_signals(counter: PageCounter, application: Callable[..., Any], path:
     if status == _NO_CONTENT:
         return ok("pages.signals", f"POST {path} takes signals")
     said = body[:100].decode(errors="replace")
-    if b'"rt":1' in body:
+    if b'"rt":' in body:
         return error("pages.signals", f"POST {path} answers {status} {said}", "docs: signals, the reasons")
     return error(
         "pages.signals",

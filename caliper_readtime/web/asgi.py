@@ -195,8 +195,7 @@ async def _threaded(function: Callable[[], T]) -> T | None:
 def _routes() -> list[Route]:
     return [
         Route("/signals", _signals, methods=["POST"]),
-        Route("/readtime.js", _script_file),
-        Route("/readtime.mjs", _script_file),
+        *(Route(f"/{name}", _script_file) for name in script.FILES),
         Route("/health", _health),
     ]
 

@@ -151,7 +151,7 @@ def _blueprint() -> Blueprint:
         body = request.stream.read(MAX_BODY + 1) or request.get_data()
         return _response(current_page_counter().receive(request.headers, body, request))
 
-    @blueprint.get("/<any('readtime.js', 'readtime.mjs'):name>")
+    @blueprint.get(f"/<any({', '.join(map(repr, script.FILES))}):name>")
     def script_file(name: str) -> Any:
         file = script.file(name)
         headers = {"Cache-Control": file.cache_control(request.args.get("v"))}

@@ -52,7 +52,7 @@ class PageResponse(NamedTuple):
 
 
 #: The script's options, by the names that templates use.
-_OPTIONS: Final = {"idle": "idle", "dwell": "dwell", "depth": "depth", "selector": "article"}
+_OPTIONS: Final = {"idle": "idle", "dwell": "dwell", "depth": "depth", "selector": "article", "media": "media"}
 #: What the tag is made with, besides.
 _TAG: Final = ("nonce", "duration_seconds")
 #: To how many characters a title is shortened where a ticket has no room for it.
@@ -60,8 +60,9 @@ _TITLES: Final = (200, 50)
 #: Reasons for pages without a tag that are counted apart.
 _MOST_REASONS: Final = 100
 _FIELDS: Final = tuple(attribute.alias for attribute in attrs.fields(Activity))
-#: By this the script knows our answers from those of whatever stands between it and us.
-_MARK: Final = {"rt": 1}
+#: By this the script knows our answers from those of whatever stands between it and us: 1 is our last word on a
+#: signal, 2 is not.
+_MARK: Final = "rt"
 _ACCEPTED: Final = PageResponse(204, b"", (("Cache-Control", "no-store"),))
 
 
@@ -139,7 +140,7 @@ class PageCounter:
             fresh = self._take(headers, body, request)
         except Refused as refused:
             return self.turn_away(headers, refused)
-        return self._shown(headers, _ACCEPTED if fresh is None else _answer(200, {**_MARK, "k": fresh}))
+        return self._shown(headers, _ACCEPTED if fresh is None else _answer(200, {_MARK: 1, "k": fresh}))
 
     def turn_away(self, headers: Headers, refused: Refused) -> PageResponse:
         """Count a signal that an adapter does not take, and answer it.
@@ -149,11 +150,14 @@ class PageCounter:
             refused: why.
         """
         self.refusals.count(refused)
-        return self._shown(headers, _answer(refused.reason.status, {**_MARK, "error": refused.reason.value}))
+        reason = refused.reason
+        said = {_MARK: 1 if reason.final else 2, "error": reason.value, "do": reason.advice}
+        # Who is refused for its origin is told so, and nothing else.
+        return self._shown(headers, _answer(reason.status, said), to_all=reason is Refusal.FOREIGN_ORIGIN)
 
-    def _shown(self, headers: Headers, answer: PageResponse) -> PageResponse:
+    def _shown(self, headers: Headers, answer: PageResponse, *, to_all: bool = False) -> PageResponse:
         origin = headers.get("Origin")
-        if origin is None or not is_trusted(origin, self._trusted):
+        if origin is None or not (to_all or is_trusted(origin, self._trusted)):
             return answer
         # The browser shows another origin's page no answer without this: its script would take each for a failure.
         shown = ("Access-Control-Allow-Origin", origin), ("Vary", "Origin")
@@ -279,7 +283,7 @@ class PageCounter:
             debug: raise what is wrong, for whoever writes the page.
             options: the article's fields; ``nonce``, of the page's content security policy; ``duration_seconds``: how
                 long the article is, so that how far they are can complete it; and the script's ``idle``, ``dwell``,
-                ``depth``, and its ``article`` as ``selector``.
+                ``depth`` and ``media``, and its ``article`` as ``selector``.
 
         Raises:
             ReadTimeError: with ``debug``: a value is not acceptable, or the settings or the store are not usable.
@@ -314,7 +318,7 @@ class PageCounter:
         src, url = urls
         heartbeat, opened = f"{tracker.policy.heartbeat_seconds:g}", f"{now.timestamp():.0f}"
         return script.tag(
-            f"{src}?v={script.file('readtime.js').version}",
+            src,
             options.get("nonce"),
             {"url": url, "ticket": ticket, "opened": opened, "heartbeat": heartbeat, **chosen},
         )

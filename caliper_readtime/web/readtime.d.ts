@@ -19,6 +19,12 @@ export interface Options {
    * Default: the document.
    */
   article?: string;
+  /**
+   * Time counts only while something plays, and how much of it has been played counts in place of what was on screen.
+   * In a tag the CSS selector of a video or audio element, of which readtime-media.js tells; otherwise true, and you
+   * call `playing`.
+   */
+  media?: string | boolean;
 }
 
 /**
@@ -33,5 +39,11 @@ export function stop(): void;
 /** Say that the reader is active, and optionally how far they are (0 to 1): for articles in an iframe or a canvas. */
 export function touch(position?: number): void;
 
-/** The classic script puts the same three functions on the global `readtime`. */
+/**
+ * Say whether what the option `media` names plays, and optionally how much of it has been played so far (0 to 1).
+ * Without the option it does nothing.
+ */
+export function playing(plays: boolean, position?: number): void;
+
+/** The classic script puts the same four functions on the global `readtime`. */
 export as namespace readtime;

@@ -18,7 +18,7 @@ var readtime = readtime || (() => {
   const STEADY = 3; // ticks for which an article has to keep its height before its depth counts
 
   const tags = document.currentScript ? document.scripts : []; // the module form starts nothing by itself
-  const spent = {}; // tickets of tags
+  const known = {}; // tickets of tags, and reasons of refusals that were told
 
   // A tag's own property `home` is the path at which it came into the document.
   let id; // of the view, while there is one; in memory only: a duplicated or restored tab is another view
@@ -34,6 +34,7 @@ var readtime = readtime || (() => {
   let input; // the last sign of the reader
   let part, height, steady, lines; // the article's element, and what of it was on screen
   let looking = 0; // the element that is asked about and not answered yet
+  let held; // by what has to play, and does not
   let inView, counting, timer, beating, later, caughtUp, tagged;
   let path = location.pathname;
   let back; // spent tickets count again: the path was reached through history, or has not changed
@@ -66,22 +67,22 @@ var readtime = readtime || (() => {
       });
       if (answer.status == 204) return {};
       const said = await answer.json();
-      if (said.rt == 1 && answer.status < 500) return answer.ok && said;
+      if (said.rt && said.error) known[said.error] ||= !console.warn(PREFIX, said.error, said.do);
+      if (said.rt == 1) return answer.ok && said; // otherwise it is ours, and not the last word
     } catch {}
   };
 
   // Send what earlier views (crashed, offline, killed) could not, the newest first, each by itself.
   const catchUp = () => {
-    const records = [];
-    for (const [key, text] of Object.entries(items)) {
-      if (!key.startsWith(PREFIX) || key == PREFIX + id) continue;
-      try {
-        records.push([key, text, ...JSON.parse(text)]);
-      } catch {
-        delete items[key]; // no record
-      }
-    }
-    records
+    Object.entries(items)
+      .flatMap(([key, text]) => {
+        try {
+          if (key.startsWith(PREFIX) && key != PREFIX + id) return [[key, text, ...JSON.parse(text)]];
+        } catch {
+          delete items[key]; // no record
+        }
+        return [];
+      })
       .sort((one, other) => other[4] - one[4])
       .forEach(async ([key, text, to, body, opened], rank) => {
         // Tickets have the server's time; what the device takes for the time decides nothing.
@@ -91,16 +92,12 @@ var readtime = readtime || (() => {
   };
 
   const settle = () => {
-    const before = last;
-    last = now();
-    if (counting) {
-      const passed = Math.min(last, input + idle) - before;
-      if (passed > 0) total += passed > GAP ? TICK : passed;
-    }
+    const passed = -last + Math.min((last = now()), input + idle);
+    if (counting && passed > 0) total += passed > GAP ? TICK : passed;
   };
 
   const reach = (at) => {
-    position = Math.max(position, Math.min(1, at));
+    if (at > position) position = Math.min(1, at);
   };
 
   // What of the article is on screen, once a tick: lines that were jumped over were not read. What is clipped by a
@@ -112,16 +109,15 @@ var readtime = readtime || (() => {
     inView = top == self || shown.height || (!options.article && box.bottom < 0);
     look();
     steady = height == (height = Math.max(box.height, part?.scrollHeight)) ? steady + 1 : 0;
-    if (!counting) return;
-    const from = (shown.top - box.top) / LINE;
-    for (let line = Math.ceil(from); line < from + shown.height / LINE; line++) lines.add(line);
+    if (!counting || options.media) return;
+    for (let line = Math.ceil((shown.top - box.top) / LINE); line < (shown.bottom - box.top) / LINE; line++) lines.add(line);
     if (steady >= STEADY) reach(lines.size / Math.ceil(height / LINE));
   });
 
   const see = () => {
     if (looking == part) return; // a busy browser answers late
     eye.disconnect();
-    part = part || document.querySelector(options.article || "html");
+    part ||= document.querySelector(options.article || "html");
     if (part) eye.observe((looking = part));
     else inView = true;
   };
@@ -166,37 +162,34 @@ var readtime = readtime || (() => {
     beating = false;
     if (view != id) return;
     if (answer) {
-      acked = Math.max(acked, reached);
+      acked = reached;
       if (tells) completed = false;
       ticket = answer.k || ticket;
       wait = heartbeat;
-    } else if (answer == false) {
-      counting = total = completed = false;
-      save();
-      return end();
     } else wait = Math.min(wait * 2, MAX_WAIT);
+    if (answer == false) counting = total = completed = false; // nothing is to be kept
     save();
+    if (answer == false) end();
   };
 
   const leave = () => {
     const body = save();
-    let goes; // beacons may be blocked, or too many
     try {
-      goes = navigator.sendBeacon(url, body);
+      if (navigator.sendBeacon(url, body)) return register();
     } catch {}
-    if (goes) register();
-    else post(url, body, true);
+    post(url, body, true); // beacons may be blocked, or too many
   };
 
-  const look = (take, gone) => {
+  // Take: the reader has turned to this page (true), or it goes away (false).
+  const look = (take) => {
     settle();
     if (take) input = last;
-    const shown = id && !gone && !document.hidden && !document.prerendering;
+    const shown = id && take != false && !document.hidden && !document.prerendering;
     const counted = counting;
     // Of all tabs and windows only the one used last counts; without storage each does.
     const [owner, date] = (items[LEASE] + "").split(" ");
     const age = Math.abs(Date.now() - date);
-    counting = shown && inView && last < input + idle && (take || owner == id || !(age < LEASE_END));
+    counting = shown && inView && !held && last < input + idle && (take || owner == id || !(age < LEASE_END));
     if (counting) {
       if (owner != id || age > LEASE_RENEW) write(LEASE, id + " " + Date.now());
     } else {
@@ -204,7 +197,7 @@ var readtime = readtime || (() => {
       if (counted) leave();
     }
     timer = shown ? timer || setInterval(tick, TICK) : clearInterval(timer);
-    if (shown && !caughtUp) caughtUp = !catchUp();
+    if (shown) caughtUp ||= !catchUp();
   };
 
   const tick = () => {
@@ -217,14 +210,21 @@ var readtime = readtime || (() => {
   };
 
   const touch = (at) => {
-    settle();
+    reach(at); // of events nothing
+    look(true);
+  };
+
+  // What plays is a sign of the reader, and takes nothing from another window.
+  const playing = (plays, at) => {
+    if (!options.media) return;
+    reach(at);
+    held = !plays;
+    look();
     input = last;
-    if (at >= 0) reach(at); // an event is not a number
-    if (!counting) look(true);
   };
 
   const end = () => {
-    if (id) look(false, true);
+    look(false);
     id = part = later = undefined;
   };
 
@@ -236,6 +236,7 @@ var readtime = readtime || (() => {
     total = acked = sent = steady = position = 0;
     completed = caughtUp = tagged = undefined;
     lines = new Set();
+    held = wanted.media; // until it plays
     inView = top == self; // in a frame it has to be seen first
     see(); // a wrong selector is told at once
     ticket = wanted.ticket;
@@ -255,19 +256,19 @@ var readtime = readtime || (() => {
     let next;
     if (moved) back = event?.navigationType == "traverse";
     for (const tag of tags) {
-      const { dataset } = tag;
-      if (!dataset.ticket) continue;
-      const mine = dataset.ticket == options.ticket;
-      if (mine) there = true;
+      const { ticket } = tag.dataset;
+      if (!ticket) continue;
+      const mine = ticket == options.ticket;
+      there ||= mine;
       // What comes with a spent ticket is a preview or a snapshot, but where the reader went back or has not moved.
-      if (tag.home ? moved && tag.home == path : back || !spent[dataset.ticket]) next = dataset;
+      if (tag.home ? moved && tag.home == path : back || !known[ticket]) next = tag.dataset;
       if (!tag.home || (mine && young())) tag.home = path;
-      spent[dataset.ticket] = true;
+      known[ticket] = true;
     }
     if (id && ((moved && !young()) || !there || part?.isConnected == false)) {
       end();
       owed = true;
-      back = back || !moved;
+      back ||= !moved;
     }
     if (next) {
       start(next);
@@ -282,13 +283,13 @@ var readtime = readtime || (() => {
 
   // Capturing on the window hears what happens to the document, and is the first to hear it.
   const hear = (types, listener) =>
-    types.split(" ").forEach((type) => addEventListener(type, listener, { capture: true, passive: true }));
+    types.split(" ").forEach((type) => addEventListener(type, listener, true));
 
   hear("visibilitychange prerenderingchange focus pageshow", () => look(true));
-  hear("pagehide freeze", () => look(false, true));
+  hear("pagehide freeze", () => look(false));
   // What people do; carousels scroll too.
   hear("pointerdown pointermove wheel keydown beforeinput selectionchange resize", touch);
-  hear("storage", (event) => event.key == LEASE && look());
+  hear("storage", () => look());
   hear("online", () => {
     beat();
     catchUp();
@@ -301,7 +302,7 @@ var readtime = readtime || (() => {
   new MutationObserver(sync).observe(document, { childList: true, subtree: true });
   sync();
 
-  return { start, stop, touch };
+  return { start, stop, touch, playing };
 })();
 
-export const { start, stop, touch } = readtime;
+export const { start, stop, touch, playing } = readtime;

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Refusal(StrEnum):
-    """Every reason. A 4xx is final, the script drops its record; at a 503 it keeps it and comes back."""
+    """Every reason. Of what is final the script drops its record; of the rest it keeps it and comes back."""
 
     FOREIGN_ORIGIN = "foreign_origin"
     CONTENT_TYPE = "content_type"
@@ -36,25 +36,42 @@ class Refusal(StrEnum):
     @property
     def status(self) -> int:
         """The HTTP status that says so; of BEFORE_VIEW whoever turned the signal away has said what they liked."""
-        return _STATUS[self]
+        return _ABOUT[self][0]
+
+    @property
+    def advice(self) -> str:
+        """What to do, for whoever looks at the page's console."""
+        return _ABOUT[self][1]
+
+    @property
+    def final(self) -> bool:
+        """Whether the same signal will never be taken; an origin's will, once the host trusts it."""
+        return self.status < 500 and self is not Refusal.FOREIGN_ORIGIN  # noqa: PLR2004 - what the server is to blame for
 
 
-_STATUS: Final = {
-    Refusal.FOREIGN_ORIGIN: 403,
-    Refusal.CONTENT_TYPE: 400,
-    Refusal.EMPTY: 400,
-    Refusal.UNREADABLE: 503,
-    Refusal.TOO_LARGE: 413,
-    Refusal.NOT_JSON: 400,
-    Refusal.UNKNOWN_VERSION: 400,
-    Refusal.MALFORMED: 400,
-    Refusal.TICKET_FORGED: 403,
-    Refusal.TICKET_EXPIRED: 403,
-    Refusal.TICKET_FOREIGN: 403,
-    Refusal.UNKNOWN_READER: 403,
-    Refusal.STORE_UNAVAILABLE: 503,
-    Refusal.HOST_FAILED: 503,
-    Refusal.BEFORE_VIEW: 403,
+_FOREIGN: Final = (
+    "name this page's origin in TRUSTED_ORIGINS; a sandboxed frame, whose origin is null, needs allow-same-origin, or "
+    "the setting TRUST_NULL_ORIGIN"
+)
+_CHANGED: Final = "something between the page and the host has changed the signal: let it through as it is"
+_RELOAD: Final = "reload the page"
+_KEPT: Final = "the page keeps the time and comes back"
+_ABOUT: Final = {
+    Refusal.FOREIGN_ORIGIN: (403, _FOREIGN),
+    Refusal.CONTENT_TYPE: (400, _CHANGED),
+    Refusal.EMPTY: (400, _CHANGED),
+    Refusal.UNREADABLE: (503, f"let the server hand on bodies that come in chunks; {_KEPT}"),
+    Refusal.TOO_LARGE: (413, _CHANGED),
+    Refusal.NOT_JSON: (400, _CHANGED),
+    Refusal.UNKNOWN_VERSION: (400, "update the servers before the script"),
+    Refusal.MALFORMED: (400, _CHANGED),
+    Refusal.TICKET_FORGED: (403, f"keep the secret that signed the ticket in SECRETS, and {_RELOAD}"),
+    Refusal.TICKET_EXPIRED: (403, _RELOAD),
+    Refusal.TICKET_FOREIGN: (403, f"send signals to the application and in the session that the page is of; {_RELOAD}"),
+    Refusal.UNKNOWN_READER: (403, "see to it that the setting READER knows the page's reader"),
+    Refusal.STORE_UNAVAILABLE: (503, _KEPT),
+    Refusal.HOST_FAILED: (503, f"look at the host's log; {_KEPT}"),
+    Refusal.BEFORE_VIEW: (403, "look at what stands before the view: it needs no CSRF token and no login"),
 }
 
 

@@ -11,6 +11,8 @@ WEB = Path(__file__).parents[2] / "caliper_readtime" / "web"
 SOURCE = WEB / "readtime.js"
 MODULE = WEB / "readtime.mjs"
 MINIFIED = WEB / "readtime.min.js"
+#: The part for video and audio, and its minified form.
+MEDIA, MINIFIED_MEDIA = WEB / "readtime-media.js", WEB / "readtime-media.min.js"
 TYPES = WEB / "readtime.d.ts"
 #: The minifier and all that it needs, pinned by hash.
 PINNED = Path(__file__).parent / "minify"
@@ -18,11 +20,11 @@ PINNED = Path(__file__).parent / "minify"
 
 def module():
     """The module form: the same text, and what it exports."""
-    return SOURCE.read_text(encoding="utf-8") + "\nexport const { start, stop, touch } = readtime;\n"
+    return SOURCE.read_text(encoding="utf-8") + "\nexport const { start, stop, touch, playing } = readtime;\n"
 
 
 def minified():
-    """The minified form, by the pinned minifier.
+    """The minified forms of the script and of its part for media, by the pinned minifier.
 
     Raises:
         FileNotFoundError: there is no npm.
@@ -35,7 +37,8 @@ def minified():
         for name in ("package.json", "package-lock.json"):
             shutil.copy(PINNED / name, home)
         _run(home, npm, "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-        return _run(home, Path(home, "node_modules", ".bin", "terser"), SOURCE, "--ecma", "2020", "-c", "-m")
+        terser = Path(home, "node_modules", ".bin", "terser")
+        return [_run(home, terser, source, "--ecma", "2020", "-c", "-m") for source in (SOURCE, MEDIA)]
 
 
 def _run(home, *command):
@@ -45,4 +48,5 @@ def _run(home, *command):
 
 if __name__ == "__main__":
     MODULE.write_text(module(), encoding="utf-8")
-    MINIFIED.write_text(minified(), encoding="utf-8")
+    for path, text in zip((MINIFIED, MINIFIED_MEDIA), minified(), strict=True):
+        path.write_text(text, encoding="utf-8")

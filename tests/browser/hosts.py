@@ -10,12 +10,19 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 from html import escape
+from http import HTTPStatus
 from urllib.parse import parse_qsl, unquote
 from uuid import uuid4
 
+from werkzeug.datastructures import EnvironHeaders
+
 from caliper_readtime import Article, InMemoryStateStore, PageView, Reader, ReadTimeTracker
-from tests.browser import build
+from caliper_readtime._settings import WebSettings
+from caliper_readtime.web.page_counter import PageCounter, PageResponse
+from caliper_readtime.web.tickets import ItsdangerousSigner
+from tests.browser import build, media
 from tests.browser.pages import KINDS, libraries, single_page
 from tests.browser.site import Clock
 
@@ -33,10 +40,12 @@ class PlainHost:
     Attributes:
         late_seconds: how long its single pages take to come.
         failing: a reader for whom it always fails.
+        counter: what takes its signals, where it is not the host's own hands (see ``count``).
     """
 
     late_seconds = 0.0
     failing = None
+    counter = None
 
     def __init__(self):
         self.clock = Clock()
@@ -50,33 +59,54 @@ class PlainHost:
         # Frames of another site have no cookie.
         reader = dict(parse_qsl(query)).get("as") or cookie.partition("reader=")[2].partition(";")[0]
         name, _, rest = path.strip("/").partition("/")
-        status, headers, kind, text = "200 OK", [], "html", ""
         if path == "/signals" and environ["REQUEST_METHOD"] == "POST":
-            status, text = self._signal(environ)
-        elif name == "articles":
-            headers = [("Content-Security-Policy", POLICY), ("Cache-Control", "private")]
-            text = ARTICLE.format(resource=escape(rest), script=self._script(reader, rest, query))
-        elif name in KINDS:
-            time.sleep(self.late_seconds)
-            text = single_page(name, rest, self._script(reader, rest, query))
-        elif name == "fragments":
-            text = f'<article style="height: 3000px">{escape(rest)}</article>{self._script(reader, rest, query)}'
-        elif name == "frames":
-            text = f"<!doctype html><title>frames</title>{unquote(query)}"
+            answer = self._signal(environ)
+            start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", list(answer.headers))
+            return [answer.body]
+        if name in media.FILES:
+            return media.answer(name, environ, start_response)
+        status, headers, kind, text = "200 OK", [], "html", self._page(name, rest, reader, query)
+        if name == "articles":
+            # To WebKit nothing is "self" in a sandboxed frame.
+            policy = POLICY.replace("'self'", f"'self' http://{environ['HTTP_HOST']}")
+            headers = [("Content-Security-Policy", policy), ("Cache-Control", "private")]
         elif name == "library":
             kind, text = "js", libraries()[rest]
         elif name in ("login", "logout"):
             status = "303 See Other"
             headers = [("Set-Cookie", f"reader={rest}; Path=/"), ("Location", "/plain")]
-        elif name.startswith(("readtime.", "module.")):
+        elif name in SCRIPTS or name.startswith("readtime"):
             kind = name.rpartition(".")[2]
-            text = MODULE_PAGE if name == "module.js" else (build.WEB / name).read_text(encoding="utf-8")
-        else:
+            text = SCRIPTS.get(name) or (build.WEB / name).read_text(encoding="utf-8")
+        elif not text:
             status = "404 Not Found"
         body = text.encode()
         headers = [*headers, ("Content-Type", TYPES[kind]), ("Content-Length", str(len(body)))]
         start_response(status, headers)
         return [body]
+
+    def _page(self, name, rest, reader, query):
+        """The HTML of a page, if it is one."""
+        if name == "frames":
+            return f"<!doctype html><title>frames</title>{unquote(query)}"
+        script = partial(self._script, reader, rest, query)
+        if name == "articles":
+            return ARTICLE.format(resource=escape(rest), script=script())
+        if name in KINDS:
+            time.sleep(self.late_seconds)
+            return single_page(name, rest, script())
+        if name == "fragments":
+            return f'<article style="height: 3000px">{escape(rest)}</article>{script()}'
+        if name == "media":
+            src = dict(parse_qsl(query)).get("src", "/tone.wav")
+            return media.PAGE.format(slug=escape(rest), src=src, script=script())
+        return ""
+
+    def count(self, **settings):
+        """Have the package's own endpoint take signals, with these settings."""
+        signer = ItsdangerousSigner(["a-secret-of-the-scenes-0123456789"])
+        settings["reader"] = lambda sourced_id: Reader(sourced_id, f"{sourced_id}@example.org")
+        self.counter = PageCounter(self.tracker, signer, WebSettings(**settings))
 
     def ticket(self, reader, resource):
         """A ticket for a reader and an article; random instead of signed."""
@@ -86,6 +116,9 @@ class PlainHost:
         return ticket
 
     def _script(self, reader, resource, query):
+        if self.counter is not None:
+            article = Article(resource, resource, f"https://app.example.org/{resource}")
+            return SPY + self.counter.script_tag(("/readtime.min.js", "/signals"), reader, article, debug=True)
         ticket = self.ticket(reader, resource)
         if query == "module=1":
             return f'<main data-ticket="{ticket}"></main><script type="module" src="/module.js"></script>'
@@ -93,16 +126,25 @@ class PlainHost:
         return f'<script defer src="/readtime.min.js" {options}></script>'
 
     def _signal(self, environ):
-        said = json.loads(environ["wsgi.input"].read())
+        body = environ["wsgi.input"].read()
+        if self.counter is not None:
+            return self.counter.receive(EnvironHeaders(environ), body)
+        said = json.loads(body)
         reader, article, opened_at = self.tickets[said["k"]]
         if reader.sourced_id == self.failing:
-            return "500 Internal Server Error", ""
+            return PageResponse(500, b"", ())
         view = PageView(said["v"], said["t"] / 1000, said["b"] / 1000)
         self.tracker.observe(reader, article, view, opened_at=opened_at)
-        return "204 No Content", ""
+        return PageResponse(204, b"", ())
 
 
-MODULE_PAGE = """import { start, stop, touch } from "/readtime.mjs";
+MODULE = """import { start, stop, touch } from "/readtime.mjs";
 const { ticket } = document.querySelector("main").dataset;
 window.reading = { start: () => start({ url: "/signals", ticket, heartbeat: 2 }), stop, touch };
 """
+#: The page around a frame hears what the frame's console is told.
+SPY = '<script src="/spy.js"></script>'
+SCRIPTS = {
+    "module.js": MODULE,
+    "spy.js": "console.warn = (...said) => (window.told ||= []).push(said) && parent.postMessage(said, '*');",
+}

@@ -131,7 +131,7 @@ class Site:
             page = (PLAIN if name == "plain" else PRERENDER.replace("SLUG", slug)).encode()
             start_response("200 OK", [("Content-Type", "text/html"), ("Content-Length", str(len(page)))])
             return [page]
-        if name != "articles" or not environ["QUERY_STRING"]:
+        if name not in ("articles", "media") or not environ["QUERY_STRING"]:
             return self.host.application(environ, start_response)
         # Options of the script that a scene asks for. In HTML the first of two equal attributes counts.
         options = [f'data-{name}="{escape(value)}"' for name, value in parse_qsl(environ["QUERY_STRING"])]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from urllib.parse import quote
 
-from tests.browser.stage import JITTER, scene_of_the_script
+from caliper_readtime.web.refusals import Refusal
+from tests.browser.stage import JITTER, TICK, scene_of_engines, scene_of_the_script
 
 FRAMES = ("shown", "none", "folded", "below")
 
@@ -103,3 +104,35 @@ def test_frame_as_high_as_its_window(stage):
     stage.site.until_left()
     browser.quit()
     stage.judge()
+
+
+def sandboxed(stage):
+    """Open an article in a frame with ``sandbox="allow-scripts"``; the page around it hears the frame's console."""
+    html = frame("leaves").replace("as=u1", "as=u1&heartbeat=1").replace("<iframe", '<iframe sandbox="allow-scripts"')
+    hear = "<script>window.told = []; addEventListener('message', (said) => told.push(said.data));</script>"
+    return stage.engine().tab(outer(stage, hear + html, site="127.0.0.1"))
+
+
+@scene_of_engines
+def test_sandboxed_frame(stage):
+    """A sandboxed frame has no origin: its signals are refused, and its console says once why, and what to do."""
+    stage.site.host.count()
+    tab = sandboxed(stage)
+    stage.site.until(lambda: len(stage.site.heard) > 1, "a second try")
+    tab.until("told.length")
+    assert {heard.status for heard in stage.site.heard} == {403}
+    told = tab.run("told")
+    tab.close()
+    assert told == [["readtime:", "foreign_origin", Refusal.FOREIGN_ORIGIN.advice]]
+    stage.judge(true=0)
+
+
+@scene_of_engines
+def test_sandboxed_frame_that_is_trusted(stage):
+    """With TRUST_NULL_ORIGIN tickets alone decide: a sandboxed frame counts, and its script hears the answers."""
+    stage.site.host.count(trust_null_origin=True)
+    tab = sandboxed(stage)
+    stage.read(3)
+    tab.follow("/plain")  # a tab that closes may take its frames along before they can speak
+    stage.site.until_left()
+    stage.judge(less=2 * TICK + JITTER)  # WebKit is late to say that a frame is in sight

@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.browser.stage import scene_of_the_script
 
 #: What marks an answer as the endpoint's own.
-OURS = '{"error": "ticket_forged", "rt": 1}'
+OURS = '{"error": "ticket_forged", "do": "reload the page", "rt": 1}'
 
 
 @scene_of_the_script
@@ -105,7 +105,7 @@ def test_pagehide_alone(stage):
 
 @scene_of_the_script
 def test_refused_for_good(stage):
-    """A signal that the server refuses for good ends the view, and leaves nothing behind."""
+    """A signal that the server refuses for good ends the view, leaves nothing behind, and is told in the console."""
     page = stage.browser().page(stage.article(heartbeat=1))
     stage.site.fault = ("403 Forbidden", OURS)
     stage.site.until_heard(lambda heard: heard.status == 403)
@@ -114,6 +114,24 @@ def test_refused_for_good(stage):
     assert page.run("Object.keys(localStorage).length") == 0
     page.follow("/plain")
     assert len(stage.site.heard) == 1
+    said = [call["args"] for call in page.browser.connection.seen("Runtime.consoleAPICalled")]
+    assert [[part["value"] for part in parts] for parts in said] == [["readtime:", "ticket_forged", "reload the page"]]
+
+
+@scene_of_the_script
+def test_refusals_are_told_once(stage):
+    """What is refused for now is told once, however often it is tried, and the time arrives when it is taken."""
+    browser = stage.browser()
+    page = browser.page(stage.article(heartbeat=1))
+    stage.site.fault = ("503 Service Unavailable", '{"error": "store_unavailable", "do": "wait", "rt": 2}')
+    stage.read_until(lambda: stage.site.until(lambda: len(stage.site.heard) > 1, "a second try"))
+    stage.site.fault = None
+    said = [call["args"][1]["value"] for call in browser.connection.seen("Runtime.consoleAPICalled")]
+    assert said == ["store_unavailable"]
+    page.close()
+    stage.site.until_heard(lambda heard: heard.status == 204)
+    browser.quit()
+    stage.judge()
 
 
 @scene_of_the_script

@@ -157,13 +157,13 @@ def test_errors_page_is_complete():
 
 
 def test_signals_page_is_complete():
-    """The signals page lists exactly the reasons that there are, with their statuses, and the keys of a message."""
+    """The signals page lists exactly the reasons there are, with statuses and advice, and the keys of a message."""
     from caliper_readtime.web.refusals import Refusal  # noqa: PLC0415
     from caliper_readtime.web.signals import KEYS  # noqa: PLC0415
 
     text = (ROOT / "docs" / "reference" / "signals.md").read_text(encoding="utf-8")
-    listed = dict(re.findall(r"^\| `(\w+)` \| (\d{3}) \|", text, re.MULTILINE))
-    assert listed == {reason.value: str(reason.status) for reason in Refusal}
+    listed = re.findall(r"^\| `(\w+)` \| (\d{3}) \| .* \| (.*) \|$", text, re.MULTILINE)
+    assert sorted(listed) == sorted((reason.value, str(reason.status), reason.advice) for reason in Refusal)
     assert set(re.findall(r"^\| `(\w)` \|", text, re.MULTILINE)) == {"s", *KEYS.values()}
 
 

@@ -16,6 +16,7 @@ from caliper_readtime import InMemoryStateStore, Reader, ReadTimePolicy, ReadTim
 from caliper_readtime.testing import FlakyEmitter, ManualClock
 from caliper_readtime.web import asgi as asgi_adapter
 from caliper_readtime.web import flask as flask_adapter
+from caliper_readtime.web.refusals import Refusal
 from caliper_readtime.web.tickets import application_of
 from tests.scenes import START, article, events
 from tests.web.bridge import Bridge
@@ -26,6 +27,12 @@ HOST = "news.example.org"
 SECRETS = ("the-newest-secret-0123456789", "an-older-secret-0123456789")
 READERS = {name: Reader(name, f"{name}@example.org") for name in ("anna", "ben")}
 OWLS = article("owls")
+
+
+def refusal(reason):
+    """What a refusal's answer says: 1 where the script has to give up, 2 where it may come back."""
+    again = reason in ("foreign_origin", "unreadable", "store_unavailable", "host_failed")
+    return {"rt": 2 if again else 1, "error": str(reason), "do": Refusal(reason).advice}
 
 
 class Site:

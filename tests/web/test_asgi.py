@@ -23,7 +23,7 @@ from caliper_readtime.web.refusals import Refusal
 from caliper_readtime.web.signals import MAX_BODY
 from tests.scenes import OWLS, START, WAIT_SECONDS
 from tests.web.bridge import Bridge
-from tests.web.sites import HOST, READERS, SECRETS, asgi_site, django_site
+from tests.web.sites import HOST, READERS, SECRETS, asgi_site, django_site, refusal
 from tests.web.test_pages import attributes
 from tests.web.test_refusals import message
 
@@ -150,7 +150,7 @@ def _middleware(dispatch):
 def test_a_long_body_is_not_read_to_its_end(site):
     """No more of it is asked for than is taken, and a part."""
     answer = site.post(b"x" * 1_000_000)
-    assert answer.json == {"rt": 1, "error": "too_large"}
+    assert answer.json == refusal("too_large")
     assert site.application.read <= MAX_BODY + 1 + Bridge.CHUNK
 
 
@@ -200,7 +200,7 @@ def test_a_store_that_hangs_leaves_the_host_alone(monkeypatch):
     answers = asyncio.run(scene())
     assert sorted(status for status, _ in answers) == [204] * 5 + [503] * 4
     assert counter.refusals.counts()[Refusal.STORE_UNAVAILABLE] == 4
-    assert b'"rt":1' in answers[0][1]
+    assert b'"rt":2' in answers[0][1]
 
 
 def test_a_browser_that_goes_away_within_its_signal_is_nobodys_failure(site):
@@ -276,7 +276,7 @@ def test_django_never_sees_a_long_body(django):
         content_type="text/plain",
         base_url=f"http://{HOST}",
     )
-    assert (answer.status_code, answer.json) == (413, {"rt": 1, "error": "too_large"})
+    assert (answer.status_code, answer.json) == (413, refusal("too_large"))
     assert django.application.read <= MAX_BODY + 1 + Bridge.CHUNK
     assert django.counter.refusals.counts()[Refusal.TOO_LARGE] == 1
 

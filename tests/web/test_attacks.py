@@ -13,7 +13,7 @@ from caliper_readtime._settings import LIFE_SECONDS
 from caliper_readtime.testing import FlakyEmitter
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS, application_of
 from tests.scenes import events
-from tests.web.sites import OWLS, READERS
+from tests.web.sites import OWLS, READERS, refusal
 
 HOUR = 3600.0
 SLACK = 15  # a heartbeat and the leeway
@@ -138,7 +138,7 @@ def test_a_staging_ticket_is_none_in_production(site, more):
     )
     site.clock.advance(10)
     answer = site.log(staged, 10, view="view-2")
-    assert (answer.status_code, answer.json) == (403, {"rt": 1, "error": "ticket_foreign"})
+    assert (answer.status_code, answer.json) == (403, refusal("ticket_foreign"))
     assert site.seconds() == 10
     site.log(ticket, 20, l=True)
     assert [event["object"]["activity"]["name"] for event in site.emitter.events] == ["Owls"]
@@ -151,7 +151,7 @@ def test_a_ticket_can_be_bound_to_a_session(make_site):
     site.clock.advance(10)
     body = json.dumps({"s": 1, "k": ticket, "v": "v", "t": 10_000})
     assert [site.post(body, X_Session=name).status_code for name in ("ben's", "")] == [403, 403]
-    assert site.post(body).json == {"rt": 1, "error": "ticket_foreign"}
+    assert site.post(body).json == refusal("ticket_foreign")
     assert site.seconds() == 0
     assert site.post(body, X_Session="anna's").status_code == 204
     assert "anna's" not in ticket

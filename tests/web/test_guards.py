@@ -12,7 +12,7 @@ from caliper_readtime.web import flask as flask_adapter
 from caliper_readtime.web._flask_command import readtime
 from caliper_readtime.web._probe import examine_signals
 from caliper_readtime.web.refusals import Refusal
-from tests.web.sites import HOST, READERS, SECRETS, Site, django_site, flask_site, setup_django
+from tests.web.sites import HOST, READERS, SECRETS, Site, django_site, flask_site, refusal, setup_django
 from tests.web.test_refusals import message
 
 WALL = "tests.web.test_guards.wall"
@@ -188,10 +188,10 @@ def test_a_body_in_chunks_counts(site):
 def test_a_body_that_no_server_hands_on_is_not_refused_for_good(site):
     """Where it does not, the script keeps its record: 503, not "empty"."""
     answer = chunked(site, message(site.ticket()).encode(), terminated=False)
-    assert (answer.status_code, answer.json) == (503, {"rt": 1, "error": "unreadable"})
+    assert (answer.status_code, answer.json) == (503, refusal("unreadable"))
 
 
-@pytest.mark.parametrize("path", ["/readtime/readtime.js", "/readtime/readtime.mjs", "/readtime/health"])
+@pytest.mark.parametrize("path", ["/readtime/readtime.js", "/readtime/readtime-media.js", "/readtime/health"])
 def test_head(site, path):
     """What can be got can be asked for by HEAD, as probes and link checkers do."""
     answer = site.client.head(path, base_url=f"http://{HOST}")
@@ -208,5 +208,5 @@ def test_a_bad_host_is_a_refusal_of_ours():
     with django_site(overrides={"ALLOWED_HOSTS": [HOST], "MIDDLEWARE": [checks.MIDDLEWARE]}) as site:
         for host in ("evil.example", "bad_host:x", "ü.example"):
             answer = site.post(message(site.ticket()), Host=host, Origin=f"https://{host}")
-            assert (answer.status_code, answer.json) == (403, {"rt": 1, "error": "foreign_origin"})
+            assert (answer.status_code, answer.json) == (403, refusal("foreign_origin"))
         assert site.counter.refusals.counts()[Refusal.FOREIGN_ORIGIN] == 3

@@ -33,7 +33,7 @@ from caliper_readtime.web.page_counter import PageCounter
 from caliper_readtime.web.refusals import Refusal
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS, ItsdangerousSigner
 from tests.scenes import ANNA
-from tests.web.sites import HOST, OWLS, ROOT, SECRETS, django_site, flask_site
+from tests.web.sites import HOST, OWLS, ROOT, SECRETS, django_site, flask_site, refusal
 
 TAG = re.compile(r"<script defer( [a-z-]+=\"[^\"<>]*\")*></script>")
 
@@ -61,6 +61,15 @@ def test_the_tag_starts_the_script(site):
     assert (found["data-url"], found["data-heartbeat"]) == ("/readtime/signals", "10")
     assert site.read(found["data-ticket"]).status_code == 204
     assert site.seconds() == 10
+
+
+def test_the_tag_of_a_video(site):
+    """A page that names something to play has the part for media beside the script, under the same nonce."""
+    urls = "/readtime/readtime.js", "/readtime/signals"
+    first, second = site.counter.script_tag(urls, "anna", OWLS, media="#film", nonce="n0").split("></script>")[:2]
+    assert ' data-media="#film"' in first
+    version = script.file("readtime-media.js").version
+    assert second == f'<script defer src="/readtime/readtime-media.js?v={version}" nonce="n0"'
 
 
 def test_the_tags_options(make_site):
@@ -373,8 +382,8 @@ def test_django_trusts_what_csrf_trusts():
     """CSRF_TRUSTED_ORIGINS is honoured, wildcards included."""
     with django_site(overrides={"CSRF_TRUSTED_ORIGINS": ["https://*.example.com"]}) as site:
         body = b'{"s": 1, "k": "x", "v": "v", "t": 1}'
-        assert site.post(body, Origin="https://a.example.com").json == {"rt": 1, "error": "ticket_forged"}
-        assert site.post(body, Origin="https://a.example.net").json == {"rt": 1, "error": "foreign_origin"}
+        assert site.post(body, Origin="https://a.example.com").json == refusal("ticket_forged")
+        assert site.post(body, Origin="https://a.example.net").json == refusal("foreign_origin")
 
 
 def test_django_asks_for_no_csrf_token(django):
@@ -425,7 +434,7 @@ def test_settings_as_text():
 # The script's files, and health
 
 
-@pytest.mark.parametrize("name", ["readtime.js", "readtime.mjs"])
+@pytest.mark.parametrize("name", list(script.FILES))
 def test_the_scripts_files(site, name):
     """They are kept for a year under their own version alone, and revalidated for nothing."""
     answer = site.get(f"/readtime/{name}?v={script.file(name).version}")

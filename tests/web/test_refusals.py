@@ -13,7 +13,7 @@ from caliper_readtime.stores._codec import dump_ledger, dump_views
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.signals import MAX_BODY, MAX_TOTAL_MS, VERSION, parse
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS
-from tests.web.sites import HOST
+from tests.web.sites import HOST, refusal
 
 #: What one reader's time on one article may take after any abuse of a ticket, in bytes as stores write it.
 MAX_STATE_BYTES = 8192
@@ -68,7 +68,7 @@ def test_every_reason(make_site, reason):
     parts, send, status = CASES[reason]
     site = make_site(on_refusal=told.append, **parts)
     answer = send(site)
-    assert (answer.status_code, answer.json) == (status, {"rt": 1, "error": reason.value})
+    assert (answer.status_code, answer.json) == (status, refusal(reason))
     assert answer.headers["Cache-Control"] == "no-store"
     assert ("Retry-After" in answer.headers) == (status == 503)
     assert {found: count for found, count in site.counter.refusals.counts().items() if count} == {reason: 1}
@@ -113,20 +113,20 @@ def test_a_host_without_a_reader_keeps_the_scripts_record(make_site, reader):
 def test_bodies(site, body, reason):
     """0 bytes, 1 MB, invalid UTF-8, deep nesting, no JSON, other JSON: each has its reason."""
     answer = site.post(body)
-    assert (answer.status_code, answer.json) == (reason.status, {"rt": 1, "error": reason.value})
+    assert (answer.status_code, answer.json) == (reason.status, refusal(reason))
 
 
 def test_deep_nesting_that_can_be_read(site):
     """Lists within lists as a value are no signal, however deep."""
     body = '{"s": 1, "k": ' + "[" * 500 + "]" * 500 + "}"
-    assert site.post(body).json == {"rt": 1, "error": "malformed"}
+    assert site.post(body).json == refusal("malformed")
 
 
 @pytest.mark.parametrize("version", [0, 2, -1, "1", 1.0, True, None, [1]])
 def test_versions_of_the_script(site, version):
     """Scripts of versions that the server does not know (older or newer) are told so, by number alone."""
     answer = site.log(site.ticket(), version=version)
-    assert (answer.status_code, answer.json) == (400, {"rt": 1, "error": "unknown_version"})
+    assert (answer.status_code, answer.json) == (400, refusal("unknown_version"))
 
 
 @pytest.mark.parametrize(
@@ -141,14 +141,14 @@ def test_versions_of_the_script(site, version):
 def test_wrong_types(site, more):
     """A field of another type, or out of its range, is malformed: nothing is converted."""
     answer = site.post(message(site.ticket(), **more))
-    assert (answer.status_code, answer.json) == (400, {"rt": 1, "error": "malformed"})
+    assert (answer.status_code, answer.json) == (400, refusal("malformed"))
 
 
 def test_a_null_is_wrong_too(site):
     """A null is not the same as nothing."""
     for key in ("k", "v", "t", "b", "p", "c", "l"):
         said = {"s": 1, "k": "x", "v": "v", "t": 1, key: None}
-        assert site.post(json.dumps(said)).json == {"rt": 1, "error": "malformed"}, key
+        assert site.post(json.dumps(said)).json == refusal("malformed"), key
 
 
 def test_unknown_fields_are_left_alone():
@@ -177,7 +177,7 @@ def test_a_total_of_exactly_the_limit(key):
 @pytest.mark.parametrize("kind", ["", "text/html", "application/x-www-form-urlencoded", "multipart/form-data", "text"])
 def test_other_content_types(site, kind):
     """Only what the script sends is taken."""
-    assert site.post(message(site.ticket()), content_type=kind).json == {"rt": 1, "error": "content_type"}
+    assert site.post(message(site.ticket()), content_type=kind).json == refusal("content_type")
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE", "PATCH"])
@@ -260,20 +260,28 @@ def test_trusted_origins(make_site, origin, taken, site_says):
     headers = {"Origin": origin} | ({} if site_says is None else {"Sec_Fetch_Site": site_says})
     answers = [site.post(body, **headers) for body in (message(site.ticket()), message("forged"))]
     assert [answer.status_code for answer in answers] == [204 if taken else 403, 403]
-    # Their pages' scripts must see the answers, or no signal is ever acknowledged there; nobody else's may.
+    # Their pages' scripts must see the answers, or no signal is ever acknowledged there; others are told why not.
     shown = {(answer.headers.get("Access-Control-Allow-Origin"), answer.headers.get("Vary")) for answer in answers}
-    assert shown == {(origin, "Origin") if taken else (None, None)}
+    assert shown == {(origin, "Origin")}
+    if not taken:
+        assert [answer.json for answer in answers] == [refusal("foreign_origin")] * 2
 
 
 @pytest.mark.parametrize("trusted", [False, True])
 def test_pages_without_an_origin(make_site, trusted):
-    """A sandboxed frame says "Origin: null": taken where TRUST_NULL_ORIGIN lets tickets decide alone."""
+    """A sandboxed frame says "Origin: null": taken where TRUST_NULL_ORIGIN lets tickets decide alone.
+
+    WebKit's beacon from there names the host itself, as no other page's can.
+    """
     site = make_site(settings={"TRUST_NULL_ORIGIN": trusted})
     answer = site.post(message(site.ticket()), Origin="null", Sec_Fetch_Site="cross-site")
     assert answer.status_code == (204 if trusted else 403)
-    assert answer.headers.get("Access-Control-Allow-Origin") == ("null" if trusted else None)
+    assert answer.headers["Access-Control-Allow-Origin"] == "null"  # its script tells why
     assert site.counter.refusals.counts()[Refusal.FOREIGN_ORIGIN] == (not trusted)
     assert site.post(message("forged"), Origin="null").status_code == 403
+    beacon = {"Origin": f"http://{HOST}", "Sec_Fetch_Site": "cross-site"}
+    assert site.post(message(site.ticket()), **beacon).status_code == answer.status_code
+    assert site.post(message(site.ticket()), **beacon | {"Origin": "http://other.example"}).status_code == 403
 
 
 # Abuse of a ticket that is good
@@ -328,5 +336,5 @@ def test_frameworks_do_not_log_each_refusal(make_site, caplog):
 def test_a_hook_that_fails_costs_nothing(make_site, caplog):
     """The host's metrics may fail; the answer is the same."""
     site = make_site(on_refusal=boom)
-    assert site.post(b"").json == {"rt": 1, "error": "empty"}
+    assert site.post(b"").json == refusal("empty")
     assert "on_refusal failed" in caplog.text

@@ -11,7 +11,7 @@ from flask import Flask, request, session
 
 from caliper_readtime import InMemoryStateStore, ReadTimeTracker
 from caliper_readtime.web import flask as flask_adapter
-from tests.web.sites import READERS, SECRETS, Site, django_site
+from tests.web.sites import READERS, SECRETS, Site, django_site, refusal
 from tests.web.test_pages import attributes
 
 TAG = "{% load readtime %}{% readtime_script reader resource_id='owls' title='Owls' url='https://a.example.org/o' %}"
@@ -172,8 +172,8 @@ def test_flask_hooks_that_read_the_body():
     site = Site(app.wsgi_app, counter)
     assert site.read(site.ticket(), 10).status_code == 204
     assert (len(heard), site.seconds()) == (1, 10)
-    assert site.post(b"x" * 10_000).json == {"rt": 1, "error": "too_large"}
-    assert site.post(b"").json == {"rt": 1, "error": "empty"}
+    assert site.post(b"x" * 10_000).json == refusal("too_large")
+    assert site.post(b"").json == refusal("empty")
 
 
 def test_django_middleware_that_reads_the_body():

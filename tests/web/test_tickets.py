@@ -27,7 +27,7 @@ from caliper_readtime.web.tickets import (
     Tickets,
 )
 from tests.scenes import ANNA, BEES, START
-from tests.web.sites import OWLS, setup_django
+from tests.web.sites import OWLS, refusal, setup_django
 
 NEW, OLD, GONE = ("new-secret-0123456789", "old-secret-0123456789", "gone-secret-0123456789")
 FULL = Article("nice_x1", "Eulen — 猫头鹰", "https://a.example.org/1?q=2", Course("C", "c1"), Subject.SCIENCE)
@@ -191,6 +191,15 @@ def test_a_signed_ticket_of_another_layout(make_signer):
         assert refused(Tickets(signer), signer.sign(value)) is Refusal.TICKET_FORGED
 
 
+@pytest.mark.parametrize("more", [[{"colour": "red"}], [{}, {}], ["video"], [{"kind": ""}], [{"words": "800"}]])
+def test_a_signed_ticket_of_a_newer_version(make_signer, more):
+    """What it says of the activity beyond what is known here makes it no ticket, and nothing worse."""
+    signer = make_signer([NEW])
+    fields = signer.unsign(Tickets(signer).issue(ANNA, OWLS, START))
+    assert Tickets(signer).verify(signer.sign(fields), START).article == OWLS
+    assert refused(Tickets(signer), signer.sign([*fields, *more])) is Refusal.TICKET_FORGED
+
+
 def test_a_swapped_ticket_counts_for_whom_it_was_issued(site):
     """Another reader's or article's ticket brings time to them alone; what a message says cannot change it."""
     annas, bens = site.ticket("anna"), site.ticket("ben")
@@ -206,7 +215,7 @@ def test_forged_tickets_over_http(site):
     text = site.ticket()
     for forged in [*altered(text), ""]:
         answer = site.log(forged, 10)
-        assert (answer.status_code, answer.json) == (403, {"rt": 1, "error": "ticket_forged"})
+        assert (answer.status_code, answer.json) == (403, refusal("ticket_forged"))
     assert site.tracker.states("anna") == ()
 
 
@@ -243,7 +252,7 @@ def test_after_the_grace_period_a_ticket_is_nothing(site):
     site.clock.advance(0.001)
     before = site.tracker._store.load(("anna", "owls"), site.tracker._delivery.leases.now())
     answer = site.log(ticket, 30)
-    assert (answer.status_code, answer.json) == (403, {"rt": 1, "error": "ticket_expired"})
+    assert (answer.status_code, answer.json) == (403, refusal("ticket_expired"))
     assert site.tracker._store.load(("anna", "owls"), site.tracker._delivery.leases.now()) == before
 
 

@@ -7,6 +7,6 @@ from caliper_readtime.web.django import views
 app_name = "caliper_readtime"
 urlpatterns: list[URLPattern] = [
     path("signals", views.signals, name="signals"),
-    re_path(r"^(?P<name>readtime\.m?js)$", views.script_file, name="script"),
+    re_path(r"^(?P<name>readtime(?:\.m?|-media\.)js)$", views.script_file, name="script"),
     path("health", views.health, name="health"),
 ]

@@ -1,0 +1,109 @@
+"""Of a video or audio its play time counts, and how much of it was played; in each engine, a tone made here."""
+
+from __future__ import annotations
+
+from tests.browser.media import TONE_SECONDS
+from tests.browser.stage import JITTER, TICK, scene_of_engines
+
+FILM = "document.querySelector('#film')"
+
+
+def opened(stage, **options):
+    """A page with a tone that is ready to play, and does not."""
+    query = "".join(f"&{name}={value}" for name, value in options.items())
+    tab = stage.engine().tab(stage.site(f"/media/leaves?media=%23film{query}"))
+    tab.until(f"{FILM}.readyState > 2")
+    return tab
+
+
+def finish(stage, tab, *, at_least=0, **allowed):
+    """Wait for what is told where it stands, and judge."""
+    stage.site.until_heard(lambda heard: heard.message.get("l") and heard.message["t"] > at_least, "a leave")
+    stage.judge(**allowed)
+
+
+def plays(tab, act=f"{FILM}.play()", until=f"!{FILM}.paused && !{FILM}.seeking && {FILM}.played.length"):
+    """Do something after which it plays."""
+    tab.engine.moving(lambda: (tab.run(f"{act} && 0"), tab.until(until)))
+
+
+def stands(tab, act=f"{FILM}.pause()"):
+    """Do something after which it does not."""
+    tab.engine.moving(lambda: (tab.run(f"({act}, 0)"), tab.until(f"{FILM}.paused")))
+
+
+@scene_of_engines
+def test_media_played(stage):
+    """Play time counts: not the time before, nor a pause, nor what comes after it."""
+    tab = opened(stage)
+    stage.pass_by(2)
+    plays(tab)
+    stage.read(2)
+    stands(tab)
+    stage.pass_by(2)
+    plays(tab)
+    stage.read(1.5)
+    stands(tab)
+    stage.pass_by(1)
+    finish(stage, tab, at_least=3000)
+
+
+@scene_of_engines
+def test_media_twice_as_fast(stage):
+    """Seconds are the viewer's: four of them at rate 2 are four, and eight of the medium have been played."""
+    tab = opened(stage)
+    tab.run(f"({FILM}.playbackRate = 2, 0)")
+    plays(tab)
+    stage.read(4)
+    tab.close()  # as it plays: at this rate WebKit's player does not pause when it is told to
+    finish(stage, tab, at_least=3000)
+    off = 0.5 + 2 * stage.between()
+    assert abs(max(heard.message["p"] for heard in stage.site.heard) * TONE_SECONDS - 8) < off
+
+
+@scene_of_engines
+def test_media_jump_to_the_end(stage):
+    """Whoever jumps to the end has not watched: nothing is completed."""
+    tab = opened(stage, depth=0.9)
+    plays(tab)
+    stage.read(1)
+    tab.run(f"({FILM}.currentTime = {TONE_SECONDS} - 0.5, 0)")
+    stage.read_until(lambda: tab.until(f"{FILM}.ended"))
+    stage.pass_by(1.5)
+    finish(stage, tab, less=JITTER + stage.true - 1)
+    assert not any(heard.message.get("c") for heard in stage.site.heard)
+
+
+@scene_of_engines
+def test_media_played_through(stage):
+    """Whoever plays all of it, at whatever rate, has completed it, and is told so at once."""
+    tab = opened(stage, depth=0.9)
+    tab.run(f"({FILM}.playbackRate = 4, 0)")
+    plays(tab)
+    stage.read_until(lambda: tab.until(f"{FILM}.ended"))
+    stage.site.until_heard(lambda heard: heard.message.get("c"), "a completion")
+    finish(stage, tab)
+
+
+def test_media_that_waits(stage):
+    """What waits for data does not count. (WebKit's player here gives up what does not come.)"""
+    tab = opened(stage, src="/endless.wav")
+    plays(tab)
+    stage.read_until(lambda: tab.until(f"{FILM}.readyState < 3"))
+    stage.pass_by(3)
+    finish(stage, tab)
+    assert stage.true < TONE_SECONDS / 2
+
+
+test_media_that_waits = scene_of_engines(test_media_that_waits, hosts=("plain", "firefox"))
+
+
+@scene_of_engines
+def test_media_removed(stage):
+    """A medium that leaves the page without a word counts no longer."""
+    tab = opened(stage)
+    plays(tab)
+    stage.read(2)
+    tab.engine.moving(lambda: tab.run(f"({FILM}.remove(), 0)"))
+    stage.pass_by(2)
+    finish(stage, tab, more=TICK + JITTER)
