@@ -88,7 +88,7 @@ class ReadTimePolicy:
         completion_ratio: position ÷ duration from which the article counts as read.
         completion_dwell_seconds: accepted time from which it counts as read, or None.
         completion_words_per_minute: the fastest reading that counts, of articles whose words are known; None for any.
-        completion_playback_rate: the fastest playback that counts, of videos.
+        completion_playback_rate: the fastest playback that counts, of video and audio.
         completion: ``"send"`` finalizes from the heartbeat, ``"defer"`` leaves it to the sweeper.
         duration_tolerance_seconds: by how much a later duration may differ from the first without a warning.
         lock_seconds: lease of a claim, at most an hour; the emitter's deadline must be shorter.

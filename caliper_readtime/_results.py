@@ -28,7 +28,7 @@ class Outcome(StrEnum):
     PARKED = "parked"
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # half the time to make, and a sweep makes thousands
 class Report:
     """What one report of one state came to.
 

@@ -20,6 +20,7 @@ from caliper_readtime._operations import Operations
 from caliper_readtime._policy import Completion, ReadTimePolicy
 from caliper_readtime._results import Accumulation, FlushReport, Outcome, Report
 from caliper_readtime._rules import Caller, Defer, Signal
+from caliper_readtime._rules.heartbeat import made
 from caliper_readtime._rules.identity import identified, reduced
 from caliper_readtime._units import to_epoch_ms, to_ms
 from caliper_readtime.errors import InvalidInput, MissingField, StoreUnavailable
@@ -158,25 +159,21 @@ class ReadTimeTracker(Operations):
         """
         nonce = os.urandom(16).hex()
         key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
-        return self._signal(
-            key,
-            Signal(
-                self._policy,
-                nonce,
-                to_ms(delta_seconds, "delta_seconds"),
-                known_reader,
-                known_article,
-                nonce[16:]
-                if heartbeat_id is None
-                else _checks.text(heartbeat_id, "heartbeat_id", _checks.MAX_SIGNAL_ID),
-                None,
-                0,
-                None,
-                None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
-                None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
-                not self._sends,
-            ),
+        signal = (
+            self._policy,
+            nonce,
+            to_ms(delta_seconds, "delta_seconds"),
+            known_reader,
+            known_article,
+            nonce[16:] if heartbeat_id is None else _checks.text(heartbeat_id, "heartbeat_id", _checks.MAX_SIGNAL_ID),
+            None,
+            0,
+            None,
+            None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
+            None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
+            not self._sends,
         )
+        return self._signal(key, made(Signal, signal))
 
     def observe(
         self,
@@ -252,24 +249,22 @@ class ReadTimeTracker(Operations):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
         nonce = os.urandom(16).hex()
         key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
+        signal = (
+            self._policy,
+            nonce,
+            to_ms(view.active_seconds, "view.active_seconds"),
+            known_reader,
+            known_article,
+            nonce,
+            view.id,
+            to_ms(view.acknowledged_seconds, "view.acknowledged_seconds"),
+            None if opened_at is None else to_epoch_ms(opened_at, "opened_at"),
+            None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
+            None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
+            defer or not self._sends,
+        )
         return self._signal(
-            key,
-            Signal(
-                self._policy,
-                nonce,
-                to_ms(view.active_seconds, "view.active_seconds"),
-                known_reader,
-                known_article,
-                nonce,
-                view.id,
-                to_ms(view.acknowledged_seconds, "view.acknowledged_seconds"),
-                None if opened_at is None else to_epoch_ms(opened_at, "opened_at"),
-                None if position_seconds is None else to_ms(position_seconds, "position_seconds"),
-                None if duration_seconds is None else to_ms(duration_seconds, "duration_seconds"),
-                defer or not self._sends,
-            ),
-            None if until is None else to_epoch_ms(until, "until"),
-            asks=asks,
+            key, made(Signal, signal), None if until is None else to_epoch_ms(until, "until"), asks=asks
         )
 
     def _signal(self, key: Key, signal: Signal, until_ms: int | None = None, *, asks: bool = False) -> Accumulation:
@@ -286,15 +281,16 @@ class ReadTimeTracker(Operations):
                 log_missing(error, key)
             raise
         assert state is not None  # noqa: S101 - a signal never removes a state
-        if counted.clamped_ms or counted.other_duration or counted.other_kind or logger.isEnabledFor(logging.DEBUG):
+        accepted, clamped, duplicate, completed, other_duration, other_kind = counted
+        if clamped or other_duration or other_kind or logger.isEnabledFor(logging.DEBUG):
             log_counted(key, signal, counted, state)
         # X6: at a birth alone are these the same.
         if signal.acknowledged_ms and state.meter.last_sync_at_ms == state.ledger.first_sync_at_ms:
             log_outlived(key, signal, state)
-        report = self._reporting.completed(key, state, defers=signal.defers) if counted.completed else None
+        report = self._reporting.completed(key, state, defers=signal.defers) if completed else None
         if report is not None and report.state is not None:
             state = report.state
-        return Accumulation(counted.accepted_ms / 1000, counted.clamped_ms / 1000, counted.duplicate, state, report)
+        return Accumulation(accepted / 1000, clamped / 1000, duplicate, state, report)
 
     # Time goes out
 

@@ -56,15 +56,22 @@ class _Formatter(argparse.HelpFormatter):
         super().add_usage(usage, few, groups, prefix)
 
 
-class _Parser(argparse.ArgumentParser):
+class _ErrorFirst(argparse.ArgumentParser):
     """Says what is wrong before it says how it is done; quotes no URL, which may hold a password."""
-
-    def __init__(self, **more: Any) -> None:
-        super().__init__(**{"formatter_class": _Formatter, **more})
 
     def error(self, message: str) -> NoReturn:
         problem = re.sub(r"\S+://\S*", "a URL (flags such as --store-url come after the command)", message)
+        # Django's parsers tell by this whether somebody typed it; to code they raise.
+        if not getattr(self, "called_from_command_line", True):
+            super().error(problem)
         self.exit(USAGE, f"{self.prog}: {problem}\n{self.format_usage()}")
+
+
+class _Parser(_ErrorFirst):
+    """Ours."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**{"formatter_class": _Formatter, **more})
 
 
 class _Tree:
@@ -97,7 +104,10 @@ class _Tree:
 
 
 def _commands(parser: argparse.ArgumentParser) -> Any:
-    return parser.add_subparsers(title="commands", required=True)
+    kind = type(parser)
+    if not issubclass(kind, _ErrorFirst):
+        kind = type(kind.__name__, (_ErrorFirst, kind), {})
+    return parser.add_subparsers(title="commands", required=True, parser_class=kind)
 
 
 def _sentence(text: str) -> str:

@@ -37,6 +37,8 @@ def identified(
     Raises:
         InvalidInput: an id is not acceptable.
     """
+    if type(reader) is str and type(article) is str and (oneroster_url is not None or "://" not in reader + article):
+        return key_of(oneroster_url, reader, article), None, None
     known_reader, reader_id = (reader, reader.sourced_id) if isinstance(reader, Reader) else (None, reader)
     known_article, resource_id = (article, article.resource_id) if isinstance(article, Activity) else (None, article)
     try:

@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules.state import Ledger, Meter, ReadTimeState
 
+#: Kinds whose duration is what they play.
+_PLAYED: Final = ("video", "audio")
 #: Milliseconds; paces are per minute.
 MINUTE: Final = 60_000
 
@@ -22,14 +24,14 @@ def words_ms(policy: ReadTimePolicy, words: int | None) -> float | None:
 def least_ms(policy: ReadTimePolicy, ledger: Ledger) -> float:
     """Return the least time in which this activity can have been read or watched, milliseconds; 0 where nothing says.
 
-    The words of it at the policy's pace; or a video's duration, up to where it counts as watched, played as fast as
-    the policy has it.
+    Its words at the policy's pace; or, of video and audio, the duration up to where it counts as watched, played as
+    fast as the policy has it.
     """
     article = ledger.context.article
     words = words_ms(policy, article.words)
     if words is not None:
         return words
-    if article.kind == "video" and ledger.duration_ms is not None:
+    if article.kind in _PLAYED and ledger.duration_ms is not None:
         return policy.completion_ratio * ledger.duration_ms / policy.completion_playback_rate
     return 0
 

@@ -85,7 +85,9 @@ def refreshed(
     V6: a finalize that cannot finish leaves its wish. V5: a later one leaves the stamp.
     """
     ledger = state.ledger
-    context = Context(reader or ledger.context.reader, article or ledger.context.article)
+    context = ledger.context
+    if reader is not None or article is not None:
+        context = Context(reader or context.reader, article or context.article)
     wanted = ledger.finalize_wanted or (finalize and ledger.finalized_at_ms is None)
     if context == ledger.context and wanted == ledger.finalize_wanted:
         return state

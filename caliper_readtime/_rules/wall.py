@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from heapq import heappop, heappush
+from operator import itemgetter
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import attrs
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 MAX_STRETCHES: Final = 64
 #: U5: intervals that what is settled may leave; of more, the smallest gaps between them are closed.
 MAX_SETTLED: Final = 16
+
+
+_BY_END: Final = itemgetter(1)
 
 
 class Stretch(NamedTuple):
@@ -99,18 +103,19 @@ def claimed(wall: Wall, stretch: Stretch, expires_at_ms: int) -> tuple[Wall, int
         stretch: what is claimed now.
         expires_at_ms: from when on the record may go, if nothing more is claimed.
     """
-    over = beside((*wall.stretches, stretch))
+    # Whoever reads one article after the other has had all of it since the last window ended: nothing to plan.
+    last = wall.stretches[-1].ends_ms if wall.stretches else 0
+    fits = stretch.ends_ms - max(stretch.begins_ms, last) >= stretch.ms
+    over = 0 if fits else beside((*wall.stretches, stretch))
     expires_at_ms = max(wall.expires_at_ms, expires_at_ms)
     if over == stretch.ms:
         return attrs.evolve(wall, expires_at_ms=expires_at_ms), over
-    kept = sorted((*wall.stretches, stretch._replace(ms=stretch.ms - over)), key=_by_end)
+    kept = [*wall.stretches, stretch if not over else stretch._replace(ms=stretch.ms - over)]
+    if stretch.ends_ms < last:
+        kept.sort(key=_BY_END)
     if len(kept) > MAX_STRETCHES:
         kept = _settled(kept[: len(kept) // 2], kept[len(kept) // 2 :])
     return Wall(tuple(kept), expires_at_ms), over
-
-
-def _by_end(stretch: Stretch) -> tuple[int, int]:
-    return stretch.ends_ms, stretch.begins_ms
 
 
 def _settled(older: Sequence[Stretch], newer: Sequence[Stretch]) -> list[Stretch]:
@@ -129,7 +134,7 @@ def _settled(older: Sequence[Stretch], newer: Sequence[Stretch]) -> list[Stretch
         _, place = min(closed)
         taken[place - 1 : place + 1] = [[taken[place - 1][0], taken[place][1]]]
     settled = [Stretch(begins, ends, ends - begins) for begins, ends in taken]
-    return sorted((*settled, *newer), key=_by_end)
+    return sorted((*settled, *newer), key=_BY_END)
 
 
 def window(state: ReadTimeState, from_ms: int, policy: ReadTimePolicy) -> Stretch:

@@ -220,7 +220,7 @@ def _replication(name: str, facts: Facts) -> Iterator[Finding]:
     listed = [value for key, value in facts.items() if re.fullmatch(r"slave\d+", key) and isinstance(value, dict)]
     replicas = sum(one.get("state") == "online" for one in listed) if listed else int(facts["connected_slaves"])
     wanted = facts.get("claim_replicas", 0)
-    text = f"{name}: {replicas} replicas, and a claim waits for {wanted}"
+    text = f"{name}: {plural(replicas, 'replica')}, and a claim waits for {wanted}"
     if wanted > replicas:
         yield error("redis.replication", text, "nothing can be sent: bring replicas back, or lower claim_replicas")
     elif replicas and not wanted:

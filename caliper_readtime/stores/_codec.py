@@ -7,14 +7,14 @@ from base64 import urlsafe_b64encode
 from datetime import datetime
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import attrs
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn
 
 from caliper_readtime._model import Activity, Article
-from caliper_readtime._rules.state import MOST_CLAMPED_MS, Key, Ledger
+from caliper_readtime._rules.state import MOST_CLAMPED_MS, Context, Key, Ledger
 from caliper_readtime._units import to_datetime, to_epoch_ms
 from caliper_readtime.errors import ConfigurationError, CorruptState
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from caliper_readtime._model import Reader
+
+T = TypeVar("T")
 
 #: Written into every ledger. A newer minor number adds fields to it, which are kept; a newer major one is refused. What
 #: is added deeper an older version leaves out when it writes: since 1.2 that may be an activity's kind, attempt, words
@@ -58,6 +60,25 @@ def _exactly(kind: type) -> Any:
     return structure
 
 
+def _once(structure: Any) -> Any:
+    """Return a hook that reads equal values once, and checks them once."""
+    found: dict[str, Any] = {}
+
+    def structured(value: Any, kind: Any) -> Any:
+        name = str(value)
+        known = found.get(name)
+        if known is None:
+            if len(found) >= _MOST_KNOWN:
+                found.clear()
+            known = found[name] = structure(value, kind)
+        return known
+
+    return structured
+
+
+_MOST_KNOWN: Final = 1024
+
+
 def _converter() -> Converter:
     converter = Converter(omit_if_default=True, detailed_validation=False)
     converter.register_structure_hook(int, _integer)
@@ -71,21 +92,27 @@ def _converter() -> Converter:
         lambda kind: kind is Activity,
         lambda value, _: activity(value, Activity) if "kind" in value else article(value, Article),
     )
+    # A ledger names the same context again and again, and a sweep meets the same articles.
+    for known in (Activity, Context):
+        converter.register_structure_hook(known, _once(converter.get_structure_hook(known)))
     return converter
 
 
 _CONVERTER: Final = _converter()
+_WRITER: Final = json.JSONEncoder(separators=(",", ":"))
 _LEDGERS: Final[dict[str, Ledger]] = {}
-_MOST_LEDGERS: Final = 1024
+_VIEWS: Final[dict[str, tuple[tuple[str, int], ...]]] = {}
+_MOST_TEXTS: Final = 1024
+_NO_HEARTBEATS: Final = "0\n"
 _KNOWN: Final = frozenset(attribute.name for attribute in attrs.fields(Ledger)) - {"unknown"}
 
 
 def dump_ledger(ledger: Ledger) -> str:
     """Return the ledger as JSON text."""
     fields = _CONVERTER.unstructure(ledger)
-    unknown = json.loads(fields.pop("unknown", "{}"))
-    text = json.dumps({"schema": SCHEMA, **fields, **unknown}, separators=(",", ":"))
-    _known(text, ledger)
+    unknown = json.loads(fields.pop("unknown")) if "unknown" in fields else {}
+    text = _WRITER.encode({"schema": SCHEMA, **fields, **unknown})
+    _remember(_LEDGERS, text, ledger)
     return text
 
 
@@ -98,15 +125,16 @@ def load_ledger(text: str) -> Ledger:
     ledger = _LEDGERS.get(text)
     if ledger is None:
         ledger = _loaded(text)
-        _known(text, ledger)
+        _remember(_LEDGERS, text, ledger)
     return ledger
 
 
-def _known(text: str, ledger: Ledger) -> None:
-    # A heartbeat meets the same ledger again and again, and a commit the one that the claim has just written.
-    if len(_LEDGERS) >= _MOST_LEDGERS:
-        _LEDGERS.clear()
-    _LEDGERS[text] = ledger
+def _remember(known: dict[str, T], text: str, value: T) -> None:
+    # A heartbeat meets the same ledger again and again, and the page views that the one before it has written; a commit
+    # meets the ledger that the claim has just written.
+    if len(known) >= _MOST_TEXTS:
+        known.clear()
+    known[text] = value
 
 
 def _loaded(text: str) -> Ledger:
@@ -151,7 +179,14 @@ def check_meter(numbers: Sequence[Any]) -> None:
         CorruptState: one of them is not.
     """
     position = numbers[5]
-    if min(numbers[:5]) < 0 or max(numbers[:4]) >= LARGEST or numbers[4] > MOST_CLAMPED_MS:
+    good = (
+        0 <= numbers[0] < LARGEST
+        and 0 <= numbers[1] < LARGEST
+        and 0 <= numbers[2] < LARGEST
+        and 0 <= numbers[3] < LARGEST
+        and 0 <= numbers[4] <= MOST_CLAMPED_MS
+    )
+    if not good:
         raise CorruptState("the stored meter is out of range")
     if position is not None and not 0 <= position < LARGEST:
         raise CorruptState("the stored position is out of range")
@@ -159,7 +194,9 @@ def check_meter(numbers: Sequence[Any]) -> None:
 
 def dump_views(views: tuple[tuple[str, int], ...]) -> str:
     """Return page views as text: for each a line break, its id, a tab and its total."""
-    return "".join([f"\n{view}\t{total}" for view, total in views])
+    text = "".join([f"\n{view}\t{total}" for view, total in views])
+    _remember(_VIEWS, text, views)
+    return text
 
 
 def load_views(text: str) -> tuple[tuple[str, int], ...]:
@@ -170,6 +207,9 @@ def load_views(text: str) -> tuple[tuple[str, int], ...]:
     """
     if not text:
         return ()
+    known = _VIEWS.get(text)
+    if known is not None:
+        return known
     before, *lines = text.split(_LINE)
     views: list[tuple[str, int]] = []
     good = not before
@@ -187,6 +227,8 @@ def load_views(text: str) -> tuple[tuple[str, int], ...]:
 
 def dump_heartbeats(heartbeats: tuple[str, ...]) -> str:
     """Return heartbeat ids as text: how many there are, and the ids, each with a line break behind it."""
+    if not heartbeats:
+        return _NO_HEARTBEATS
     return _LINE.join([str(len(heartbeats)), *heartbeats, ""])
 
 
@@ -196,6 +238,8 @@ def load_heartbeats(text: str) -> tuple[str, ...]:
     Raises:
         CorruptState: it holds something else.
     """
+    if text == _NO_HEARTBEATS:
+        return ()
     count, *heartbeats = text.split(_LINE)
     if count != str(len(heartbeats) - 1) or heartbeats.pop():
         raise CorruptState("the stored heartbeats cannot be read")

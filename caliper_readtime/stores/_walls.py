@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import json
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from caliper_readtime._rules.wall import NO_WALL, Stretch, Wall
@@ -15,15 +15,19 @@ if TYPE_CHECKING:
 
 R = TypeVar("R")
 
-#: The first word says how the others are to be read.
-_SCHEMA: Final = "1"
-_TEXT: Final = re.compile(rf"{_SCHEMA} \d{{1,15}}(?: \d{{1,15}}:\d{{1,15}}:\d{{1,15}})*", re.ASCII)
+#: The first number says how the others are to be read.
+_SCHEMA: Final = 1
 
 
 def dump_wall(wall: Wall) -> str:
-    """Return the record as text: when it expires, and for each stretch its end, its length, and how much was read."""
-    words = [f"{ends}:{ends - begins}:{ms}" for begins, ends, ms in wall.stretches]
-    return " ".join([_SCHEMA, str(wall.expires_at_ms), *words])
+    """Return the record as a JSON array of whole numbers.
+
+    A version, when it expires, and for each stretch its end, its length, and how much was read.
+    """
+    numbers = [_SCHEMA, wall.expires_at_ms]
+    for begins, ends, ms in wall.stretches:
+        numbers += (ends, ends - begins, ms)
+    return json.dumps(numbers, separators=(",", ":"))
 
 
 def load_wall(text: str, reader: str) -> Wall:
@@ -36,12 +40,14 @@ def load_wall(text: str, reader: str) -> Wall:
     Raises:
         CorruptState: it holds something else, or was written by an incompatible version.
     """
-    if _TEXT.fullmatch(text):
-        _, expires, *words = text.split(" ")
-        numbers = [tuple(map(int, word.split(":"))) for word in words]
-        stretches = tuple(Stretch(ends - length, ends, ms) for ends, length, ms in numbers)
-        if all(begins >= 0 and ends < LARGEST and 0 < ms <= ends - begins for begins, ends, ms in stretches):
-            return Wall(stretches, int(expires))
+    try:
+        schema, expires, *numbers = json.loads(text)
+        if schema == _SCHEMA and {type(expires), *map(type, numbers)} == {int} and expires >= 0:
+            spans = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
+            if all(0 < ms <= length <= ends < LARGEST for ends, length, ms in spans):
+                return Wall(tuple([Stretch(ends - length, ends, ms) for ends, length, ms in spans]), expires)
+    except (ValueError, TypeError):
+        pass
     raise unreadable(reader)
 
 

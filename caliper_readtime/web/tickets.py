@@ -239,7 +239,7 @@ class Tickets:
         if text.isascii() and len(text) <= MAX_TICKET:
             try:
                 ticket = self._opened(text)
-            except ValueError:
+            except (TypeError, ValueError):  # the first: a newer version's, with fields that are not known here
                 ticket = None
         if ticket is None:
             raise Refused(Refusal.TICKET_FORGED)

@@ -56,7 +56,7 @@ class Mutation(NamedTuple):
 def _patches(original: object, mutant: Any) -> Iterator[Any]:
     """Yield a patch for every place that holds the original: modules, classes, and the tables of the verbs."""
     modules = [module for name, module in sys.modules.items() if name.startswith("caliper_readtime.")]
-    for holder in (*modules, ReadTimeState, Parked, Claim):
+    for holder in (*modules, ReadTimeState, Parked, Claim, claim.AcquireClaim):
         for name, value in tuple(vars(holder).items()):
             if value is original:
                 yield mock.patch.object(holder, name, mutant)
@@ -70,7 +70,7 @@ MUTATIONS = (
     # Signals
     Mutation(
         "S2: an evicted view must not be paid twice",
-        heartbeat.count,
+        heartbeat._heard,
         "signal.acknowledged_ms if known is None else known",
         "known or 0",
         "eviction",
@@ -92,8 +92,8 @@ MUTATIONS = (
     Mutation(
         "B5: what was accepted is not kept in the budget",
         heartbeat.spend,
-        "allowed - accepted)",
-        "allowed)",
+        "left = allowed - accepted",
+        "left = allowed",
         "signals",
     ),
     Mutation(

@@ -133,7 +133,7 @@ def test_prometheus_gauges_are_the_commands(scene, registry):
         for sample in family.samples
     }
     ours = samples(registry)
-    assert len(theirs) == 6
+    assert len(theirs) == 8
     assert {key: ours.get(key) for key in theirs} == theirs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 
+from caliper_readtime._policy import ReaderBudget
 from caliper_readtime._rules import (
     AcquireClaim,
     AcquireResult,
@@ -68,6 +69,12 @@ class AcceptedTime:
         if signal.view_id is not None:
             remember(self.views, signal.view_id, total)
         return accepted
+
+    def take_off(self, ms):
+        """U4: this was read beside another article; what the clock had granted for it is gone."""
+        self.spent -= ms
+        self.granted -= ms
+        self.clamped += ms
 
     def older(self, signal):
         """B7: what a page that was opened before the budget began adds to it."""
@@ -161,6 +168,10 @@ class Book:
             self.expect(accepted == result.accepted_ms, f"{key}: accepted {result.accepted_ms}, not {accepted}")
             self.seen["duplicate signals"] += result.duplicate
             self.seen["clamped signals"] += result.clamped_ms > 0
+        if isinstance(transition, AcquireClaim) and result.beside_ms:
+            self.seen["read beside"] += 1
+            if transition.policy.reader_budget is ReaderBudget.ENFORCE:
+                life.time.take_off(result.beside_ms)
         self.states[key] = state
         time = life.time
         meter = (state.meter.cumulative_ms, state.meter.clamped_ms, state.meter.last_sync_at_ms)
@@ -311,11 +322,32 @@ class Book:
                 at_endpoint <= whole if life.forgotten else at_endpoint == whole,
                 f"{name}: the endpoint has {at_endpoint} ms, accepted were {life.time.spent}",
             )
+        if self.policy.reader_budget is ReaderBudget.ENFORCE:
+            self._one_clock()
         for event_id, copies in self.copies.items():
             # H8: a further copy takes a try that ended in doubt.
             self.expect(
                 copies <= 1 + self.doubts[event_id], f"{event_id}: {copies} copies, {self.doubts[event_id]} doubts"
             )
+        self._settled(load)
+
+    def _one_clock(self):
+        """U9: of a reader of whom nothing was forgotten or has expired, all articles together fit into wall time."""
+        readers = {}
+        for (key, _), life in self.lives.items():
+            readers.setdefault(key.reader_sourced_id, []).append((key, life))
+        for reader, lives in readers.items():
+            if any(life.forgotten for _, life in lives) or len({key for key, _ in lives}) < len(lives):
+                continue
+            times = [life.time for _, life in lives]
+            wall = max(time.last for time in times) - min(min(time.counts_from, time.began) for time in times)
+            spent = sum(time.spent for time in times)
+            self.seen["one clock"] += len(lives) > 1
+            # A rest below a second was not claimed, and so not looked at.
+            most = wall + self.policy.leeway_ms + len(lives) * SECOND
+            self.expect(spent <= most, f"{reader}: {spent} ms on {len(lives)} articles, of {most} ms of wall time")
+
+    def _settled(self, load):
         for key, last in self.states.items():
             state = load(key)
             if state is None:

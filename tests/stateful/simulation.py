@@ -17,6 +17,7 @@ from caliper_readtime import (
     ReadTimePolicy,
     StoreUnavailable,
 )
+from caliper_readtime._policy import ReaderBudget
 from caliper_readtime._rules.state import Phase
 from tests.scenes import WAIT_SECONDS, article
 from tests.stateful.world import Crash, SimulatedSystem, failure, seeded
@@ -98,6 +99,7 @@ class Simulation:
             completion_dwell_seconds=random.choice([None, 90.0]),
             partial_min_seconds=random.choice([0.0, 20.0]),
             state_ttl_seconds=random.choice([30, 1]) * 86400.0,
+            reader_budget=Random(f"reader budget {seed}").choice(list(ReaderBudget)),
         )
         self.world = SimulatedSystem(
             store,
@@ -304,8 +306,10 @@ class Simulation:
                     and now
                     and now.ledger.generation == state.ledger.generation
                 ):
-                    whole = state.meter.cumulative_ms // 1000 * 1000
-                    # F6: whatever had been accepted when it began.
+                    enforced = self.book.policy.reader_budget is ReaderBudget.ENFORCE
+                    taken_off = now.ledger.beside_ms - state.ledger.beside_ms if enforced else 0
+                    whole = (state.meter.cumulative_ms - taken_off) // 1000 * 1000
+                    # F6: whatever had been accepted when it began, but for what was taken off since (U4).
                     self.book.expect(now.reported_ms >= whole, f"{key}: settled at {now.reported_ms} of {whole} ms")
 
         self._start(act)

@@ -23,6 +23,7 @@ from caliper_readtime import (
 from caliper_readtime._logs import logger
 from caliper_readtime._rules import Signal
 from caliper_readtime._rules.state import Key
+from caliper_readtime._rules.wall import beside
 from caliper_readtime._units import to_epoch_ms
 from caliper_readtime.testing import ManualClock
 from tests.scenes import START, article
@@ -47,6 +48,7 @@ policies = st.builds(
     completion_dwell_seconds=st.sampled_from([None, 60.0]),
     completion=st.sampled_from(["send", "defer"]),
     partial_min_seconds=st.sampled_from([0.0, 10.0]),
+    reader_budget=st.sampled_from(["off", "measure", "enforce"]),
 )
 
 
@@ -220,7 +222,10 @@ class TwoStores(RuleBasedStateMachine):
             # Conservation: cumulative = reported + parked + claimed + unclaimed.
             assert [faults_in(state) for state in states if state is not None] == [[]] * (4 - states.count(None))
             due = world.store.inner.due(EVERYTHING, world.now_ms, 0)
-            sides.append((list(map(face, states)), due, world.endpoint.log, world.store.inner.last_sweep()))
+            walls = [world.store.wall(reader, world.now_ms) for reader in READERS]
+            assert [beside(wall.stretches) for wall in walls] == [0, 0]
+            inner = world.store.inner
+            sides.append((list(map(face, states)), walls, due, world.endpoint.log, inner.last_sweep()))
         assert sides[0] == sides[1]
 
 

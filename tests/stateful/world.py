@@ -244,6 +244,9 @@ class FaultyStore:
     def now(self, key=None, /):
         return self.inner.now(key)
 
+    def wall(self, reader, now=None, /):
+        return self.inner.wall(reader, now)
+
     def last_sweep(self):
         self.world.at("last_sweep before")
         return self.inner.last_sweep()

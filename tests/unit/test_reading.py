@@ -86,11 +86,13 @@ def test_a_video_is_watched_at_its_end(scene: Scene):
     assert at(scene, VIDEO, 1, position=95).report.outcome is Outcome.SENT
 
 
-def test_seeking_completes_no_video(scene: Scene):
+@pytest.mark.parametrize("kind", ["video", "audio"])
+def test_seeking_completes_no_video(scene: Scene, kind):
     """S12: the slider moved to the end; once it has played for as long as it takes at double speed, it counts."""
-    assert at(scene, VIDEO, 5, position=100, duration=100).report is None
-    assert at(scene, VIDEO, 42.499, position=100).report is None
-    assert at(scene, VIDEO, 0.001, position=100).report.outcome is Outcome.SENT
+    what = activity("film", kind)
+    assert at(scene, what, 5, position=100, duration=100).report is None
+    assert at(scene, what, 42.499, position=100).report is None
+    assert at(scene, what, 0.001, position=100).report.outcome is Outcome.SENT
 
 
 def test_at_double_speed_half_the_time_is_all_there_is(scene: Scene):

@@ -73,6 +73,27 @@ def test_exit_codes(running):
     assert run("no-such-command")[0] == 2
 
 
+def test_what_is_wrong_comes_first(running):
+    """A host's own parser says first what is wrong too."""
+    _, run = running
+    code, _, complaint = run("status", "--max-age", "soon")
+    first, second, *_ = complaint.splitlines()
+    assert (code, first.endswith("status: argument --max-age: 'soon' is not a number of seconds, 0 or more")) == (
+        2,
+        True,
+    )
+    assert second.startswith("usage: ")
+
+
+def test_called_by_code_django_raises():
+    """``call_command`` raises Django's error, and ends no process."""
+    with django_site():
+        from django.core.management import CommandError, call_command  # noqa: PLC0415
+
+        with pytest.raises(CommandError, match="is not a number of seconds"):
+            call_command("readtime", "status", "--max-age", "soon")
+
+
 def test_help(running):
     """Help is the command line's."""
     _, run = running

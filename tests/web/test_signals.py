@@ -149,6 +149,18 @@ def test_a_page_that_is_through_sooner_than_reading_takes_is_not_believed(make_s
     assert site.tracker.state("anna", "owls").finalized_at is not None
 
 
+def test_a_page_with_a_video(site):
+    """S12: the share played is a position; at double speed it is watched in half of its duration, and not before."""
+    ticket = site.ticket(what=KINDS["video"], duration_seconds=120)
+    site.read(ticket, 5, p=1, c=True)
+    state = site.tracker.state("anna", "owls")
+    assert (site.emitter.events, state.finalized_at, state.depth) == ([], None, 1)
+    site.clock.advance(52)
+    site.log(ticket, 57, p=1)
+    assert site.emitter.seconds("anna", "owls") == 57
+    assert site.tracker.state("anna", "owls").finalized_at is not None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_counted_and_reported(site, kind):
     """What the ticket says of the activity stands in its event, and its seconds are the reader's."""

@@ -191,6 +191,15 @@ def test_a_signed_ticket_of_another_layout(make_signer):
         assert refused(Tickets(signer), signer.sign(value)) is Refusal.TICKET_FORGED
 
 
+@pytest.mark.parametrize("more", [[{"colour": "red"}], [{}, {}], ["video"], [{"kind": ""}], [{"words": "800"}]])
+def test_a_signed_ticket_of_a_newer_version(make_signer, more):
+    """What it says of the activity beyond what is known here makes it no ticket, and nothing worse."""
+    signer = make_signer([NEW])
+    fields = signer.unsign(Tickets(signer).issue(ANNA, OWLS, START))
+    assert Tickets(signer).verify(signer.sign(fields), START).article == OWLS
+    assert refused(Tickets(signer), signer.sign([*fields, *more])) is Refusal.TICKET_FORGED
+
+
 def test_a_swapped_ticket_counts_for_whom_it_was_issued(site):
     """Another reader's or article's ticket brings time to them alone; what a message says cannot change it."""
     annas, bens = site.ticket("anna"), site.ticket("ben")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 from zlib import crc32
 
+from caliper_readtime._rules.heartbeat import made
 from caliper_readtime._rules.state import Key, Ledger, Meter, ReadTimeState
 from caliper_readtime.errors import ConfigurationError, CorruptState
 from caliper_readtime.stores._codec import (
@@ -31,6 +32,8 @@ _METER_PATTERN: Final = re.compile(
 )
 # What the heartbeat script has to know of the ledger, which it does not read itself.
 _STEADY: Final = " {} {} {} {} {} {} {} {} {} {} {}"
+#: Hex digits of a meter's nonce.
+NONCE: Final = 16
 _MAX_NAMESPACE: Final = 64
 #: More shards than a cluster has nodes cost a sweep a look into each.
 MAX_SHARDS: Final = 1024
@@ -174,7 +177,7 @@ def write_args(
     ]
 
 
-def beat_args(names: Names, signal: Signal, known: str, now: int | None) -> list[Any]:
+def beat_args(names: Names, signal: Signal, known: str, now: int | None) -> tuple[Any, ...]:
     """Return the arguments of the heartbeat script.
 
     Args:
@@ -183,26 +186,22 @@ def beat_args(names: Names, signal: Signal, known: str, now: int | None) -> list
         known: nonce of the ledger that the caller has; "" for none.
         now: the time that decides; None for the server's clock.
     """
-    view, article, reader = signal.view_id, signal.article, signal.reader
-    args: list[Any] = [
-        names.member,
-        names.resource,
-        signal.heartbeat_id if view is None else view,
-        signal.offered_ms,
-        known,
-    ]
-    seldom: list[Any] = [
-        signal.acknowledged_ms if view is not None else "" if signal.drawn else "-",
+    _, _, offered, reader, article, heartbeat, view, acknowledged, opened, position, duration, _ = signal
+    first = (names.member, names.resource, heartbeat if view is None else view, offered, known)
+    if view is None and reader is None and article is None and position is None and not duration and now is None:
+        return first if signal.drawn else (*first, "-")
+    seldom = [
+        acknowledged if view is not None else "" if signal.drawn else "-",
         "" if article is None else fingerprint(article),
-        "" if signal.opened_at_ms is None else signal.opened_at_ms,
-        "" if signal.position_ms is None else signal.position_ms,
-        1 if signal.duration_ms else "",
+        "" if opened is None else opened,
+        "" if position is None else position,
+        1 if duration else "",
         "" if reader is None else fingerprint(reader),
         "" if now is None else now,
     ]
-    while seldom and seldom[-1] == "":
+    while seldom[-1] == "":
         seldom.pop()
-    return args + seldom
+    return (*first, *seldom)
 
 
 def claims(new: ReadTimeState, old: ReadTimeState | None) -> bool:
@@ -244,11 +243,17 @@ def beaten(key: Key, meter: Any, ledger: Any) -> tuple[ReadTimeState, str]:
         CorruptState: one of them cannot be read.
     """
     try:
-        found, nonce = meter_of(text_of(meter))
+        text = text_of(meter)
+        first, *lines = text.split("\n")
+        # The script has looked at the numbers, but not at the lists.
+        cumulative, sync, budget, since, clamped, position, ids, rest = first.split(" ", 7)
+        views, heartbeats = _lists(text, lines, int(ids))
         known = ledger if type(ledger) is Ledger else load_ledger(text_of(ledger))
     except CorruptState as error:
         raise named(error, key) from None
-    return ReadTimeState(key[0], key[1], found, known), nonce
+    numbers = int(cumulative), int(sync), int(budget), int(since), int(clamped), int(position) if position else None
+    state = ReadTimeState(key[0], key[1], made(Meter, (*numbers, views, heartbeats)), known)
+    return state, rest[:NONCE]
 
 
 def meter_of(text: str) -> tuple[Meter, str]:
@@ -259,24 +264,24 @@ def meter_of(text: str) -> tuple[Meter, str]:
     """
     first, *lines = text.split("\n")
     found = _METER_PATTERN.fullmatch(first)
-    if found is None or not lines or lines.pop():
+    if found is None:
         raise CorruptState("the stored meter cannot be read")
     cumulative, sync, budget, since, clamped, position, ids, nonce = found.groups()
-    views = len(lines) - int(ids)
-    if views != text.count("\t"):
-        raise CorruptState("the stored heartbeats cannot be read")
-    meter = Meter(
-        int(cumulative),
-        int(sync),
-        int(budget),
-        int(since),
-        int(clamped),
-        int(position) if position else None,
-        tuple(map(_view, lines[:views])),
-        tuple(lines[views:]),
-    )
+    lists = _lists(text, lines, int(ids))
+    place = int(position) if position else None
+    meter = Meter(int(cumulative), int(sync), int(budget), int(since), int(clamped), place, *lists)
     check_meter(meter)
     return meter, nonce
+
+
+def _lists(text: str, lines: list[str], ids: int) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
+    """Return the page views and the heartbeat ids of a meter's text, whose lines these are but for the first."""
+    views = len(lines) - 1 - ids
+    if views != text.count("\t") or lines.pop():
+        raise CorruptState("the stored lists of a meter cannot be read")
+    if not views:
+        return (), tuple(lines)
+    return tuple(map(_view, lines[:views])), tuple(lines[views:])
 
 
 def _view(line: str) -> tuple[str, int]:

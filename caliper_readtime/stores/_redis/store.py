@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 from caliper_readtime._logs import log, log_lost
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import Counted, Release, Signal, other_duration
+from caliper_readtime._rules.heartbeat import made
 from caliper_readtime._rules.state import Key
 from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import ContentionError, StoreError
@@ -200,7 +201,7 @@ class RedisStateStore:
                 self._ledgers.clear()
             self._ledgers[names.member] = nonce, state.ledger
         other = signal.duration_ms is not None and other_duration(signal, state.ledger)
-        return Counted(accepted, clamped, duplicate == 1, completed=False, other_duration=other), state
+        return made(Counted, (accepted, clamped, duplicate == 1, False, other, False)), state
 
     def update_many(
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /

@@ -64,6 +64,7 @@ _BEAT: Final = (
     "UPDATE state SET cumulative_ms = ?, last_sync_at_ms = ?, budget_ms = ?, since_at_ms = ?, clamped_ms = ?,"
     " position_ms = ?, views = ?, heartbeats = ? WHERE rowid = ?"
 )
+_SETTLE: Final = "UPDATE state SET due_at_ms = ?, soft = ?, expires_at_ms = ?, parked = ?, ledger = ? WHERE rowid = ?"
 _WRITE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -100,7 +101,9 @@ def updated(sqlite: sqlite3.Cursor, key: Key, transition: Transition[R], moment:
     else:
         new, result = transition(old, moment)
     if new is not old and new is not None:
-        if indexed and old is not None and new.ledger is old.ledger:
+        if old is not None and new.meter is old.meter:
+            sqlite.execute(_SETTLE, (*_account(new), row[10]))
+        elif indexed and old is not None and new.ledger is old.ledger:
             sqlite.execute(_BEAT, (*new.meter[:6], *_lists(new.meter), row[10]))
         else:
             sqlite.execute(_WRITE, _row(key, new))
@@ -140,15 +143,16 @@ def _lists(meter: Meter) -> tuple[str, str]:
     return dump_views(meter.views), dump_heartbeats(meter.heartbeats)
 
 
-def _row(key: Key, state: ReadTimeState) -> tuple[Any, ...]:
+def _account(state: ReadTimeState) -> tuple[Any, ...]:
     due = state.due
     return (
-        *key,
-        *state.meter[:6],
-        *_lists(state.meter),
         None if due is None else due.at_ms,
         0 if due is None else int(due.soft),
         state.expires_at_ms,
         len(state.ledger.parked),
         dump_ledger(state.ledger),
     )
+
+
+def _row(key: Key, state: ReadTimeState) -> tuple[Any, ...]:
+    return (*key, *state.meter[:6], *_lists(state.meter), *_account(state))

@@ -141,7 +141,10 @@ class _Run:
         if self.fault is None and failure is not None:
             raise failure
         if self.at is not None and len(self.played.taken) < self.at.step.number:
-            raise InvalidInput("host", f"takes other steps each time: never came to {self.at.step}") from failure
+            raise InvalidInput(
+                "host",
+                f"takes other steps each time: never came to {self.at.step}; does each run begin with nothing stored?",
+            ) from failure
         if self.played.astray is not None:
             raise InvalidInput("host", self.played.astray)
         if failure is not None and self.retried:
