@@ -48,7 +48,7 @@ class Walls:
     """The records that a batch has met: a claim expects what the one before it, of the same reader, has left."""
 
     def __init__(self) -> None:
-        self._left: dict[str, Any] = {}
+        self._left: dict[str, tuple[Any, Wall]] = {}
 
     def applied(
         self, key: Key, names: Names, transition: Transition[R], old: ReadTimeState | None, moment: int, record: Any
@@ -65,12 +65,13 @@ class Walls:
         """
         if not walled(transition):
             return *transition(old, moment), ()
-        before = self._left.get(names.wall, record)
-        found = claimable(lambda: found_wall(before, key.reader_sourced_id))
+        left = self._left.get(names.wall)
+        before, found = left or (record, claimable(lambda: found_wall(record, key.reader_sourced_id)))
         new, result, wall = decided(transition, old, found, moment)
         if wall is None or new is None or new is old:
             return new, result, ()
-        self._left[names.wall] = after = dump_wall(wall)
+        after = dump_wall(wall)
+        self._left[names.wall] = after, wall
         return new, result, ("" if before is None else before, after, wall.expires_at_ms)
 
 
