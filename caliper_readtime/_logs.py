@@ -59,6 +59,17 @@ def log_unreadable(error: CorruptState, doing: str) -> None:
     )
 
 
+def log_wall(key: Key) -> None:
+    """U10: tell the operator that a reader's record of claimed time could not be read, and is begun anew."""
+    log(
+        logging.ERROR,
+        "claim: the stored record of what the reader has claimed on all articles could not be read, and a new one was"
+        " begun: what was claimed before may count beside other articles; look for what writes to this store, or for"
+        " workers of a newer release",
+        **key._asdict(),
+    )
+
+
 def log_beside(key: Key, ms: int, policy: ReadTimePolicy) -> None:
     """Tell of time that was read beside another article: of a clamp each time, of what is only measured at debug."""
     if policy.reader_budget is ReaderBudget.ENFORCE:

@@ -106,7 +106,8 @@ def claimed(wall: Wall, stretch: Stretch, expires_at_ms: int) -> tuple[Wall, int
     # Whoever reads one article after the other has had all of it since the last window ended: nothing to plan.
     last = wall.stretches[-1].ends_ms if wall.stretches else 0
     fits = stretch.ends_ms - max(stretch.begins_ms, last) >= stretch.ms
-    over = 0 if fits else beside((*wall.stretches, stretch))
+    # What was stored may say of itself that it does not fit: that is not this stretch's.
+    over = 0 if fits else min(stretch.ms, beside((*wall.stretches, stretch)))
     expires_at_ms = max(wall.expires_at_ms, expires_at_ms)
     if over == stretch.ms:
         return attrs.evolve(wall, expires_at_ms=expires_at_ms), over

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+from caliper_readtime._logs import log_wall
 from caliper_readtime._rules.wall import NO_WALL, Stretch, Wall
 from caliper_readtime.errors import CorruptState
 from caliper_readtime.stores._codec import LARGEST
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from caliper_readtime._rules.state import ReadTimeState
     from caliper_readtime.protocols import Transition
 
@@ -17,6 +20,8 @@ R = TypeVar("R")
 
 #: The first number says how the others are to be read.
 _SCHEMA: Final = 1
+#: Stands for a record that cannot be read: told from one that is not there by its identity alone.
+DAMAGED: Final = Wall()
 
 
 def dump_wall(wall: Wall) -> str:
@@ -42,7 +47,7 @@ def load_wall(text: str, reader: str) -> Wall:
     """
     try:
         schema, expires, *numbers = json.loads(text)
-        if schema == _SCHEMA and {type(expires), *map(type, numbers)} == {int} and expires >= 0:
+        if schema == _SCHEMA and {type(expires), *map(type, numbers)} == {int} and 0 <= expires < LARGEST:
             spans = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
             if all(0 < ms <= length <= ends < LARGEST for ends, length, ms in spans):
                 return Wall(tuple([Stretch(ends - length, ends, ms) for ends, length, ms in spans]), expires)
@@ -55,9 +60,21 @@ def unreadable(reader: str) -> CorruptState:
     """Return what is said of a record that cannot be read."""
     return CorruptState(
         "the stored record of what the reader has claimed on all articles cannot be read: reader"
-        f" {reader}; it was left as it is, and their new time waits: remove it, or set reader_budget to off",
+        f" {reader}; their next claim of new time begins another one",
         reader_sourced_id=reader,
     )
+
+
+def claimable(found: Callable[[], Wall | None]) -> Wall | None:
+    """Return the record that a claim is to go on from; U10: one that cannot be read stops nobody.
+
+    Args:
+        found: reads it, and raises CorruptState where it cannot be read.
+    """
+    try:
+        return found()
+    except CorruptState:
+        return DAMAGED
 
 
 def walled(transition: Any) -> bool:
@@ -73,10 +90,14 @@ def decided(
     Args:
         transition: one that is ``walled``.
         state: as for a transition.
-        found: the record that is stored, or None.
+        found: the record that is stored, as ``claimable`` returns it, or None.
         now: as for a transition.
     """
-    wall = NO_WALL if found is None or found.expired(now) else found
+    wall = NO_WALL if found is None or found is DAMAGED or found.expired(now) else found
     either: Any = transition
     new, left, result = either.with_wall(state, wall, now)
-    return new, result, None if left is wall else left
+    if left is wall:
+        return new, result, None
+    if found is DAMAGED and new is not None:
+        log_wall(new.key)
+    return new, result, left

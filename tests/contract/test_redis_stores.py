@@ -372,9 +372,22 @@ def test_a_policy_s_numbers_stand_in_the_heartbeat_script():
     assert scripts.beat(ReadTimePolicy()) is scripts.BEAT
     assert scripts.beat(other).digest != scripts.beat(usual).digest
     assert scripts.policy_values(other) == {
-        "CATCH_UP": "7000", "MOST": "math.huge", "LEEWAY": "1500", "RATIO": "1", "DWELL": "9000", "PACE": "false"
+        "CATCH_UP": "7000", "MOST": "math.huge", "LEEWAY": "1500", "RATIO": "1.0", "DWELL": "9000", "PACE": "false"
     }  # fmt: skip
     assert scripts.beat(ReadTimePolicy(lock_seconds=60)).digest == scripts.BEAT.digest
+
+
+def test_numbers_that_say_their_own_name_are_plain_in_the_script():
+    """A float such as numpy's is written as Lua reads it: otherwise no heartbeat of that policy would be counted."""
+
+    class Named(float):
+        def __repr__(self):
+            return f"np.float64({float(self)})"
+
+    named = ReadTimePolicy(completion_ratio=Named(0.75), completion_words_per_minute=Named(200))
+    assert scripts.policy_values(named) == scripts.policy_values(
+        ReadTimePolicy(completion_ratio=0.75, completion_words_per_minute=200)
+    )
 
 
 @pytest.mark.parametrize(

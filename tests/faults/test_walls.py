@@ -7,22 +7,25 @@ from contextlib import closing
 
 import fakeredis
 import pytest
+from redis import Redis
 
-from caliper_readtime import CorruptState, RedisStateStore, SqliteStateStore
+from caliper_readtime import CorruptState, ReadTimePolicy, RedisStateStore, SqliteStateStore
 from caliper_readtime._rules.state import Key
-from caliper_readtime._rules.wall import NO_WALL, Stretch, Wall, beside
+from caliper_readtime._rules.wall import NO_WALL, Stretch, Wall, beside, claimed
 from caliper_readtime.stores import dump_wall, load_wall
 from caliper_readtime.stores._redis import scripts
 from caliper_readtime.testing._store_walls import _STRICT as STRICT
 from caliper_readtime.testing._store_walls import _claim as claim
 from caliper_readtime.testing._store_walls import _side_by_side as side_by_side
 from caliper_readtime.testing._store_walls import _taking as taking
-from tests.scenes import ANNA, BEES, BEN, OWLS, Scene
+from tests.backends import namespace, redis_server
+from tests.scenes import ANNA, BEES, OWLS, Scene
 
 MINUTE = 60_000
 JUNK = [
     "", "1", "x", "{}", "[]", "[1]", "[2,1790000000000]", "[1,9,5,6,1]", "[1,9,10,5,6]", "[1,9,10,5,0]", "[1,9,10,5]",
-    "[1,9,9999999999999999,1,1]", "[1,-5]", "[1,true]", "[1,9,10,5.0,5]", '[1,9,"10",5,5]', "[1,9,[10,5,5]]", "[1,9",
+    "[1,9999999999999999]", "[1,9,9999999999999999,1,1]", "[1,-5]", "[1,true]", "[1,9,10,5.0,5]", '[1,9,"10",5,5]',
+    "[1,9,[10,5,5]]", "[1,9",
 ]  # fmt: skip
 
 
@@ -87,35 +90,64 @@ def test_a_record_is_short_text():
 @pytest.mark.parametrize("text", JUNK)
 def test_what_is_no_record_is_corrupt(text):
     """T7: it names the reader, and what to do."""
-    with pytest.raises(CorruptState, match=r"reader anna.*remove it, or set reader_budget to off") as caught:
+    with pytest.raises(CorruptState, match=r"reader anna.*begins another one") as caught:
         load_wall(text, "anna")
     assert caught.value.reader_sourced_id == "anna"
 
 
+@pytest.mark.parametrize("budget", ["measure", "enforce"])
 @pytest.mark.parametrize("where", [InSqlite, InRedis])
-def test_a_damaged_record_stops_its_readers_claims_alone(where, tmp_path, caplog):
-    """T7, U2: it is never overwritten; time is accepted and others are served; once it is removed all goes on."""
+def test_a_damaged_record_keeps_no_time_from_being_reported(where, budget, tmp_path, caplog):
+    """U10: the next claim of new time begins another record, and says so once; what it holds is measured again."""
     caplog.set_level(logging.ERROR, "caliper_readtime")
     kept = where(tmp_path)
     with closing(kept.store):
         scene = Scene(lambda: kept.store)
-        for reader in (ANNA, BEN):
-            scene.read(reader, OWLS)
-            scene.tracker.partial(reader, OWLS)
-            scene.read(reader, BEES)
+        scene.use(policy=ReadTimePolicy(reader_budget=budget))
+        scene.read(ANNA, OWLS)
+        scene.tracker.partial(ANNA, OWLS)
         kept.put("junk")
         with pytest.raises(CorruptState, match="reader anna"):
-            scene.tracker.partial(ANNA, BEES)
-        with pytest.raises(CorruptState, match="reader anna"):
             kept.store.wall("anna")
-        scene.read(ANNA, BEES)
-        assert scene.tracker.sweep(idle_seconds=0).seconds_sent == 30
-        assert any("reader anna" in record.getMessage() for record in caplog.records)
+        scene.tracker.partial(ANNA, OWLS)
         assert kept.get() == "junk"
-        assert scene.state(what=BEES).unreported_seconds == 60
-        kept.put(None)
-        assert scene.tracker.partial(ANNA, BEES).delta_seconds == 60
-        assert len(kept.store.wall("anna", 0).stretches) == 1
+        assert not caplog.records
+        for _ in range(2):
+            scene.read(ANNA, BEES)
+            assert scene.tracker.sweep(idle_seconds=0).seconds_sent == 30
+        assert [record.getMessage().split(":")[0] for record in caplog.records] == ["claim"]
+        assert "reader_sourced_id=anna resource_id=bees" in caplog.text
+        assert len(kept.store.wall("anna", 0).stretches) == 2
+
+
+def test_a_record_that_says_too_much_takes_no_more_than_what_is_new():
+    """U10: stretches that do not fit among themselves are not this claim's fault: a total never sinks below a claim."""
+    stored = load_wall("[1,9000000000000,2000,1000,1000,2000,1000,1000,2000,1000,1000]", "anna")
+    assert claimed(stored, Stretch(1000, 2000, 500), 9_000_000_000_000) == (stored, 500)
+
+
+def _of_another_type(client, name):
+    client.delete(name)
+    client.set(name, "x")
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("decodes", [False, True])
+@pytest.mark.parametrize("put", [_of_another_type, lambda client, name: client.hset(name, "record", b"\xff\xfe")])
+def test_what_is_no_record_at_all_is_replaced_on_a_real_server(put, decodes, tmp_path):
+    """U10: a key of another type, and bytes that a client cannot decode, are replaced by compare-and-swap."""
+    client = Redis.from_url(redis_server().url, decode_responses=decodes)
+    with closing(RedisStateStore(client, namespace=namespace(tmp_path))) as store, closing(client):
+        scene = Scene(lambda: store)
+        name = store._layout.names(Key("anna", "-")).wall
+        for what in (OWLS, BEES):
+            scene.read(ANNA, what)
+            assert scene.tracker.partial(ANNA, what).delta_seconds == 30
+            put(client, name)
+        scene.read(ANNA, OWLS)
+        scene.read(ANNA, BEES)
+        assert scene.tracker.flush_reader(ANNA, wait_seconds=0).seconds_sent == 60
+        assert len(store.wall("anna", 0).stretches) == 2
 
 
 # Contended for

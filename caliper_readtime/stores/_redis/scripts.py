@@ -31,7 +31,15 @@ if not moment then
   moment = time[1] * 1000 + math.floor(time[2] / 1000)
 end"""
 
+# U10: what is no text of digits, or no hash, is no record, and stands for all that is none.
+_RECORD: Final = """\
+local record = redis.pcall('HGET', wall, 'record')
+if type(record) == 'table' or (record and record:find('[^%[%],%d]')) then
+  record = '!'
+end"""
+
 _VALUES: Final = {
+    "RECORD": _RECORD,
     "MOMENT": _MOMENT,
     "SCHEMA": str(SCHEMA[0]),
     "SECOND": str(SECOND),
@@ -69,12 +77,14 @@ def beat(policy: ReadTimePolicy) -> Script:
 
 def policy_values(policy: ReadTimePolicy) -> dict[str, str]:
     """Return what the heartbeat script has to know of a policy."""
+    # As plain floats: numpy's say their own name, which Lua takes for a variable.
+    ratio, pace = float(policy.completion_ratio), policy.completion_words_per_minute
     return {
         "CATCH_UP": str(policy.catch_up_ms),
         "MOST": "math.huge" if policy.max_delta_ms is None else str(policy.max_delta_ms),
         "LEEWAY": str(policy.leeway_ms),
-        "RATIO": repr(policy.completion_ratio),
-        "PACE": "false" if policy.completion_words_per_minute is None else repr(policy.completion_words_per_minute),
+        "RATIO": repr(ratio),
+        "PACE": "false" if pace is None else repr(float(pace)),
         "DWELL": "false" if policy.completion_dwell_ms is None else str(policy.completion_dwell_ms),
     }
 

@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from caliper_readtime._logs import log, log_lost
 from caliper_readtime._policy import ReadTimePolicy
-from caliper_readtime._rules import Counted, Release, Signal, other_duration
-from caliper_readtime._rules.heartbeat import made
+from caliper_readtime._rules import Release, Signal
 from caliper_readtime._rules.state import Key
 from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import ContentionError, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.stores._redis import durability, listing, scripts
+from caliper_readtime.stores._redis.beats import Beats
 from caliper_readtime.stores._redis.encoding import (
     Layout,
     Names,
-    beat_args,
-    beaten,
     reader_keys,
     state_of,
     text_of,
@@ -37,18 +35,15 @@ if TYPE_CHECKING:
 
     from redis import Redis, RedisCluster
 
-    from caliper_readtime._rules.state import Ledger, ReadTimeState
+    from caliper_readtime._rules.state import ReadTimeState
     from caliper_readtime.protocols import Transition
     from caliper_readtime.stores._redis.connection import Link
-    from caliper_readtime.stores._redis.scripts import Script
 
 R = TypeVar("R")
 
 #: How long writers of one state, or of one reader, compete before ``ContentionError``.
 CONTENTION_SECONDS: Final = 5.0
 _LONGEST_PAUSE: Final = 0.01
-#: Ledgers that a process remembers, so that Redis need not send them along with each heartbeat's answer.
-MOST_LEDGERS: Final = 4096
 
 
 class RedisStateStore:
@@ -93,8 +88,7 @@ class RedisStateStore:
         self.claim_wait_seconds = claim_wait_seconds
         self.client = client
         self._native = native_heartbeats
-        self._script: tuple[ReadTimePolicy, Script] = ReadTimePolicy(), scripts.BEAT
-        self._ledgers: dict[str, tuple[str, Ledger]] = {}  # by member, with the nonce of whoever wrote it
+        self._beats = Beats()
         self._redis: Link = link(client, namespace)
         self._remembered = Remembered()
 
@@ -141,12 +135,9 @@ class RedisStateStore:
         """Apply a transition by compare-and-swap; a steady heartbeat by one script."""
         names = self._layout.names(key)
         if self._native and isinstance(transition, Signal):  # T4
-            nonce, ledger = self._ledgers.get(names.member, ("", None))
-            args = beat_args(names, transition, nonce, now)
-            answer = self._redis.run(self._beat(transition.policy), names.beat, args, key)
-            if answer[0] >= 0:
-                return self._beaten(key, names, transition, answer, ledger)
-            found = answer[1:]
+            answer, found = self._beats.beat(self._redis, key, names, transition, now)
+            if answer is not None:
+                return answer
         else:
             found = self._known(key, transition) or self._read(key, names, transition)
         until = time.monotonic() + CONTENTION_SECONDS
@@ -169,26 +160,6 @@ class RedisStateStore:
             pause = min(_LONGEST_PAUSE, 2 * pause + 0.0005)
             time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, guards nothing
             found = self._read(key, names, transition)
-
-    def _beat(self, policy: ReadTimePolicy) -> Script:
-        known, script = self._script
-        if policy is not known:
-            script = scripts.beat(policy)
-            self._script = policy, script
-        return script
-
-    def _beaten(
-        self, key: Key, names: Names, signal: Signal, answer: Sequence[Any], ledger: Ledger | None
-    ) -> tuple[Any, ReadTimeState]:
-        """Return what ``update`` does, from what the heartbeat script has answered."""
-        accepted, meter, clamped, duplicate, newer = answer if answer[2:] else (*answer, 0, 0, None)
-        state, nonce = beaten(key, meter, ledger if newer is None else newer)
-        if newer is not None:
-            if len(self._ledgers) >= MOST_LEDGERS:
-                self._ledgers.clear()
-            self._ledgers[names.member] = nonce, state.ledger
-        other = signal.duration_ms is not None and other_duration(signal, state.ledger)
-        return made(Counted, (accepted, clamped, duplicate == 1, False, other, False)), state
 
     def update_many(
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /

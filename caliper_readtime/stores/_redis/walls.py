@@ -8,7 +8,7 @@ from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import CorruptState
 from caliper_readtime.stores._redis import scripts
 from caliper_readtime.stores._redis.encoding import text_of
-from caliper_readtime.stores._walls import decided, dump_wall, load_wall, unreadable, walled
+from caliper_readtime.stores._walls import claimable, decided, dump_wall, load_wall, unreadable, walled
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +66,8 @@ class Walls:
         if not walled(transition):
             return *transition(old, moment), ()
         before = self._left.get(names.wall, record)
-        new, result, wall = decided(transition, old, found_wall(before, key.reader_sourced_id), moment)
+        found = claimable(lambda: found_wall(before, key.reader_sourced_id))
+        new, result, wall = decided(transition, old, found, moment)
         if wall is None or new is None or new is old:
             return new, result, ()
         self._left[names.wall] = after = dump_wall(wall)

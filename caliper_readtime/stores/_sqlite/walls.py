@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, TypeVar
 
-from caliper_readtime.stores._walls import decided, dump_wall, load_wall, unreadable
+from caliper_readtime.stores._walls import claimable, decided, dump_wall, load_wall, unreadable
 
 if TYPE_CHECKING:
     from caliper_readtime._rules.state import Key, ReadTimeState
@@ -36,7 +36,7 @@ def beside(
 ) -> tuple[ReadTimeState | None, R]:
     """Apply a walled transition, inside the caller's transaction, and write the record that it leaves."""
     reader = key.reader_sourced_id
-    new, result, wall = decided(transition, old, found_wall(sqlite, reader), moment)
+    new, result, wall = decided(transition, old, claimable(lambda: found_wall(sqlite, reader)), moment)
     if wall is not None:
         sqlite.execute("INSERT OR REPLACE INTO wall VALUES (?, ?, ?)", (reader, wall.expires_at_ms, dump_wall(wall)))
     return new, result

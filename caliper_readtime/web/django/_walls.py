@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from caliper_readtime.stores._walls import decided, dump_wall, load_wall, walled
+from caliper_readtime.stores._walls import claimable, decided, dump_wall, load_wall, walled
 from caliper_readtime.web.django.models import Wall as Row
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Walls:
         reader = key.reader_sourced_id
         text, wall = self._found.get(reader), self._left.get(reader)
         if wall is None and text is not None:
-            wall = load_wall(text, reader)
+            wall = claimable(lambda: load_wall(text, reader))
         new, result, left = decided(transition, old, wall, moment)
         if left is not None:
             self._left[reader] = left

@@ -8,8 +8,8 @@
 --
 -- ARGV[1] member of the index sets
 --
--- Reply: {stale, now in ms, meter, ledger, wall}. `stale` is 1 where an index set knows a state that
--- is gone: it held unreported time, which never expires, so somebody or something has removed it.
+-- Reply: {stale, now in ms, meter, ledger, record}, the last where it was asked for. `stale` is 1 where an index set
+-- knows a state that is gone: it held unreported time, which never expires, so somebody or something has removed it.
 
 local time = redis.call('TIME')
 local f = redis.call('HMGET', KEYS[1], 'meter', 'ledger')
@@ -18,4 +18,9 @@ if not f[1] and (redis.call('ZSCORE', KEYS[2], ARGV[1]) or redis.call('ZSCORE', 
     or redis.call('SISMEMBER', KEYS[4], ARGV[1]) == 1) then
   stale = 1
 end
-return {stale, time[1] * 1000 + math.floor(time[2] / 1000), f[1], f[2], KEYS[5] and redis.call('HGET', KEYS[5], 'record')}
+local wall = KEYS[5]
+if not wall then
+  return {stale, time[1] * 1000 + math.floor(time[2] / 1000), f[1], f[2]}
+end
+$RECORD
+return {stale, time[1] * 1000 + math.floor(time[2] / 1000), f[1], f[2], record}

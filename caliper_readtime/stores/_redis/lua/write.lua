@@ -20,7 +20,7 @@
 -- ARGV[10] when it expires, ms since the epoch; '' for never
 -- ARGV[11] now, ms since the epoch
 -- ARGV[12...] fields and values; before them, with KEYS[6]:
--- ARGV[12] record that was read; '' where there was none
+-- ARGV[12] record that was read; '' where there was none, '!' where it was no record
 -- ARGV[13] record to write
 -- ARGV[14] when it expires, ms since the epoch
 --
@@ -40,7 +40,8 @@ end
 local wall, fields = KEYS[6], 12
 if wall then
   fields = 15
-  if (redis.call('HGET', wall, 'record') or '') ~= ARGV[12] then
+  $RECORD
+  if (record or '') ~= ARGV[12] then
     return 0
   end
 end
@@ -74,6 +75,9 @@ if ARGV[3] == '1' then
 end
 redis.call('HSET', state, 'meter', ARGV[2], unpack(ARGV, fields))
 if wall then
+  if ARGV[12] == '!' then
+    redis.call('DEL', wall)
+  end
   redis.call('HSET', wall, 'record', ARGV[13])
   redis.call('PEXPIRE', wall, math.max(0, ARGV[14] - ARGV[11]) + $GRACE)
 end
