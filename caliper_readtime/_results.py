@@ -246,6 +246,10 @@ class Explanation:
     def _repr_html_(self) -> str:
         return _notebook.lines("Explanation", self.lines)
 
+    def to_records(self) -> list[dict[str, Any]]:
+        """Return a record for each sentence; ``state`` and its ``history`` have the figures."""
+        return [{"line": line} for line in self.lines]
+
 
 def retry_at(state: ReadTimeState | None) -> datetime | None:
     """Return when a state's claim, or what is due of it, is tried again."""

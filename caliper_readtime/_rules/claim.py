@@ -139,7 +139,7 @@ class AcquireClaim(Verb[Acquired]):
         ledger = evolved(
             new.ledger, measured_ms=new.meter.cumulative_ms, beside_ms=min(new.ledger.beside_ms + over, MOST_CLAMPED_MS)
         )
-        return evolved(new, ledger=ledger), wall, attrs.evolve(acquired, beside_ms=over)
+        return evolved(new, ledger=ledger), wall, evolved(acquired, beside_ms=over) if over else acquired
 
 
 def _taken_off(state: ReadTimeState, over: int, now: int) -> ReadTimeState:
@@ -295,8 +295,15 @@ def _claimed(
         answer = Acquired(AcquireResult.UNBUILDABLE, claim, parked=parked, retry=retry is not None, reason=reason)
         return settled(evolved(state, ledger=ledger), now), answer
     claim = evolved(claim, event=body)
-    ledger = remembered(ledger, now, "claimed", event_id=claim.event_id, ms=to_ms - start_ms)
-    ledger = evolved(ledger, claim=claim, deferred_at_ms=None if retry is None else ledger.deferred_at_ms)
+    ledger = remembered(
+        ledger,
+        now,
+        "claimed",
+        event_id=claim.event_id,
+        ms=to_ms - start_ms,
+        claim=claim,
+        deferred_at_ms=None if retry is None else ledger.deferred_at_ms,
+    )
     return evolved(state, ledger=ledger), Acquired(
         AcquireResult.CLAIMED, claim, again=retry is not None, retry=retry is not None
     )

@@ -98,18 +98,24 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
     return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
-def _derived_id(*parts: object) -> str:
-    """Return ``uuid5(NAMESPACE_URL, json.dumps(parts))`` as a URN, in a third of the time that it takes."""
-    name = sha1(NAMESPACE_URL.bytes + json.dumps(parts).encode(), usedforsecurity=False).hexdigest()
+@lru_cache(maxsize=16)
+def _array(generation: str, key: Key, start_ms: int, to_ms: int) -> str:
+    """Return what is within the brackets of a JSON array of these."""
+    return f"{', '.join(map(json.dumps, (generation, *key)))}, {start_ms}, {to_ms}"
+
+
+def _derived_id(array: str) -> str:
+    """Return ``uuid5(NAMESPACE_URL, array)`` as a URN, in a third of the time that it takes."""
+    name = sha1(NAMESPACE_URL.bytes + array.encode(), usedforsecurity=False).hexdigest()
     variant = "89ab"[int(name[16], 16) % 4]
     return f"urn:uuid:{name[:8]}-{name[8:12]}-5{name[13:16]}-{variant}{name[17:20]}-{name[20:32]}"
 
 
 def event_id(generation: str, key: Key, start_ms: int, to_ms: int) -> str:
     """Return the event id of a range: the same on any host, after any crash."""
-    return _derived_id(generation, *key, start_ms, to_ms)
+    return _derived_id(f"[{_array(generation, key, start_ms, to_ms)}]")
 
 
 def generated_id(generation: str, key: Key, start_ms: int, to_ms: int) -> str:
     """Return the id of the event's metrics collection."""
-    return _derived_id(generation, *key, start_ms, to_ms, "generated")
+    return _derived_id(f'[{_array(generation, key, start_ms, to_ms)}, "generated"]')

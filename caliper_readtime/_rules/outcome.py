@@ -77,8 +77,12 @@ def commit(verb: Commit, state: ReadTimeState, now: int) -> tuple[ReadTimeState,
     elif claimed:
         # K1: it never lowers the pointer.
         ledger = evolved(ledger, claim=None, pointer_ms=max(ledger.pointer_ms, verb.end_ms))
-    ledger = evolved(
-        remembered(ledger, now, "sent", event_id=verb.event_id, ms=verb.end_ms - verb.start_ms),
+    ledger = remembered(
+        ledger,
+        now,
+        "sent",
+        event_id=verb.event_id,
+        ms=verb.end_ms - verb.start_ms,
         account=_accounted(verb, state.ledger, ledger.pointer_ms, now),
         parked=tuple(parked for parked in ledger.parked if parked.event_id != verb.event_id),
         last_error=None,

@@ -58,11 +58,11 @@ class Verb(Generic[R]):
 
 
 def remembered(
-    ledger: Ledger, now: int, kind: str, *, event_id: str | None = None, ms: int = 0, detail: str = ""
+    ledger: Ledger, now: int, kind: str, *, event_id: str | None = None, ms: int = 0, detail: str = "", **changes: Any
 ) -> Ledger:
-    """Return the ledger with one more step in its history."""
+    """Return the ledger with one more step in its history, and with other fields changed as well."""
     entry = HistoryEntry(to_datetime(now), kind, event_id, to_seconds(ms), detail)
-    return evolved(ledger, history=(*ledger.history[1 - MAX_HISTORY :], entry))
+    return evolved(ledger, history=(*ledger.history[1 - MAX_HISTORY :], entry), **changes)
 
 
 def settled(state: ReadTimeState, now: int) -> ReadTimeState:

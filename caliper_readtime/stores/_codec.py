@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from caliper_readtime._model import Reader
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 #: Written into every ledger. A newer minor number adds fields to it, which are kept; a newer major one is refused. What
@@ -33,6 +34,8 @@ SCHEMA: Final = (1, 2)
 # Ids hold no control characters, so neither can stand inside one. A script finds an id by what stands around it.
 _LINE: Final = "\n"
 _TAB: Final = "\t"
+#: What a ledger's time to live is where its text says nothing; a part of the format, whatever a policy's default is.
+USUAL_TTL_MS: Final = 30 * 86_400_000
 #: Characters of a fingerprint.
 FINGERPRINT: Final = 12
 #: The first millisecond after the year 9999, where datetimes end.
@@ -100,36 +103,60 @@ def _converter() -> Converter:
 
 _CONVERTER: Final = _converter()
 _WRITER: Final = json.JSONEncoder(separators=(",", ":"))
-_LEDGERS: Final[dict[str, Ledger]] = {}
+_LEDGERS: Final[dict[tuple[Key | None, str], Ledger]] = {}
 _VIEWS: Final[dict[str, tuple[tuple[str, int], ...]]] = {}
 _MOST_TEXTS: Final = 1024
 _NO_HEARTBEATS: Final = "0\n"
 _KNOWN: Final = frozenset(attribute.name for attribute in attrs.fields(Ledger)) - {"unknown"}
 
 
-def dump_ledger(ledger: Ledger) -> str:
-    """Return the ledger as JSON text."""
+def dump_ledger(ledger: Ledger, key: Key | None = None) -> str:
+    """Return the ledger as JSON text.
+
+    Args:
+        ledger: what to write.
+        key: the state's; what it says, and a usual time to live, is left out. ``load_ledger`` needs it again.
+    """
     fields = _CONVERTER.unstructure(ledger)
     unknown = json.loads(fields.pop("unknown")) if "unknown" in fields else {}
+    if key is not None:
+        for part, name, known in _said(fields, key):
+            if part.get(name) == known:
+                del part[name]
     text = _WRITER.encode({"schema": SCHEMA, **fields, **unknown})
-    _remember(_LEDGERS, text, ledger)
+    _remember(_LEDGERS, (key, text), ledger)
     return text
 
 
-def load_ledger(text: str) -> Ledger:
+def load_ledger(text: str, key: Key | None = None) -> Ledger:
     """Return the ledger that ``text`` holds.
+
+    Args:
+        text: JSON.
+        key: the state's, where it was written with it.
 
     Raises:
         CorruptState: it is not a ledger, or one of an incompatible schema.
     """
-    ledger = _LEDGERS.get(text)
+    ledger = _LEDGERS.get((key, text))
     if ledger is None:
-        ledger = _loaded(text)
-        _remember(_LEDGERS, text, ledger)
+        ledger = _loaded(text, key)
+        _remember(_LEDGERS, (key, text), ledger)
     return ledger
 
 
-def _remember(known: dict[str, T], text: str, value: T) -> None:
+def _said(fields: Any, key: Key) -> tuple[tuple[Any, str, object], ...]:
+    """Return what a ledger need not say once the state's key is known: where it would stand, its name and value."""
+    context = fields["context"]
+    reader, article = context["reader"], context["article"]
+    return (
+        (fields, "ttl_ms", USUAL_TTL_MS),
+        (reader, "sourced_id", key.reader_sourced_id),
+        (article, "resource_id", key.resource_id),
+    )
+
+
+def _remember(known: dict[K, T], text: K, value: T) -> None:
     # A heartbeat meets the same ledger again and again, and the page views that the one before it has written; a commit
     # meets the ledger that the claim has just written.
     if len(known) >= _MOST_TEXTS:
@@ -137,9 +164,13 @@ def _remember(known: dict[str, T], text: str, value: T) -> None:
     known[text] = value
 
 
-def _loaded(text: str) -> Ledger:
+def _loaded(text: str, key: Key | None) -> Ledger:
     try:
-        return _structured(json.loads(text))
+        fields = json.loads(text)
+        if key is not None:
+            for part, name, known in _said(fields, key):
+                part.setdefault(name, known)
+        return _structured(fields)
     except CorruptState:
         raise
     except Exception as error:  # noqa: BLE001 - whatever is wrong with stored text, the state is left as it is

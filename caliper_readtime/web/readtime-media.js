@@ -1,7 +1,7 @@
 // Play time of one video or audio element: tells readtime.js whether what the page's tag names (data-media) plays, and
 // how much of it has been played.
 // readtime-media.min.js is built from this file: python -m tests.browser.build
-(() => {
+var readtimeMedia = readtimeMedia || (() => {
   const LOOK = 1000; // milliseconds
   const FUTURE_DATA = 3;
   let time; // at which it was at the last look
@@ -26,4 +26,5 @@
   for (const type of ["playing", "pause", "seeking", "seeked", "waiting", "timeupdate", "ratechange", "emptied"])
     addEventListener(type, tell, true);
   setInterval(tell, LOOK);
+  return true; // pages that swap their body run this again
 })();

@@ -20,7 +20,7 @@ var readtime = readtime || (() => {
   const tags = document.currentScript ? document.scripts : []; // the module form starts nothing by itself
   const known = {}; // tickets of tags, and reasons of refusals that were told
 
-  // A tag's own property `home` is the path at which it came into the document.
+  // A tag's own properties: `was`, the ticket with which it came into the document, and `home`, the path at which.
   let id; // of the view, while there is one; in memory only: a duplicated or restored tab is another view
   let options = {};
   let url, ticket, heartbeat, idle, begun;
@@ -108,7 +108,7 @@ var readtime = readtime || (() => {
     // The box of a document of "height: 100%" stays behind when it scrolls, and then says nothing.
     inView = top == self || shown.height || (!options.article && box.bottom < 0);
     look();
-    steady = height == (height = Math.max(box.height, part?.scrollHeight)) ? steady + 1 : 0;
+    steady = height == (height = Math.max(part?.scrollHeight, box.height)) ? steady + 1 : 0;
     if (!counting || options.media) return;
     for (let line = Math.ceil((shown.top - box.top) / LINE); line < (shown.bottom - box.top) / LINE; line++) lines.add(line);
     if (steady >= STEADY) reach(lines.size / Math.ceil(height / LINE));
@@ -234,7 +234,7 @@ var readtime = readtime || (() => {
     end();
     options = { ...wanted };
     total = acked = sent = steady = position = 0;
-    completed = caughtUp = tagged = undefined;
+    tagged = completed = caughtUp = undefined;
     lines = new Set();
     held = wanted.media; // until it plays
     inView = top == self; // in a frame it has to be seen first
@@ -258,12 +258,13 @@ var readtime = readtime || (() => {
     for (const tag of tags) {
       const { ticket } = tag.dataset;
       if (!ticket) continue;
-      const mine = ticket == options.ticket;
+      const mine = options.ticket == ticket;
       there ||= mine;
+      const came = tag.was != ticket; // or was given another one: morphs and frameworks change tags in place
       // What comes with a spent ticket is a preview or a snapshot, but where the reader went back or has not moved.
-      if (tag.home ? moved && tag.home == path : back || !known[ticket]) next = tag.dataset;
-      if (!tag.home || (mine && young())) tag.home = path;
-      known[ticket] = true;
+      if (came ? back || !known[ticket] : moved && tag.home == path) next = tag.dataset;
+      if (came || (mine && young())) tag.home = path;
+      known[ticket] = tag.was = ticket;
     }
     if (id && ((moved && !young()) || !there || part?.isConnected == false)) {
       end();

@@ -75,15 +75,17 @@ def show(name: str, make: Callable[[], StateStore], url: str, count: int) -> Non
     ours, theirs = multiprocessing.Pipe()
     sweeper = multiprocessing.Process(target=drain, args=(make, url, count, theirs))
     sweeper.start()
-    looks = list(iter(ours.recv, None))
-    sweeper.join()
-    for sent, took, cpu, resident in looks:
+    theirs.close()  # so that a sweeper that dies is heard of
+    looks = []
+    for sent, took, cpu, resident in iter(ours.recv, None):
+        looks.append((cpu, resident))
         print(
             f"{name:<7} {sent:>9} sent: 1,000 in {took * 1e3:5.0f} ms, {cpu * 1e3:4.0f} ms of the sweeper's CPU;"
             f" {resident / 2**20:5.1f} MB resident",
             flush=True,
         )
-    (_, _, first, before), (_, _, last, after) = looks[0], looks[-1]
+    sweeper.join()
+    (first, before), (last, after) = looks[0], looks[-1]
     print(
         f"{name:<7} last tenth ÷ first: CPU {last / first:.2f} (target 1.1), memory {after / before:.2f} (target 1.1)"
     )

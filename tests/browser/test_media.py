@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.browser.media import TONE_SECONDS
-from tests.browser.stage import JITTER, TICK, scene_of_engines
+from tests.browser.stage import JITTER, TICK, scene_of_engines, scene_of_the_script
 
 FILM = "document.querySelector('#film')"
 
@@ -107,3 +107,16 @@ def test_media_removed(stage):
     tab.engine.moving(lambda: tab.run(f"({FILM}.remove(), 0)"))
     stage.pass_by(2)
     finish(stage, tab, more=TICK + JITTER)
+
+
+@scene_of_the_script
+def test_media_loaded_twice(stage):
+    """A part that a swapped body brings again tells everything once."""
+    page = opened(stage).page
+    page.run(
+        "new Promise((done) => document.body.append(Object.assign(document.createElement('script'),"
+        " { src: '/readtime-media.min.js', onload: done })))"
+    )
+    told = "{ let told = 0; readtime.playing = () => told++;"
+    assert page.run(f"{told} {FILM}.dispatchEvent(new Event('seeked')); told; }}") == 1
+    page.close()

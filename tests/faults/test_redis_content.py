@@ -75,7 +75,7 @@ def test_a_hash_that_is_no_state(node, redis, name, value):
     else:
         node.admin.hset(NAMES.state, name, value)
     before = content(node.admin)
-    redis.store._ledgers.clear()  # a process that knows the ledger does not ask for it
+    redis.store._beats.ledgers.clear()  # a process that knows the ledger does not ask for it
     for verb in READS_ONE:
         with pytest.raises(CorruptState, match=r"anna.*owls.*left as it is"):
             VERBS[verb](redis.tracker)

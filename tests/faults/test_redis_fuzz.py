@@ -48,7 +48,7 @@ class StoredInRedis(Stored):
 
     def write(self, raw):
         """Store exactly these bytes and entries, of which no process knows anything yet."""
-        self.scene.store._ledgers.clear()
+        self.scene.store._beats.ledgers.clear()
         names, client = self.names, self.client
         client.delete(names.state)
         client.hset(names.state, mapping={name: raw[name] for name in FIELDS if name in raw})

@@ -341,6 +341,8 @@ class Book:
                 continue
             times = [life.time for _, life in lives]
             wall = max(time.last for time in times) - min(min(time.counts_from, time.began) for time in times)
+            if wall >= self.policy.state_ttl_ms:  # U7: the record may have expired meanwhile
+                continue
             spent = sum(time.spent for time in times)
             self.seen["one clock"] += len(lives) > 1
             # A rest below a second was not claimed, and so not looked at.

@@ -13,6 +13,7 @@ from caliper_readtime._rules.heartbeat import widening
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._codec import (
     FINGERPRINT,
+    USUAL_TTL_MS,
     dump_heartbeats,
     dump_ledger,
     dump_views,
@@ -177,6 +178,23 @@ def test_torn_heartbeats_are_corrupt(text):
     """As many ids as were counted, each with a line break behind it."""
     with pytest.raises(CorruptState):
         load_heartbeats(text)
+
+
+def test_a_ledger_need_not_say_what_its_key_says():
+    """With the key the ids and a usual time to live are left out; what differs from them is kept, and read back."""
+    context = EMPTY.context
+    key = Key(context.reader.sourced_id, context.article.resource_id)
+    usual = attrs.evolve(EMPTY, ttl_ms=USUAL_TTL_MS)
+    short = dump_ledger(usual, key)
+    assert key.reader_sourced_id not in json.loads(short)["context"]["reader"].values()
+    assert load_ledger(" " + short, key) == usual
+    assert load_ledger(" " + dump_ledger(usual), key) == usual
+    for ledger, other in ((EMPTY, key), (usual, Key("other", key.resource_id)), (FULL, key)):
+        text = dump_ledger(ledger, other)
+        assert load_ledger(" " + text, other) == ledger
+        assert dump_ledger(load_ledger(" " + text, other), other) == text
+    with pytest.raises(CorruptState):
+        load_ledger(short)
 
 
 def test_equal_contexts_have_equal_fingerprints():

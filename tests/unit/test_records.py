@@ -62,6 +62,7 @@ def test_every_answer_has_records(anna):
         "flush": tracker.flush_reader(ANNA),
         "report": tracker.partial(ANNA, BEES),
         "status": tracker.status(),
+        "explanation": tracker.explain(ANNA, BEES),
         "reconciliation": tracker.reconcile(ANNA),
     }
     records = {name: answer.to_records() for name, answer in answers.items()}
@@ -73,6 +74,7 @@ def test_every_answer_has_records(anna):
     assert pd.DataFrame(records["sweep"])["delta_seconds"].sum() == answers["sweep"].seconds_sent
     assert records["report"][0]["outcome"] == "nothing_to_send"
     assert records["status"][0]["parked_events"] == 1
+    assert [row["line"] for row in records["explanation"]] == list(answers["explanation"].lines)
     assert {row["resource_id"]: row["matching_events"] for row in records["reconciliation"]}["bees"] == 2
 
 

@@ -173,7 +173,7 @@ def write_args(
         "" if expires is None else expires,
         moment,
         "ledger",
-        dump_ledger(new.ledger),
+        dump_ledger(new.ledger, new.key),
     ]
 
 
@@ -226,7 +226,7 @@ def state_of(key: Key, fields: Sequence[Any]) -> ReadTimeState | None:
     if meter is None or ledger is None:
         raise named(CorruptState("a stored field is missing"), key)
     try:
-        return ReadTimeState(key[0], key[1], meter_of(text_of(meter))[0], load_ledger(text_of(ledger)))
+        return ReadTimeState(key[0], key[1], meter_of(text_of(meter))[0], load_ledger(text_of(ledger), key))
     except CorruptState as error:
         raise named(error, key) from None
 
@@ -248,7 +248,7 @@ def beaten(key: Key, meter: Any, ledger: Any) -> tuple[ReadTimeState, str]:
         # The script has looked at the numbers, but not at the lists.
         cumulative, sync, budget, since, clamped, position, ids, rest = first.split(" ", 7)
         views, heartbeats = _lists(text, lines, int(ids))
-        known = ledger if type(ledger) is Ledger else load_ledger(text_of(ledger))
+        known = ledger if type(ledger) is Ledger else load_ledger(text_of(ledger), key)
     except CorruptState as error:
         raise named(error, key) from None
     numbers = int(cumulative), int(sync), int(budget), int(since), int(clamped), int(position) if position else None

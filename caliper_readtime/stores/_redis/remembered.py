@@ -9,6 +9,7 @@ import attrs
 
 if TYPE_CHECKING:
     from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime.stores._redis.writing import Write
 
 #: States that are remembered at most. A batch is settled before the next one is claimed.
 MOST: Final = 1024
@@ -38,18 +39,13 @@ class Remembered:
     def __init__(self) -> None:
         self._states: dict[Key, tuple[float, str, ReadTimeState]] = {}
 
-    def keep(self, key: Key, clock: int, meter: str, state: ReadTimeState) -> None:
-        """Remember a state.
-
-        Args:
-            key: the state's.
-            clock: the time by its server, a moment ago.
-            meter: as it was written.
-            state: what was written.
-        """
+    def keep(self, key: Key, write: Write) -> None:
+        """Remember what was written, if somebody is about to send what it claims."""
+        if not write.claims:
+            return
         if len(self._states) >= MOST:
             self._states.clear()
-        self._states[key] = clock - time.monotonic() * 1000, meter, state
+        self._states[key] = write.clock - time.monotonic() * 1000, write.args[1], write.state
 
     def take(self, key: Key) -> Known | None:
         """Return a state, and forget it here: of two who would settle it one finds nothing, and reads."""

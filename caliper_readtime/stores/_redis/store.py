@@ -3,35 +3,31 @@
 from __future__ import annotations
 
 import logging
-import os
 import random
 import time
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from caliper_readtime._logs import log, log_lost
 from caliper_readtime._policy import ReadTimePolicy
-from caliper_readtime._rules import Counted, Release, Signal, other_duration
-from caliper_readtime._rules.heartbeat import made
+from caliper_readtime._rules import Release, Signal
 from caliper_readtime._rules.state import Key
 from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import ContentionError, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.stores._redis import durability, listing, scripts
+from caliper_readtime.stores._redis.beats import Beats
 from caliper_readtime.stores._redis.encoding import (
     Layout,
     Names,
-    beat_args,
-    beaten,
-    claims,
     reader_keys,
     state_of,
     text_of,
-    write_args,
 )
 from caliper_readtime.stores._redis.forgetting import forgotten
 from caliper_readtime.stores._redis.remembered import Known, Remembered
-from caliper_readtime.stores._redis.walls import Walls, found_wall, reading, with_record
+from caliper_readtime.stores._redis.walls import Walls, found_wall, reading
+from caliper_readtime.stores._redis.writing import Write, to_write
 from caliper_readtime.stores._walls import walled
 
 if TYPE_CHECKING:
@@ -39,29 +35,15 @@ if TYPE_CHECKING:
 
     from redis import Redis, RedisCluster
 
-    from caliper_readtime._rules.state import Ledger, ReadTimeState
+    from caliper_readtime._rules.state import ReadTimeState
     from caliper_readtime.protocols import Transition
     from caliper_readtime.stores._redis.connection import Link
-    from caliper_readtime.stores._redis.scripts import Script
 
 R = TypeVar("R")
 
 #: How long writers of one state, or of one reader, compete before ``ContentionError``.
 CONTENTION_SECONDS: Final = 5.0
 _LONGEST_PAUSE: Final = 0.01
-#: Ledgers that a process remembers, so that Redis need not send them along with each heartbeat's answer.
-MOST_LEDGERS: Final = 4096
-
-
-class _Write(NamedTuple):
-    """What a transition wants written: the state, keys and arguments of write.lua, whether it claims, and when."""
-
-    state: ReadTimeState
-    keys: Sequence[str]
-    args: list[Any]
-    claims: bool
-    moment: int
-    clock: int  # of the server
 
 
 class RedisStateStore:
@@ -106,8 +88,7 @@ class RedisStateStore:
         self.claim_wait_seconds = claim_wait_seconds
         self.client = client
         self._native = native_heartbeats
-        self._script: tuple[ReadTimePolicy, Script] = ReadTimePolicy(), scripts.BEAT
-        self._ledgers: dict[str, tuple[str, Ledger]] = {}  # by member, with the nonce of whoever wrote it
+        self._beats = Beats()
         self._redis: Link = link(client, namespace)
         self._remembered = Remembered()
 
@@ -154,12 +135,9 @@ class RedisStateStore:
         """Apply a transition by compare-and-swap; a steady heartbeat by one script."""
         names = self._layout.names(key)
         if self._native and isinstance(transition, Signal):  # T4
-            nonce, ledger = self._ledgers.get(names.member, ("", None))
-            args = beat_args(names, transition, nonce, now)
-            answer = self._redis.run(self._beat(transition.policy), names.beat, args, key)
-            if answer[0] >= 0:
-                return self._beaten(key, names, transition, answer, ledger)
-            found = answer[1:]
+            answer, found = self._beats.beat(self._redis, key, names, transition, now)
+            if answer is not None:
+                return answer
         else:
             found = self._known(key, transition) or self._read(key, names, transition)
         until = time.monotonic() + CONTENTION_SECONDS
@@ -183,35 +161,12 @@ class RedisStateStore:
             time.sleep(random.uniform(0, pause))  # noqa: S311 - spreads writers, guards nothing
             found = self._read(key, names, transition)
 
-    def _beat(self, policy: ReadTimePolicy) -> Script:
-        known, script = self._script
-        if policy is not known:
-            script = scripts.beat(policy)
-            self._script = policy, script
-        return script
-
-    def _beaten(
-        self, key: Key, names: Names, signal: Signal, answer: Sequence[Any], ledger: Ledger | None
-    ) -> tuple[Any, ReadTimeState]:
-        """Return what ``update`` does, from what the heartbeat script has answered."""
-        accepted, meter, clamped, duplicate, newer = answer if answer[2:] else (*answer, 0, 0, None)
-        state, nonce = beaten(key, meter, ledger if newer is None else newer)
-        if newer is not None:
-            if len(self._ledgers) >= MOST_LEDGERS:
-                self._ledgers.clear()
-            self._ledgers[names.member] = nonce, state.ledger
-        other = signal.duration_ms is not None and other_duration(signal, state.ledger)
-        return made(Counted, (accepted, clamped, duplicate == 1, False, other, False)), state
-
     def update_many(
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
     ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
-        """Apply a transition to each of several keys, all different, in a few round trips.
-
-        C8: claims are written in one pipeline, and waited for once on each node.
-        """
+        """C8: apply a transition to each of several keys, all different; claims wait once on each node."""
         answers: list[Any] = [None] * len(changes)
-        writes: dict[int, tuple[Key, Names, _Write]] = {}
+        writes: dict[int, tuple[Key, Names, Write]] = {}
         names = [self._layout.names(key) for key, _ in changes]
         walls = Walls()
         known = [self._known(*change) for change in changes]
@@ -242,8 +197,7 @@ class RedisStateStore:
         return answers
 
     def _known(self, key: Key, transition: object) -> Known | None:
-        # What is remembered holds a claim, and no record.
-        return None if walled(transition) else self._remembered.take(key)
+        return None if walled(transition) else self._remembered.take(key)  # which holds no record
 
     def _read(self, key: Key, names: Names, transition: object = None) -> Sequence[Any]:
         found: Sequence[Any] = self._redis.run(*reading(key, names, transition))
@@ -257,14 +211,14 @@ class RedisStateStore:
         found: Sequence[Any] | Known,
         now: int | None,
         walls: Walls | None = None,
-    ) -> tuple[R, ReadTimeState | None, _Write | None]:
+    ) -> tuple[R, ReadTimeState | None, Write | None]:
         """Return the transition's result, the state it leaves, and what has to be written; ``found`` as by read.lua."""
         if isinstance(found, Known):
             # T8: it is what was claimed a moment ago, unless the compare-and-swap says otherwise.
             moment = found.clock if now is None else now
             new, result = transition(found.state, moment)
             if new is not found.state and new is not None:
-                return result, new, self._to_write(names, new, found.state, found.meter, moment, found.clock)
+                return result, new, to_write(names, new, found.state, found.meter, moment, found.clock)
             found = self._read(key, names)  # nothing to swap, and so nothing that would tell
         stale, clock, *fields = found
         record = fields.pop() if walled(transition) else None
@@ -278,16 +232,9 @@ class RedisStateStore:
             if stale:
                 self._redis.run(scripts.KEYS, reader_keys(names, names.state), ("", names.resource, names.member))
             return result, new, None
-        return result, new, self._to_write(names, new, old, fields[0], moment, clock, wall)
+        return result, new, to_write(names, new, old, fields[0], moment, clock, wall)
 
-    @staticmethod
-    def _to_write(
-        names: Names, new: ReadTimeState, old: ReadTimeState | None, meter: Any, moment: int, clock: int, wall: Any = ()
-    ) -> _Write:
-        args = write_args(names, new, old, meter, moment, os.urandom(8).hex())
-        return _Write(new, *with_record(names, args, wall), claims(new, old), moment, clock)
-
-    def _write(self, writes: Sequence[tuple[Key, Names, _Write]]) -> list[bool | StoreError]:
+    def _write(self, writes: Sequence[tuple[Key, Names, Write]]) -> list[bool | StoreError]:
         """Write; False stands for a state that somebody else was faster to write."""
         claiming = any(write.claims for *_, write in writes)
         waits = (
@@ -297,10 +244,10 @@ class RedisStateStore:
             ((key, _, write),) = writes
             written = bool(self._redis.run(scripts.WRITE, write.keys, write.args, key))
             if written:
-                self._keep(key, write)
+                self._remembered.keep(key, write)
             return [written]
         answers: list[bool | StoreError] = []
-        early: list[tuple[Key, Names, _Write]] = []  # claims that are not as durable as they have to be
+        early: list[tuple[Key, Names, Write]] = []  # claims that are not as durable as they have to be
         calls = [(scripts.WRITE, write.keys, write.args, key) for key, _, write in writes]
         for one, (written, acknowledged) in zip(writes, self._redis.each(calls, waits), strict=True):
             missing = durability.missing(waits, acknowledged) if written == 1 and one[2].claims else None
@@ -310,16 +257,12 @@ class RedisStateStore:
             else:
                 answers.append(written if isinstance(written, StoreError) else written == 1)
                 if written == 1:
-                    self._keep(one[0], one[2])
+                    self._remembered.keep(one[0], one[2])
         if early:
             self._give_back(early)
         return answers
 
-    def _keep(self, key: Key, write: _Write) -> None:
-        if write.claims:
-            self._remembered.keep(key, write.clock, write.args[1], write.state)
-
-    def _give_back(self, writes: Sequence[tuple[Key, Names, _Write]]) -> None:
+    def _give_back(self, writes: Sequence[tuple[Key, Names, Write]]) -> None:
         """C7: release claims that are not as durable as they have to be; should that fail, their leases end."""
         changes = []
         for key, _, write in writes:

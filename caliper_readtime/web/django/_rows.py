@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -32,6 +33,10 @@ _NUMBERS: Final = ("cumulative_ms", "last_sync_at_ms", "budget_ms", "since_at_ms
 _METER: Final = (*_NUMBERS, "views", "heartbeats")
 _WRITTEN: Final = ("nonce", *_METER, "ledger", "due_at_ms", "soft", "expires_at_ms", "parked")
 _COLUMNS: Final = ("key", "reader", "resource", *_WRITTEN)
+_TYPES: Final = {"soft": "boolean"} | dict.fromkeys(
+    ("key", "reader", "resource", "views", "heartbeats", "ledger"), "text"
+)
+_TYPED: Final = ", ".join(f"{name} {_TYPES.get(name, 'bigint')}" for name in _COLUMNS)
 #: What a state is made of, besides its key.
 STATE: Final = (*_METER, "ledger")
 # SQLite takes no more than 32,766 values in one statement.
@@ -73,16 +78,20 @@ def write(database: Database, rows: Sequence[tuple[Any, ...]], *, births: bool) 
         births: nobody else may have made one of them; otherwise the caller has locked each.
     """
     one = f"({', '.join(['%s'] * len(_COLUMNS))})"
+    columns = ", ".join(_COLUMNS)
     changed = ", ".join(f"{name} = excluded.{name}" for name in _WRITTEN)
     conflict = "" if births else f"ON CONFLICT (key) DO UPDATE SET {changed}"
     with database.connection.cursor() as cursor:
         for start in range(0, len(rows), _MOST_ROWS):
             page = rows[start : start + _MOST_ROWS]
-            cursor.execute(
-                f"INSERT INTO {database.states} ({', '.join(_COLUMNS)})"  # noqa: S608 - constants
-                f" VALUES {', '.join([one] * len(page))} {conflict}",
-                [value for row in page for value in row],
-            )
+            if database.clock is not None:
+                # PostgreSQL, whose driver looks for the place of each value: all of them are one.
+                source = f"SELECT {columns} FROM json_to_recordset(%s) AS given({_TYPED})"  # noqa: S608 - constants
+                values = [json.dumps([dict(zip(_COLUMNS, row, strict=True)) for row in page], ensure_ascii=False)]
+            else:
+                source = f"VALUES {', '.join([one] * len(page))}"
+                values = [value for row in page for value in row]
+            cursor.execute(f"INSERT INTO {database.states} ({columns}) {source} {conflict}", values)
 
 
 def state_of(row: State) -> ReadTimeState:
