@@ -1,13 +1,13 @@
 """A learning platform's frame beside the site's own window: storage is partitioned, so each counts for itself.
 
-What settles it is the server's clock: one article has a budget of wall time.
+What settles it is the server's clock: an article has a budget of wall time, and so may a reader (``reader_budget``).
 """
 
 from __future__ import annotations
 
 from caliper_readtime import InMemoryStateStore, ReadTimePolicy, ReadTimeTracker
 from caliper_readtime.testing import RecordingEmitter
-from tests.browser.stage import JITTER, scene_of_the_script
+from tests.browser.stage import JITTER, Figure, scene_of_the_script
 from tests.browser.test_frames import frame, outer
 from tests.scenes import events
 
@@ -48,3 +48,13 @@ def test_platform_beside_window_on_two_articles(stage):
     side_by_side(stage, "volcanoes")
     stage.judge()
     stage.judge(true=SECONDS, slug="volcanoes")
+
+
+@scene_of_the_script
+def test_platform_beside_window_enforced(stage):
+    """With reader_budget="enforce" two articles have wall time between them, and a heartbeat's worth at most."""
+    side_by_side(stage, "volcanoes", reader_budget="enforce")
+    both = sum(stage.site.seconds("u1", slug) for slug in ("leaves", "volcanoes"))
+    between = stage.between()
+    stage.figures.append(Figure(f"{stage.name} u1/both", stage.true, both, between))
+    assert stage.true - JITTER - between <= both <= stage.true + JITTER + between + EXACT["heartbeat_seconds"]

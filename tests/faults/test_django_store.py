@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import queue
 import shutil
@@ -70,6 +71,21 @@ def atomic(scene):
     from django.db import transaction  # noqa: PLC0415
 
     return transaction.atomic(using=scene.alias)
+
+
+def test_a_damaged_record_of_a_reader_is_begun_anew(either, caplog):
+    """U10: it stops no claim, neither alone nor in a batch, and is told of once."""
+    from caliper_readtime.web.django._walls import rows  # noqa: PLC0415
+
+    caplog.set_level(logging.ERROR, "caliper_readtime")
+    either.read(ANNA, OWLS)
+    either.tracker.partial(ANNA, OWLS)
+    rows(either.alias).update(record="junk")
+    either.read(ANNA, OWLS)
+    either.read(ANNA, BEES)
+    assert either.tracker.sweep(idle_seconds=0).seconds_sent == 60
+    assert len(caplog.records) == 1
+    assert "resource_id=owls" in caplog.text or "resource_id=bees" in caplog.text
 
 
 # The host's transactions

@@ -9,7 +9,7 @@ import fakeredis
 import pytest
 from redis import Redis
 
-from caliper_readtime import CorruptState, ReadTimePolicy, RedisStateStore, SqliteStateStore
+from caliper_readtime import CorruptState, PageView, ReadTimePolicy, RedisStateStore, SqliteStateStore
 from caliper_readtime._rules.state import Key
 from caliper_readtime._rules.wall import NO_WALL, Stretch, Wall, beside, claimed
 from caliper_readtime.stores import dump_wall, load_wall
@@ -148,6 +148,23 @@ def test_what_is_no_record_at_all_is_replaced_on_a_real_server(put, decodes, tmp
         scene.read(ANNA, BEES)
         assert scene.tracker.flush_reader(ANNA, wait_seconds=0).seconds_sent == 60
         assert len(store.wall("anna", 0).stretches) == 2
+
+
+def test_an_evicted_state_is_not_reported_twice_where_its_reader_has_a_record(redis):
+    """U9: what the page tells again after the loss was read at the very times that its record holds: a leeway more."""
+    scene = Scene(lambda: redis)
+    scene.use(policy=ReadTimePolicy(reader_budget="enforce"))
+    opened_at = scene.clock()
+    for _ in range(10):
+        scene.clock.advance(60)
+        seconds = (scene.clock() - opened_at).total_seconds()
+        scene.tracker.observe(ANNA, OWLS, PageView("view", seconds, seconds - 60), opened_at=opened_at)
+    assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 600
+    redis.client.delete(redis._layout.names(Key("anna", "owls")).state)
+    scene.clock.advance(60)
+    scene.tracker.observe(ANNA, OWLS, PageView("view", 660, 600), opened_at=opened_at)
+    assert scene.state().unreported_seconds == 660
+    assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 60 + ReadTimePolicy().leeway_seconds
 
 
 # Contended for
