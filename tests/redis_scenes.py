@@ -9,6 +9,7 @@ from caliper_readtime._rules import AcquireClaim
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._redis.encoding import Layout, state_of
 from caliper_readtime.stores._redis.remembered import Known
+from caliper_readtime.stores._walls import walled
 from caliper_readtime.testing import FlakyEmitter
 from tests.scenes import ANNA, OWLS, events
 
@@ -69,9 +70,10 @@ class Watched(RedisStateStore):
         super().__init__(*args, **more)
         self.sometimes = Counter()
 
-    def _transition(self, key, names, transition, found, now):
-        answer = super()._transition(key, names, transition, found, now)
-        stored = found.state if isinstance(found, Known) else state_of(key, found[2:])
+    def _transition(self, key, names, transition, found, *more):
+        answer = super()._transition(key, names, transition, found, *more)
+        fields = () if isinstance(found, Known) else found[2:-1] if walled(transition) else found[2:]
+        stored = found.state if isinstance(found, Known) else state_of(key, fields)
         old, new = (None if state is None else state.ledger.claim for state in (stored, answer[1]))
         if isinstance(transition, AcquireClaim) and old is not None and new is not None:
             same, other = old.event_id == new.event_id, old.owner not in (None, new.owner)

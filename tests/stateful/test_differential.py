@@ -581,5 +581,5 @@ def test_a_mistake_in_the_script_is_noticed(right, wrong, tmp_path, monkeypatch)
 
     right_one = scripts.beat
     monkeypatch.setattr(scripts, "beat", beat)
-    with pytest.raises((AssertionError, CorruptState)):
+    with pytest.raises((AssertionError, CorruptState, ValueError)):
         played(lambda: redis_store(tmp_path), history)

@@ -33,7 +33,7 @@ from caliper_readtime import (
     SweepReport,
     TimeSpentEvents,
 )
-from caliper_readtime._rules.state import Phase
+from caliper_readtime._rules.state import Key, Phase
 from tests.scenes import ANNA, OWLS, START, Scene, events
 from tests.unit.builders import Life
 
@@ -246,7 +246,7 @@ def test_no_answer_shows_an_address():
         with pytest.raises(kind) as caught:
             scene.tracker.finalize(reader, OWLS)
         answers += [caught.value, str(caught.value)]
-        scene.tracker._delivery.leases.update(("anna", "owls"), _Unparked())
+        scene.tracker._delivery.leases.update(Key("anna", "owls"), _Unparked())
     answers += [scene.reports, scene.tracker.parked(), scene.tracker.states("anna"), scene.tracker.sweep()]
     assert "secret" not in repr(answers)
 
