@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 
 import pytest
@@ -12,6 +13,7 @@ from caliper_readtime.testing._store_contract import StateStoreContract
 from caliper_readtime.testing._store_driver import CENTURY, NOW, StoreDriver
 from tests.contract.unreadable import refused
 from tests.django_databases import database, postgresql, sqlite
+from tests.scenes import ANNA, BEES, OWLS, Scene
 
 
 class DjangoRules(StateStoreContract):
@@ -54,6 +56,22 @@ class DjangoRules(StateStoreContract):
         assert rows.get(resource="article").ledger == whole[:-9]
         rows.filter(resource="article").update(ledger=whole)
         StoreDriver(store, now=driver.now).read().unpark().settle()
+
+    def test_a_damaged_record_of_a_reader_is_begun_anew(self, store, alias, caplog):
+        """U10: it stops no claim, neither alone nor in a batch, and is told of once."""
+        from caliper_readtime.web.django._walls import rows  # noqa: PLC0415
+
+        caplog.set_level(logging.ERROR, "caliper_readtime")
+        scene = Scene(lambda: store)
+        for what in (OWLS, BEES):
+            scene.read(ANNA, what)
+            assert scene.tracker.partial(ANNA, what).delta_seconds == 30
+            rows(alias).update(record="junk")
+        scene.read(ANNA, OWLS)
+        scene.read(ANNA, BEES)
+        assert scene.tracker.sweep(idle_seconds=0).seconds_sent == 60
+        assert [record.resource_id for record in caplog.records][:1] == ["bees"]
+        assert len(caplog.records) == 2
 
     def test_a_sweep_removes_what_has_expired(self, store, rows):
         """The table does not grow for ever; what is unreported stays."""
