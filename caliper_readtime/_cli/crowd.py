@@ -20,7 +20,7 @@ from caliper_readtime._cli.session import (
 )
 from caliper_readtime._inspection import began_at_ms
 from caliper_readtime._records import STATE, STEPS, columns
-from caliper_readtime._units import plural, to_datetime, to_epoch_ms
+from caliper_readtime._units import plural, to_datetime, to_epoch_ms, to_seconds
 
 if TYPE_CHECKING:
     import argparse
@@ -120,8 +120,8 @@ class _Open:
         return {
             "reader_sourced_id": self.reader,
             "articles": self.articles,
-            "cumulative_read_time_seconds": self.read_ms / 1000,
-            "unreported_seconds": self.open_ms / 1000,
+            "cumulative_read_time_seconds": to_seconds(self.read_ms),
+            "unreported_seconds": to_seconds(self.open_ms),
             "in_flight": self.in_flight,
             "parked_events": self.parked,
             "waiting_since": since,

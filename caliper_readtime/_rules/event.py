@@ -11,12 +11,14 @@ import attrs
 from caliper_readtime import _checks
 from caliper_readtime._model import Activity, App, Reader
 from caliper_readtime._rules.identity import ROSTERING, reduced
+from caliper_readtime._rules.state import SECOND
 from caliper_readtime._units import to_caliper_time
 from caliper_readtime.errors import ConfigurationError, InvalidInput
 
 CONTEXT: Final = "http://purl.imsglobal.org/ctx/caliper/v1p2"
 #: A TimeSpentEvent carries at most a day; a longer range is split.
 MAX_EVENT_MS: Final = 86_400_000
+MAX_EVENT_SECONDS: Final = MAX_EVENT_MS // SECOND
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,6 +65,11 @@ def _app(value: Any) -> App:
         return value if isinstance(value, App) else App(value)
     except InvalidInput as error:
         raise ConfigurationError(f"TimeSpentEvents.app: {error}") from error
+
+
+def begins_at_ms(began_at_ms: int, ended_at_ms: int, seconds: int) -> int:
+    """E1: return where an event begins, milliseconds since the epoch: early enough for its active seconds."""
+    return min(began_at_ms, ended_at_ms - seconds * SECOND)
 
 
 @attrs.frozen
@@ -120,8 +127,8 @@ class TimeSpentEvents:
         Raises:
             InvalidInput: ``seconds`` is out of range.
         """
-        if not 0 < seconds <= MAX_EVENT_MS // 1000:
-            raise InvalidInput("seconds", f"must be more than 0 and at most {MAX_EVENT_MS // 1000}")
+        if not 0 < seconds <= MAX_EVENT_SECONDS:
+            raise InvalidInput("seconds", f"must be more than 0 and at most {MAX_EVENT_SECONDS}")
         target: dict[str, Any] = {
             "id": _checks.to_uri(article.url),
             "type": "TimebackActivityContext",
@@ -148,8 +155,7 @@ class TimeSpentEvents:
                     {
                         "type": "active",
                         "value": seconds,
-                        # E1: the start leaves room for the value.
-                        "startDate": to_caliper_time(min(started_at_ms, ended_at_ms - seconds * 1000)),
+                        "startDate": to_caliper_time(begins_at_ms(started_at_ms, ended_at_ms, seconds)),
                         "endDate": to_caliper_time(ended_at_ms),
                     }
                 ],

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from caliper_readtime._model import Reader
-from caliper_readtime._rules.event import MAX_EVENT_MS, TimeSpentEvents
+from caliper_readtime._rules.event import MAX_EVENT_SECONDS, TimeSpentEvents, begins_at_ms
 from caliper_readtime._units import to_caliper_time
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ _ANYBODY: Final = Reader("-", "a@b.c")
 _GAP: Final = "\x00"
 _GAP_TEXT: Final = '"\\u0000"'
 _GAPS: Final = 8
-_SECOND: Final = 1000
 
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -80,7 +79,7 @@ def event_text(
     reader, article = context.reader, context.article
     # A builder that somebody has derived may say anything of anybody.
     parts = _parts(events, article) if type(events) is TimeSpentEvents else None
-    if parts is None or not 0 < seconds <= MAX_EVENT_MS // _SECOND:
+    if parts is None or not 0 < seconds <= MAX_EVENT_SECONDS:
         event = events.event(
             reader,
             article,
@@ -92,7 +91,7 @@ def event_text(
         )
         return _dumped(event)
     ended = to_caliper_time(ended_at_ms)
-    start = to_caliper_time(min(began_at_ms, ended_at_ms - seconds * _SECOND))
+    start = to_caliper_time(begins_at_ms(began_at_ms, ended_at_ms, seconds))
     actor, email = json.dumps(events.actor_id(reader.sourced_id)), json.dumps(reader.email)
     return (
         f'{parts[0]}"{ids[0]}"{parts[1]}"{ended}"{parts[2]}{actor}{parts[3]}{email}{parts[4]}"{ids[1]}"{parts[5]}'

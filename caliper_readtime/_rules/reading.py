@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from caliper_readtime._rules.state import MINUTE
+
 if TYPE_CHECKING:
     from caliper_readtime._policy import ReadTimePolicy
     from caliper_readtime._rules.state import Ledger, Meter, ReadTimeState
 
 #: Kinds whose duration is what they play.
 _PLAYED: Final = ("video", "audio")
-#: Milliseconds; paces are per minute.
-MINUTE: Final = 60_000
 
 
 def words_ms(policy: ReadTimePolicy, words: int | None) -> float | None:

@@ -30,6 +30,8 @@ MAX_HISTORY: Final = 32
 MOST_CLAMPED_MS: Final = 2**62 - 1
 #: Events carry whole seconds, and so does everything that is due.
 SECOND: Final = 1000
+#: Paces are per minute.
+MINUTE: Final = 60_000
 
 
 T = TypeVar("T")
@@ -297,7 +299,7 @@ class ReadTimeState:
 
         None where the activity's words are not known, or no time has been accepted.
         """
-        words, minutes = self.ledger.context.article.words, self.meter.cumulative_ms / 60_000
+        words, minutes = self.ledger.context.article.words, self.meter.cumulative_ms / MINUTE
         if words is None or not minutes:
             return None
         return words * (1.0 if self.depth is None else self.depth) / minutes

@@ -71,15 +71,11 @@ def _once(structure: Any) -> Any:
         name = str(value)
         known = found.get(name)
         if known is None:
-            if len(found) >= _MOST_KNOWN:
-                found.clear()
-            known = found[name] = structure(value, kind)
+            known = structure(value, kind)
+            _remember(found, name, known)
         return known
 
     return structured
-
-
-_MOST_KNOWN: Final = 1024
 
 
 def _converter() -> Converter:

@@ -6,16 +6,16 @@ import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caliper_readtime._rules import Signal
-from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.stores._codec import compare_meta
 from caliper_readtime.stores._due_index import DueIndex
 from caliper_readtime.stores._forking import SurvivesFork
-from caliper_readtime.stores._walls import decided, walled
+from caliper_readtime.stores._walls import decided, standing, walled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime._rules.wall import Wall
     from caliper_readtime.protocols import Transition
 
 R = TypeVar("R")
@@ -90,8 +90,7 @@ class InMemoryStateStore(SurvivesFork):
 
     def wall(self, reader: str, now: int | None = None) -> Wall:
         """Return how a reader's claimed time lies in wall time."""
-        found = self._walls.get(reader)
-        return NO_WALL if found is None or found.expired(self.now() if now is None else now) else found
+        return standing(self._walls.get(reader), self.now() if now is None else now)
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""

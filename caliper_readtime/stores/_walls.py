@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 #: The first number says how the others are to be read.
 _SCHEMA: Final = 1
-#: Stands for a record that cannot be read: told from one that is not there by its identity alone.
+#: Stands for a record that cannot be read: it has always expired, and is told from all others by its identity.
 DAMAGED: Final = Wall()
 
 
@@ -77,6 +77,16 @@ def claimable(found: Callable[[], Wall | None]) -> Wall | None:
         return DAMAGED
 
 
+def standing(found: Wall | None, now: int) -> Wall:
+    """Return the record that counts at ``now``; one that has expired is as if nothing were stored.
+
+    Args:
+        found: what is stored, or None.
+        now: milliseconds since the epoch.
+    """
+    return NO_WALL if found is None or found.expired(now) else found
+
+
 def walled(transition: Any) -> bool:
     """Return whether a transition wants the reader's record."""
     return bool(getattr(transition, "walled", False))
@@ -93,7 +103,7 @@ def decided(
         found: the record that is stored, as ``claimable`` returns it, or None.
         now: as for a transition.
     """
-    wall = NO_WALL if found is None or found is DAMAGED or found.expired(now) else found
+    wall = standing(found, now)
     either: Any = transition
     new, left, result = either.with_wall(state, wall, now)
     if left is wall:

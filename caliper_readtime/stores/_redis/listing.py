@@ -11,6 +11,7 @@ from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import CorruptState, StoreError
 from caliper_readtime.stores._redis import scripts
 from caliper_readtime.stores._redis.encoding import Layout, Names, reader_keys, state_of, text_of
+from caliper_readtime.stores._redis.walls import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -131,8 +132,7 @@ def states(
     """Yield the states that pages of members name; one that cannot be read is logged and left out."""
     for members in pages:
         keys = [layout.key(member) for member in members]
-        named = [(key, layout.names(key)) for key in keys]
-        calls = [(scripts.READ, names[:4], (names.member,), key) for key, names in named]
+        calls = [reading(key, layout.names(key)) for key in keys]
         for key, (answer, _) in zip(keys, redis.each(calls), strict=True):
             try:
                 if isinstance(answer, StoreError):

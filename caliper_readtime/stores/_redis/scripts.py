@@ -12,8 +12,7 @@ import attrs
 
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
-from caliper_readtime._rules.reading import MINUTE
-from caliper_readtime._rules.state import MAX_VIEWS, SECOND
+from caliper_readtime._rules.state import MAX_VIEWS, MINUTE, SECOND
 from caliper_readtime.stores._codec import FINGERPRINT, SCHEMA
 
 #: How long Redis keeps what nobody sees any more: a clock that a test moves must not race with the server's.

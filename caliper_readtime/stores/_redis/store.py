@@ -12,7 +12,6 @@ from caliper_readtime._logs import log, log_lost
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import Release, Signal
 from caliper_readtime._rules.state import Key
-from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import ContentionError, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.stores._redis import durability, listing, scripts
@@ -28,7 +27,7 @@ from caliper_readtime.stores._redis.forgetting import forgotten
 from caliper_readtime.stores._redis.remembered import Known, Remembered
 from caliper_readtime.stores._redis.walls import Walls, found_wall, reading
 from caliper_readtime.stores._redis.writing import Write, to_write
-from caliper_readtime.stores._walls import walled
+from caliper_readtime.stores._walls import standing, walled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
     from redis import Redis, RedisCluster
 
     from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime._rules.wall import Wall
     from caliper_readtime.protocols import Transition
     from caliper_readtime.stores._redis.connection import Link
 
@@ -288,7 +288,7 @@ class RedisStateStore:
         """Return how a reader's claimed time lies in wall time."""
         name = self._layout.names(Key(reader, "-")).wall
         found = found_wall(self._redis.command(name, "HGET", name, "record"), reader)
-        return NO_WALL if found.expired(self.now(Key(reader, "-")) if now is None else now) else found
+        return standing(found, self.now(Key(reader, "-")) if now is None else now)
 
     # Indexes
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import CorruptState
 from caliper_readtime.stores._redis import scripts
 from caliper_readtime.stores._redis.encoding import text_of
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from caliper_readtime._rules.state import Key, ReadTimeState
+    from caliper_readtime._rules.wall import Wall
     from caliper_readtime.protocols import Transition
     from caliper_readtime.stores._redis.encoding import Names
     from caliper_readtime.stores._redis.sending import Call
@@ -24,19 +24,19 @@ R = TypeVar("R")
 _PLACE = 11
 
 
-def reading(key: Key, names: Names, transition: object) -> Call:
+def reading(key: Key, names: Names, transition: object = None) -> Call:
     """Return the call that reads a state, and the record where the transition wants it."""
     return scripts.READ, (*names[:4], names.wall) if walled(transition) else names[:4], (names.member,), key
 
 
-def found_wall(text: Any, reader: str) -> Wall:
-    """Return the record that a key holds, expired or not.
+def found_wall(text: Any, reader: str) -> Wall | None:
+    """Return the record that a key holds, expired or not; None where there is none.
 
     Raises:
         CorruptState: it cannot be read.
     """
     if text is None:
-        return NO_WALL
+        return None
     try:
         return load_wall(text_of(text), reader)
     except CorruptState:

@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 from caliper_readtime._logs import log_unreadable
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
-from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import CorruptState, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
 from caliper_readtime.stores._sqlite.connection import SqliteFile
 from caliper_readtime.stores._sqlite.encoding import TABLES, found, path_of, state_of, updated
 from caliper_readtime.stores._sqlite.walls import found_wall
+from caliper_readtime.stores._walls import standing
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from caliper_readtime._rules.wall import Wall
     from caliper_readtime.protocols import Transition
 
 R = TypeVar("R")
@@ -103,7 +104,7 @@ class SqliteStateStore:
         """Return how a reader's claimed time lies in wall time."""
         with self._file.reading as sqlite:
             found = found_wall(sqlite, reader)
-        return NO_WALL if found is None or found.expired(self.now() if now is None else now) else found
+        return standing(found, self.now() if now is None else now)
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""

@@ -12,9 +12,9 @@ from django.db.models import Q
 
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
-from caliper_readtime._rules.wall import NO_WALL, Wall
 from caliper_readtime.errors import ContentionError, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
+from caliper_readtime.stores._walls import standing
 from caliper_readtime.web.django._database import Database
 from caliper_readtime.web.django._rows import STATE, beat, name_of, readable, row_of, state_from, state_of, write
 from caliper_readtime.web.django._walls import Walls, found_wall, rows
@@ -23,6 +23,7 @@ from caliper_readtime.web.django.models import Fact, State
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from caliper_readtime._rules.wall import Wall
     from caliper_readtime.protocols import Transition
 
 R = TypeVar("R")
@@ -133,7 +134,7 @@ class DjangoStateStore:
         """Return how a reader's claimed time lies in wall time."""
         with self._database.errors():
             found = found_wall(self.using, reader)
-        return NO_WALL if found is None or found.expired(self.now() if now is None else now) else found
+        return standing(found, self.now() if now is None else now)
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
