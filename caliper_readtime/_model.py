@@ -230,7 +230,7 @@ class ParkedEvent:
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
-        return [record(self, *(attribute.name for attribute in attrs.fields(ParkedEvent)))]
+        return [record(self)]
 
 
 @attrs.frozen
@@ -253,4 +253,4 @@ class HistoryEntry:
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
-        return [record(self, *(attribute.name for attribute in attrs.fields(HistoryEntry)))]
+        return [record(self)]

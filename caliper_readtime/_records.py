@@ -7,6 +7,8 @@ from enum import Enum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+import attrs
+
 from caliper_readtime import _notebook
 from caliper_readtime._checks import without_emails
 from caliper_readtime._units import to_caliper_time, to_epoch_ms
@@ -64,11 +66,12 @@ class _HasRecords(Protocol):
 T = TypeVar("T", bound=_HasRecords)
 
 
-def record(value: object, *names: str) -> dict[str, Any]:
-    """Return these attributes (dotted paths are followed) as one flat record without e-mail addresses.
+def record(value: Any, *names: str) -> dict[str, Any]:
+    """Return these attributes (dotted paths are followed), or all fields, as one flat record without e-mail addresses.
 
     Seconds stay numbers, times become ISO 8601 in UTC, several ids one text with spaces between.
     """
+    names = names or tuple(field.name for field in attrs.fields(type(value)))
     return dict(zip(columns(names), (_plain(attrgetter(name)(value), name) for name in names), strict=True))
 
 

@@ -223,7 +223,7 @@ class Status:
 
     def to_records(self) -> list[dict[str, Any]]:
         """Return a flat record: seconds as numbers, times as ISO 8601 in UTC; for ``pandas.DataFrame``."""
-        return [record(self, *(attribute.name for attribute in attrs.fields(Status)))]
+        return [record(self)]
 
 
 @attrs.frozen

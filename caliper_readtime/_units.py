@@ -63,6 +63,11 @@ def to_plain_seconds(ms: int) -> str:
     return f"{ms / 1000:.3f}".rstrip("0").rstrip(".")
 
 
+def shown(seconds: float) -> str:
+    """Return seconds as a sentence has them, such as ``57.4 s``."""
+    return f"{to_plain_seconds(round(seconds * 1000))} s"
+
+
 def to_caliper_time(ms: int) -> str:
     """Return milliseconds since the epoch in Caliper 1.2's only form, ``YYYY-MM-DDTHH:MM:SS.sssZ``."""
     return to_datetime(ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from caliper_readtime._model import Activity, Reader
 from caliper_readtime._rules.state import SECOND
 from caliper_readtime._tracker import ReadTimeTracker
-from caliper_readtime._units import minutes_rounded_up, to_plain_seconds
+from caliper_readtime._units import minutes_rounded_up, shown
 from caliper_readtime.testing._minutes import (
     active_seconds,
     banked_minutes,
@@ -59,7 +59,7 @@ def assert_reported(
     if found != round(seconds, 3):
         hints = _hints(state, known=tracker is not None) if found < seconds else ()
         raise AssertionError(
-            "\n".join([f"{who} on {what}: {_shown(found)} are reported, not {_shown(seconds)}", story, *hints])
+            "\n".join([f"{who} on {what}: {shown(found)} are reported, not {shown(seconds)}", story, *hints])
         )
 
 
@@ -78,14 +78,14 @@ def _hints(state: ReadTimeState | None, *, known: bool) -> Iterator[str]:
     else:
         if state.clamped_seconds:
             yield (
-                f"Clamped: {_shown(state.clamped_seconds)}, claimed beyond the time that has passed. Let the test's"
+                f"Clamped: {shown(state.clamped_seconds)}, claimed beyond the time that has passed. Let the test's"
                 " clock advance by what a heartbeat brings, before it comes."
             )
         for event in state.parked:
-            yield f"Refused: {_shown(event.seconds)}, {event.reason}"
+            yield f"Refused: {shown(event.seconds)}, {event.reason}"
         if state.unreported_ms >= SECOND and not state.parked:
             where = "In flight" if state.in_flight else "Not sent yet"
-            yield f"{where}: {_shown(state.unreported_seconds)}. partial, finalize, flush_reader or a sweep sends them."
+            yield f"{where}: {shown(state.unreported_seconds)}. partial, finalize, flush_reader or a sweep sends them."
 
 
 def assert_banked(
@@ -138,10 +138,6 @@ def _ids(reader: Reader | str, article: Activity | str) -> tuple[str, str]:
     )
 
 
-def _shown(seconds: float) -> str:
-    return f"{to_plain_seconds(round(seconds * 1000))} s"
-
-
 def _timeline(endpoint: HasEvents, who: str, what: str) -> str:
     times: dict[str, int] = {}
     for event in endpoint.events:
@@ -151,7 +147,7 @@ def _timeline(endpoint: HasEvents, who: str, what: str) -> str:
     theirs, others = [], []
     for event in sorted({event["id"]: event for event in endpoint.events}.values(), key=_start):
         again = f", came {times[event['id']]} times" if times[event["id"]] > 1 else ""
-        line = f"  {_start(event)} to {_end(event)}  {_shown(active_seconds(event))}  {event['id']}{again}"
+        line = f"  {_start(event)} to {_end(event)}  {shown(active_seconds(event))}  {event['id']}{again}"
         if concerns(event, who, what):
             theirs.append(line)
         else:

@@ -6,7 +6,7 @@ from typing import Final
 
 import attrs
 
-from caliper_readtime._units import to_plain_seconds
+from caliper_readtime._units import plural, shown
 from caliper_readtime.testing._crash.faults import Fault, Step
 
 #: Findings that a message shows.
@@ -95,8 +95,8 @@ class CrashFinding:
             return f"{where}: {self.stuck}"
         lost = "lost" if self.delivered_seconds < self.expected_seconds else "doubled"
         return (
-            f"{where}: {self.reader} on {self.article}: {_shown(self.delivered_seconds)} delivered, not"
-            f" {_shown(self.expected_seconds)}: {_shown(abs(self.delivered_seconds - self.expected_seconds))} {lost}"
+            f"{where}: {self.reader} on {self.article}: {shown(self.delivered_seconds)} delivered, not"
+            f" {shown(self.expected_seconds)}: {shown(abs(self.delivered_seconds - self.expected_seconds))} {lost}"
             f"{self.stuck and '; '}{self.stuck}"
         )
 
@@ -122,7 +122,7 @@ class CrashReport:
         if not count:
             return f"{head}nothing lost or doubled"
         more = [f"and {count - MOST} more"] if count > MOST else []
-        lines = [f"{head}{count} finding{'s'[: count > 1]}"]
+        lines = [f"{head}{plural(count, 'finding')}"]
         for advice in dict.fromkeys(finding.advice for finding in self.findings[:MOST]):
             lines += [f"- {finding.result}" for finding in self.findings[:MOST] if finding.advice == advice]
             lines.append(f"  {advice}.")
@@ -139,7 +139,3 @@ class CrashFindings(AssertionError):
     def __init__(self, report: CrashReport) -> None:
         super().__init__(str(report))
         self.report = report
-
-
-def _shown(seconds: float) -> str:
-    return f"{to_plain_seconds(round(seconds * 1000))} s"
