@@ -12,6 +12,9 @@ from caliper_readtime.errors import InvalidInput
 #: Nobody reads one article for longer than this in one view; a larger number is a mistake in the host's code.
 MAX_SECONDS = 10 * 365 * 86400.0
 
+#: The first millisecond after the year 9999, where datetimes end.
+LARGEST: Final = 253_402_300_800_000
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
 

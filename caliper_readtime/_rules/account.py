@@ -29,7 +29,7 @@ MAX_CUTS: Final = 1024
 MAX_RECENT: Final = 32
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # quicker to make than with slots, and every event makes some
 class Account:
     """The events that were made of a state's time.
 

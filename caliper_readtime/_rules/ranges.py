@@ -79,7 +79,7 @@ class Claim:
         return now - self.first_claimed_at_ms >= DOUBTFUL_MS
 
 
-@attrs.frozen
+@attrs.frozen(slots=False)  # for `stores`
 class Parked:
     """An event that was set aside so that later time is not stuck behind it.
 

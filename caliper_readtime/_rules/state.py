@@ -8,24 +8,26 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 import attrs
 
 from caliper_readtime import _notebook, _records
-from caliper_readtime._model import HistoryEntry, ParkedEvent
+from caliper_readtime._model import ParkedEvent
 from caliper_readtime._records import Rows, record
 from caliper_readtime._rules.account import NO_ACCOUNT, Account
+from caliper_readtime._rules.history import MAX_HISTORY as MAX_HISTORY  # noqa: PLC0414
+from caliper_readtime._rules.history import last_at_ms, steps
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.ranges import Claim as Claim  # noqa: PLC0414
 from caliper_readtime._rules.ranges import Context as Context  # noqa: PLC0414
 from caliper_readtime._rules.ranges import Parked as Parked  # noqa: PLC0414
-from caliper_readtime._units import to_datetime, to_epoch_ms, to_seconds
+from caliper_readtime._units import to_datetime, to_seconds
 
 if TYPE_CHECKING:
     from datetime import datetime
+
+    from caliper_readtime._model import HistoryEntry
 
 #: Page views, and heartbeat ids, that one state remembers. The least recently used goes first.
 MAX_VIEWS: Final = 16
 #: Refused events that one state sets aside before new time waits for explicit calls.
 MAX_PARKED: Final = 8
-#: Steps of its life that one state remembers.
-MAX_HISTORY: Final = 32
 #: Mistakes of hosts are clamped for as long as they go on, but a database's integers have a largest.
 MOST_CLAMPED_MS: Final = 2**62 - 1
 #: Events carry whole seconds, and so does everything that is due.
@@ -109,7 +111,7 @@ class Ledger:
         finalized_at_ms: when the first finalize left nothing of a whole second.
         deferred_at_ms: since when the sweeper has been asked for the unclaimed time.
         last_error: why the last emission failed; None after a success.
-        history: the last steps, oldest first.
+        history: the last steps, a line each, oldest first (``ReadTimeState.history`` decodes them).
         counts_from_at_ms: where the budget's wall time begins; None in states older than rule B7.
         widened_ms: by how much pages opened before that have widened the budget.
         account: the events that were made of the time.
@@ -131,7 +133,7 @@ class Ledger:
     finalized_at_ms: int | None = None
     deferred_at_ms: int | None = None
     last_error: str | None = None
-    history: tuple[HistoryEntry, ...] = ()
+    history: str = ""
     counts_from_at_ms: int | None = None
     widened_ms: int = 0
     context_at_ms: int | None = None
@@ -247,8 +249,7 @@ class ReadTimeState:
     @property
     def last_used_at_ms(self) -> int:
         """When time or a report last moved."""
-        history = self.ledger.history
-        return max(self.meter.last_sync_at_ms, to_epoch_ms(history[-1].at, "at") if history else 0)
+        return max(self.meter.last_sync_at_ms, last_at_ms(self.ledger.history))
 
     # The public face, in seconds and datetimes
 
@@ -342,7 +343,7 @@ class ReadTimeState:
     @property
     def history(self) -> Rows[HistoryEntry]:
         """The last claims, sends, failures, parkings, deferrals and finalizations, oldest first."""
-        return Rows(self.ledger.history, "History", _records.STEPS)
+        return Rows(steps(self.ledger.history), "History", _records.STEPS)
 
     @property
     def parked(self) -> Rows[ParkedEvent]:

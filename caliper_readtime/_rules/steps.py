@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import attrs
 
-from caliper_readtime._model import HistoryEntry
 from caliper_readtime._rules.account import cut
+from caliper_readtime._rules.history import with_step
 from caliper_readtime._rules.ranges import fingerprint
 from caliper_readtime._rules.state import (
-    MAX_HISTORY,
     SECOND,
     Claim,
     Context,
@@ -20,7 +19,6 @@ from caliper_readtime._rules.state import (
     ReadTimeState,
     evolved,
 )
-from caliper_readtime._units import to_datetime, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,8 +59,7 @@ def remembered(
     ledger: Ledger, now: int, kind: str, *, event_id: str | None = None, ms: int = 0, detail: str = "", **changes: Any
 ) -> Ledger:
     """Return the ledger with one more step in its history, and with other fields changed as well."""
-    entry = HistoryEntry(to_datetime(now), kind, event_id, to_seconds(ms), detail)
-    return evolved(ledger, history=(*ledger.history[1 - MAX_HISTORY :], entry), **changes)
+    return evolved(ledger, history=with_step(ledger.history, now, kind, event_id, ms, detail), **changes)
 
 
 def settled(state: ReadTimeState, now: int) -> ReadTimeState:

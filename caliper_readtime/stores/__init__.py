@@ -9,13 +9,12 @@ from caliper_readtime.stores._codec import (
     check_meter,
     compare_meta,
     dump_heartbeats,
-    dump_ledger,
     dump_views,
     load_heartbeats,
-    load_ledger,
     load_views,
     named,
 )
+from caliper_readtime.stores._ledger_text import dump_ledger, load_ledger
 from caliper_readtime.stores._walls import dump_wall, load_wall
 
 __all__ = [

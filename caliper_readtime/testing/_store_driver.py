@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import attrs
 
-from caliper_readtime._model import Activity, App, Article, Course, HistoryEntry, Reader, Subject
+from caliper_readtime._model import Activity, App, Article, Course, Reader, Subject
 from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import AcquireClaim, Acquired, Caller, Commit, Defer, Park, Release, Signal, Unpark
 from caliper_readtime._rules.account import Account
 from caliper_readtime._rules.event import TimeSpentEvents
+from caliper_readtime._rules.history import with_step
 from caliper_readtime._rules.state import (
     MAX_HISTORY,
     MAX_PARKED,
@@ -28,7 +29,6 @@ from caliper_readtime._rules.state import (
     Parked,
     ReadTimeState,
 )
-from caliper_readtime._units import to_datetime
 from caliper_readtime.errors import ContentionError
 from caliper_readtime.protocols import KeepsWalls
 
@@ -287,10 +287,11 @@ def full_state(key: Key = KEY) -> ReadTimeState:
     claim = Claim(
         "urn:uuid:claimed", *ranges[-1], NOW + 5, NOW + 6, other, event, odd, NOW + 7, NOW + 8, 9, 2, ambiguous=True
     )
-    history = tuple(
-        HistoryEntry(to_datetime(NOW + place), "failed", f"urn:uuid:{place}" if place % 2 else None, place / 8, odd)
-        for place in range(MAX_HISTORY)
-    )
+    history = ""
+    for place in range(MAX_HISTORY):
+        history = with_step(
+            history, NOW + place, "failed", f"urn:uuid:{place}" if place % 2 else None, place * 125, odd
+        )
     views = tuple((f"{place}{odd}"[:64], place * SECOND) for place in range(MAX_VIEWS))
     return ReadTimeState(
         *key,

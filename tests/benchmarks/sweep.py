@@ -31,6 +31,7 @@ from caliper_readtime import (
 )
 from caliper_readtime._rules import Signal
 from caliper_readtime._rules.event import envelope
+from caliper_readtime._rules.event_text import takes_texts
 from caliper_readtime._rules.state import Key
 from caliper_readtime._units import to_epoch_ms
 from caliper_readtime.errors import EmitterUnavailable
@@ -63,6 +64,7 @@ class SwitchableEmitter:
     def bind_sensor(self, sensor: str, /) -> None:
         self.inner.bind_sensor(sensor)
 
+    @takes_texts  # as the emitter itself, which would else be given each event to write it again
     def emit(self, events, /) -> None:
         if self.away:
             raise EmitterUnavailable("away")

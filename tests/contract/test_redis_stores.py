@@ -102,7 +102,7 @@ class TestRedisStateStore(RedisContract):
     def test_a_namespace_of_another_schema_is_refused(self, store):
         """T6: a newer major version has written here: ConfigurationError before anything is read or written."""
         store.meta({})
-        store.client.hset(store._layout.meta, "schema", "2")
+        store.client.hset(store._layout.meta, "schema", "3")
         with pytest.raises(ConfigurationError, match="schema"):
             store.meta({})
 
@@ -351,7 +351,7 @@ def test_the_heartbeat_script_looks_where_python_writes():
     """Behind the first numbers of a meter stand two fingerprints of one length each, and then what is seldom needed."""
     state = empty_state()
     first = meter_text(state, "0123456789abcdef").partition("\n")[0]
-    found = re.fullmatch(r"(?:\d+ ){5}\d* \d+ 0123456789abcdef 1 \d+ \d* (.*)", first)[1]
+    found = re.fullmatch(r"(?:\d+ ){5}\d* \d+ 0123456789abcdef 2 \d+ \d* (.*)", first)[1]
     assert found[:FINGERPRINT] == fingerprint(state.ledger.context.article)
     assert found[FINGERPRINT + 1 : 2 * FINGERPRINT + 1] == fingerprint(state.ledger.context.reader)
     assert re.fullmatch(r"\d* \d* \d* \d+ \d* \d*", found[2 * FINGERPRINT + 2 :])

@@ -104,7 +104,7 @@ class TestSqliteStateStore(StateStoreContract):
         """T6: a newer major version has written here: ConfigurationError before anything is read or written."""
         store.meta({})
         with closing(sqlite3.connect(tmp_path / "readtime.db")) as file:
-            file.execute("UPDATE meta SET value = '2' WHERE name = 'schema'")
+            file.execute("UPDATE meta SET value = '3' WHERE name = 'schema'")
             file.commit()
         with pytest.raises(ConfigurationError, match="schema"):
             store.meta({})

@@ -13,7 +13,7 @@ import pytest
 
 from caliper_readtime import InMemoryStateStore, InvalidInput
 from caliper_readtime._units import MAX_SECONDS
-from caliper_readtime.stores._codec import dump_ledger
+from caliper_readtime.stores._ledger_text import dump_ledger
 from caliper_readtime.stores._redis.store import RedisStateStore
 
 HUGE = 10**400

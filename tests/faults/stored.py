@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 
 import attrs
 import pytest
@@ -12,6 +11,7 @@ from caliper_readtime import Article, Course, EmitterUnavailable, EventRejected,
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._sqlite.store import SqliteStateStore
 from caliper_readtime.testing import RecordingEmitter
+from tests.ledger_documents import document_of, text_of
 from tests.scenes import ANNA, BEES, BEN, OWLS, Scene, article
 
 VICTIM = Key("anna", "owls")
@@ -166,12 +166,12 @@ KINDS = {
 
 def ledger_of(raw):
     """A row's ledger as a document."""
-    return json.loads(raw["ledger"])
+    return document_of(raw["ledger"].decode())
 
 
 def with_ledger(raw, document):
     """The row with another ledger."""
-    return {**raw, "ledger": json.dumps(document).encode()}
+    return {**raw, "ledger": text_of(document).encode()}
 
 
 def paths(document, path=()):

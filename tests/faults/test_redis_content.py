@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from contextlib import closing
@@ -11,6 +10,7 @@ import pytest
 import redis as driver
 
 from caliper_readtime import CorruptState, Outcome, PageView, RedisStateStore, StoreUnavailable
+from tests.ledger_documents import document_of, text_of
 from tests.redis_scenes import VERBS, content, names_of, tracker_on
 from tests.scenes import ANNA, BEES, BEN, OWLS, article
 
@@ -120,19 +120,19 @@ def test_an_index_key_of_another_type(node, redis, index):
 
 
 def _with_schema(admin, major, minor, **more):
-    ledger = json.loads(admin.hget(NAMES.state, "ledger"))
-    admin.hset(NAMES.state, "ledger", json.dumps({**ledger, "schema": [major, minor], **more}))
+    ledger = document_of(admin.hget(NAMES.state, "ledger"))
+    admin.hset(NAMES.state, "ledger", text_of({**ledger, "schema": [major, minor], **more}))
     meter = admin.hget(NAMES.state, "meter")
-    admin.hset(NAMES.state, "meter", re.sub(r"( [0-9a-f]{16} )1 ", rf"\g<1>{major} ", meter))
+    admin.hset(NAMES.state, "meter", re.sub(r"( [0-9a-f]{16} )2 ", rf"\g<1>{major} ", meter))
 
 
 def test_a_state_of_a_newer_major_schema(node, redis):
     """CorruptState for every verb, heartbeats included; it is left as it is, and the others are reported."""
     with_neighbours(redis)
-    _with_schema(node.admin, 2, 0)
+    _with_schema(node.admin, 3, 0)
     before = content(node.admin)
     for verb in READS_ONE:
-        with pytest.raises(CorruptState, match=r"schema 2\.0.*newer version"):
+        with pytest.raises(CorruptState, match=r"schema 3\.0.*newer version"):
             VERBS[verb](redis.tracker)
     assert content(node.admin) == before
     neighbours_arrive(redis)
@@ -142,12 +142,12 @@ def test_a_state_of_a_newer_major_schema(node, redis):
 def test_a_state_of_a_newer_minor_schema(node, redis):
     """T7: unknown fields are kept by heartbeats, in Redis or out of it, by claims and by commits."""
     with_neighbours(redis)
-    _with_schema(node.admin, 1, 7, mood={"owl": ["wise"]})
+    _with_schema(node.admin, 2, 7, mood={"owl": ["wise"]})
     node.admin.hset(NAMES.state, "later", "kept")
     redis.read(seconds=10)
     redis.tracker.accumulate(ANNA, OWLS, 0, duration_seconds=600)
     assert redis.tracker.finalize(ANNA, OWLS).delta_seconds == 40
-    assert json.loads(node.admin.hget(NAMES.state, "ledger"))["mood"] == {"owl": ["wise"]}
+    assert document_of(node.admin.hget(NAMES.state, "ledger"))["mood"] == {"owl": ["wise"]}
     assert node.admin.hget(NAMES.state, "later") == "kept"
 
 

@@ -139,7 +139,7 @@ def claims(world, place, state, used):
     for owner in "xy":
         verb = AcquireClaim(owner, POLICY, EVENTS, Caller.EXPLICIT, 0.0)
         new, record, acquired = verb.with_wall(state, world.wall, world.now)
-        after = written(world, place, evolved(new, ledger=evolved(new.ledger, history=())), record)
+        after = written(world, place, evolved(new, ledger=evolved(new.ledger, history="")), record)
         yield f"{owner} asks for {place}", after
         # A driver delivers it a second time.
         if acquired.result is AcquireResult.CLAIMED:
@@ -166,7 +166,7 @@ def claims(world, place, state, used):
 
 def plain(state):
     """A state without what it remembers of its past, which would tell histories apart that have one future."""
-    ledger = evolved(state.ledger, history=(), account=claim.Ledger("g", 0, 0, state.ledger.context).account)
+    ledger = evolved(state.ledger, history="", account=claim.Ledger("g", 0, 0, state.ledger.context).account)
     return evolved(state, ledger=ledger)
 
 

@@ -8,7 +8,6 @@ from typing import Any, TypeVar, assert_type
 from caliper_readtime import (
     Emitter,
     EventRejected,
-    HistoryEntry,
     ParkedEvent,
     ReadTimeState,
     StateStore,
@@ -124,7 +123,7 @@ class ShelfStore:
         assert_type(ledger.claim, Claim | None)
         assert_type(ledger.parked, tuple[Parked, ...])
         assert_type(ledger.context, Context)
-        assert_type(ledger.history, tuple[HistoryEntry, ...])
+        assert_type(ledger.history, str)
         assert_type(ledger.account, Account)
         kept = meter._replace(views=views, heartbeats=heartbeats)
         return ReadTimeState(state.reader_sourced_id, state.resource_id, kept, ledger)

@@ -7,6 +7,7 @@ import pytest
 
 from caliper_readtime._cli.accounts import account
 from tests.scenes import ANNA, OWLS
+from tests.unit.builders import NOW
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_a_pointer_that_fell_back(state):
 
 def test_a_history_that_has_forgotten(state):
     """A full history may remember less than was reported, but never more."""
-    claimed = attrs.evolve(state.history[0], seconds=1.0)
-    full = bent(state, history=(*[claimed] * 31, state.history[-1]), pointer_ms=25_000)
+    claimed, sent = f'[{NOW},"claimed",1000]\n', state.ledger.history.splitlines(keepends=True)[-1]
+    full = bent(state, history=claimed * 31 + sent, pointer_ms=25_000)
     assert account(full).problems == ()
     assert account(bent(full, pointer_ms=19_000)).problems != ()

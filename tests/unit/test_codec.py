@@ -13,30 +13,29 @@ from caliper_readtime._rules.heartbeat import widening
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._codec import (
     FINGERPRINT,
-    USUAL_TTL_MS,
     dump_heartbeats,
-    dump_ledger,
     dump_views,
     fingerprint,
     load_heartbeats,
-    load_ledger,
     load_views,
     named,
 )
+from caliper_readtime.stores._ledger_text import USUAL_TTL_MS, dump_ledger, load_ledger
 from caliper_readtime.testing._store_driver import NOW, empty_state, full_state
+from tests.ledger_documents import document_of, text_of
 
 EMPTY, FULL = empty_state().ledger, full_state().ledger
 LEAST = (
-    '{"schema":[1,2],"generation":"g","first_sync_at_ms":1790000000000,"ttl_ms":86400000,"context":{"reader":{'
-    '"sourced_id":"reader","email":"reader@example.org"},"article":{"resource_id":"article","title":"T",'
-    '"url":"https://app.example.org"}}}'
+    '{"schema":[2,0],"generation":"g","first_sync_at_ms":1790000000000,"context":{"reader":{"sourced_id":"reader",'
+    '"email":"reader@example.org"},"article":{"resource_id":"article","title":"T","url":"https://app.example.org"}},'
+    '"ttl_ms":86400000}\n'
 )
 
 
 def changed(**fields):
     """The least ledger's text with some fields changed; None takes one out."""
     parsed = {**json.loads(LEAST), **fields}
-    return json.dumps({name: value for name, value in parsed.items() if value is not None})
+    return text_of({name: value for name, value in parsed.items() if value is not None})
 
 
 def test_a_ledger_is_compact_json_without_defaults():
@@ -44,18 +43,43 @@ def test_a_ledger_is_compact_json_without_defaults():
     assert dump_ledger(EMPTY) == LEAST
 
 
-def test_a_state_of_schema_1_0_never_widens_its_budget():
-    """B7, T7: a ledger that was written before there was a beginning of the budget is read, and has none."""
-    ledger = load_ledger(changed(schema=[1, 0]))
+def test_a_claims_event_and_each_step_have_lines_of_their_own():
+    """The event stands as it is sent; a step is a JSON array, of which what says nothing at the end is left out."""
+    step = f'[{NOW},"deferred",12000]\n[{NOW + 1},"finalized"]\n'
+    ledger = attrs.evolve(EMPTY, claim=attrs.evolve(FULL.claim, context=EMPTY.context), history=step)
+    first, event, *steps = dump_ledger(ledger).split("\n")
+    assert event == FULL.claim.event
+    assert "\n".join(steps) == step
+    document = json.loads(first)
+    assert document["history"] == 2
+    assert not {"event", "context"} & document["claim"].keys()
+
+
+def test_what_was_built_from_the_ledgers_own_context_does_not_repeat_it():
+    """A claim, a refused event and the account name a context only where it is another one."""
+    own = FULL.context
+    parked = attrs.evolve(FULL.parked[0], context=own)
+    account = attrs.evolve(FULL.account, contexts=(FULL.claim.context, own))
+    ledger = attrs.evolve(FULL, claim=attrs.evolve(FULL.claim, context=own), parked=(parked,), account=account)
+    document = document_of(dump_ledger(ledger))
+    assert "context" not in document["claim"]
+    assert "context" not in document["parked"][0]
+    assert document["account"]["contexts"][0]["article"]["title"] == FULL.claim.context.article.title
+    assert document["account"]["contexts"][1] is None
+    assert load_ledger(" " + dump_ledger(ledger)) == ledger
+
+
+def test_a_ledger_without_a_beginning_of_its_budget_never_widens_it():
+    """B7, T7: a field that an older minor schema has not is read as its default."""
+    ledger = load_ledger(" " + LEAST)
     assert ledger == EMPTY
     assert (ledger.counts_from_at_ms, ledger.widened_ms) == (None, 0)
     assert widening(ReadTimePolicy(), ledger, 0) == 0
 
 
-def test_a_state_of_schema_1_1_is_of_an_article():
-    """T7: a ledger that was written before there were other kinds is read, and has an Article as before."""
-    ledger = load_ledger(changed(schema=[1, 1]))
-    assert ledger == EMPTY
+def test_an_activity_without_a_kind_is_an_article():
+    """T7: as hosts pass one that says nothing of its kind."""
+    ledger = load_ledger(" " + LEAST)
     assert type(ledger.context.article) is Article
     assert dump_ledger(ledger) == LEAST
 
@@ -66,7 +90,7 @@ def test_an_activity_comes_back_with_all_that_it_says():
     said = {"kind": "video", "attempt": 2, "words": 800, "extensions": {"runId": "1"}}
     video = Activity(article.resource_id, article.title, article.url, **said)
     text = dump_ledger(attrs.evolve(EMPTY, context=attrs.evolve(EMPTY.context, article=video)))
-    assert json.loads(text)["context"]["article"] == {
+    assert document_of(text)["context"]["article"] == {
         "resource_id": "article",
         "title": "T",
         "url": "https://app.example.org",
@@ -75,31 +99,30 @@ def test_an_activity_comes_back_with_all_that_it_says():
         "words": 800,
         "extensions_json": '{"runId":"1"}',
     }
-    assert load_ledger(json.dumps(json.loads(text))).context.article == video
+    assert load_ledger(" " + text).context.article == video
     assert fingerprint(video) != fingerprint(article)
     assert fingerprint(Activity(article.resource_id, article.title, article.url)) == fingerprint(article)
 
 
 def test_nothing_is_left_out_of_a_full_ledger():
     """Every field of the ledger and of its claim stands in the text under its own name; times are milliseconds."""
-    written = json.loads(dump_ledger(FULL))
+    written = document_of(dump_ledger(FULL))
     assert written.keys() == {"schema", "newer"} | {field.name for field in attrs.fields(type(FULL))} - {"unknown"}
     assert written["claim"].keys() == {field.name for field in attrs.fields(type(FULL.claim))}
     assert written["parked"][0].keys() | {"status"} == {field.name for field in attrs.fields(type(FULL.parked[0]))}
-    assert written["history"][2] == {
-        "at": NOW + 2,
-        "kind": "failed",
-        "seconds": 0.25,
-        "detail": FULL.history[2].detail,
-    }
+    detail = full_state().history[2].detail
+    assert written["history"][2:4] == [
+        [NOW + 2, "failed", 250, None, detail],
+        [NOW + 3, "failed", 375, "urn:uuid:3", detail],
+    ]
 
 
 @pytest.mark.parametrize("ledger", [EMPTY, FULL], ids=["empty", "full"])
 def test_a_ledger_comes_back_as_it_was(ledger):
     """Reading undoes writing, and writing undoes reading."""
     text = dump_ledger(ledger)
-    assert load_ledger(text) == ledger
-    assert dump_ledger(load_ledger(text)) == text
+    assert load_ledger(" " + text) == ledger
+    assert dump_ledger(load_ledger(" " + text)) == text
 
 
 def test_the_same_text_is_read_once():
@@ -111,15 +134,17 @@ def test_the_same_text_is_read_once():
 def test_fields_of_a_newer_minor_schema_are_kept(name):
     """T7: unknown fields of a newer minor schema are kept, whatever their name, through a read and a write."""
     value = {"of": [1, None, "ü", {"claim": 1.5}]}
-    ledger = load_ledger(changed(schema=[1, 7], **{name: value}))
+    ledger = load_ledger(changed(schema=[2, 7], **{name: value}))
     assert attrs.evolve(ledger, unknown="{}") == EMPTY
-    assert json.loads(dump_ledger(attrs.evolve(ledger, pointer_ms=5)))[name] == value
+    assert document_of(dump_ledger(attrs.evolve(ledger, pointer_ms=5)))[name] == value
 
 
-@pytest.mark.parametrize("major", [0, 2, 10])
-def test_another_major_schema_says_what_to_do(major):
+@pytest.mark.parametrize(
+    ("major", "do"), [(0, "before the first release"), (1, "before the first release"), (3, "newer"), (10, "newer")]
+)
+def test_another_major_schema_says_what_to_do(major, do):
     """T7: only an incompatible state raises CorruptState: it names both schemas."""
-    with pytest.raises(CorruptState, match=rf"{major}\.3.*reads 1\.x"):
+    with pytest.raises(CorruptState, match=rf"{major}\.3.*reads 2\.x.*{do}"):
         load_ledger(changed(schema=[major, 3]))
 
 
@@ -131,6 +156,10 @@ def test_another_major_schema_says_what_to_do(major):
         "[]",
         "{}",
         LEAST[:-1],
+        LEAST[:-2],
+        LEAST + "x",
+        LEAST + "\n",
+        LEAST + f'[{NOW},"sent"]\n',
         LEAST.replace("reader@example.org", "reader@@example.org"),
         LEAST.replace('"T"', "7"),
         changed(schema=None),
@@ -141,7 +170,27 @@ def test_another_major_schema_says_what_to_do(major):
         changed(ttl_ms=True),
         changed(pointer_ms="5"),
         changed(first_sync_at_ms=253_402_300_800_000),
-        changed(history=[{"at": NOW}]),
+        changed(history=1),
+        changed(history=-1),
+        changed(history=True),
+        changed(history=[1]),
+        *(
+            changed(history=[[NOW, "sent"], step])
+            for step in (
+                [],
+                [NOW],
+                [NOW, 7],
+                [NOW, "sent", -1],
+                [NOW, "sent", 1.5],
+                [NOW, "sent", "1"],
+                [NOW, "sent", 1, 1],
+                [NOW, "sent", 1, "e", None],
+                [NOW, "sent", 1, "e", "", ""],
+                ["1", "sent"],
+                [253_402_300_800_000, "sent"],
+            )
+        ),
+        changed(history=[[NOW, "sent"]]).replace("sent", "s\\x"),
         changed(parked={}),
         changed(claim={"event_id": "e"}),
         changed(generation=5),
@@ -186,7 +235,7 @@ def test_a_ledger_need_not_say_what_its_key_says():
     key = Key(context.reader.sourced_id, context.article.resource_id)
     usual = attrs.evolve(EMPTY, ttl_ms=USUAL_TTL_MS)
     short = dump_ledger(usual, key)
-    assert key.reader_sourced_id not in json.loads(short)["context"]["reader"].values()
+    assert key.reader_sourced_id not in document_of(short)["context"]["reader"].values()
     assert load_ledger(" " + short, key) == usual
     assert load_ledger(" " + dump_ledger(usual), key) == usual
     for ledger, other in ((EMPTY, key), (usual, Key("other", key.resource_id)), (FULL, key)):

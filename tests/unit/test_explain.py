@@ -8,6 +8,7 @@ import pytest
 from caliper_readtime import Explanation, ReadTimePolicy
 from caliper_readtime._inspection import MAX_NAMED, explained
 from caliper_readtime._rules import Caller
+from caliper_readtime._rules.history import with_step
 from caliper_readtime._rules.state import Key
 from caliper_readtime._units import to_clock_time, to_datetime
 from caliper_readtime.testing import banked_minutes
@@ -168,8 +169,9 @@ def test_a_step_of_a_newer_version_is_still_told():
     """A kind that this version does not know hides nothing."""
     life = Life()
     life.sent()
-    strange = attrs.evolve(life.state.history[-1], kind="audited", detail="by hand")
-    state = attrs.evolve(life.state, ledger=attrs.evolve(life.ledger, history=(strange,)))
+    strange = life.state.history[-1]
+    history = with_step(life.ledger.history, life.now, "audited", strange.event_id, 30_000, "by hand")
+    state = attrs.evolve(life.state, ledger=attrs.evolve(life.ledger, history=history))
     life.state = state
     assert f"audited 30 s {strange.event_id} by hand" in said(life)
 

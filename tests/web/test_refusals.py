@@ -9,7 +9,8 @@ import pytest
 
 from caliper_readtime import InMemoryStateStore, StoreUnavailable
 from caliper_readtime._units import MAX_SECONDS
-from caliper_readtime.stores._codec import dump_ledger, dump_views
+from caliper_readtime.stores._codec import dump_views
+from caliper_readtime.stores._ledger_text import dump_ledger
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.signals import MAX_BODY, MAX_TOTAL_MS, VERSION, parse
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS

@@ -14,11 +14,10 @@ from caliper_readtime.errors import ConfigurationError, CorruptState
 from caliper_readtime.stores._codec import (
     SCHEMA,
     check_meter,
-    dump_ledger,
     fingerprint,
-    load_ledger,
     named,
 )
+from caliper_readtime.stores._ledger_text import dump_ledger, load_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

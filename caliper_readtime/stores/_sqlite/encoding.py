@@ -11,13 +11,12 @@ from caliper_readtime.errors import ConfigurationError, CorruptState
 from caliper_readtime.stores._codec import (
     check_meter,
     dump_heartbeats,
-    dump_ledger,
     dump_views,
     load_heartbeats,
-    load_ledger,
     load_views,
     named,
 )
+from caliper_readtime.stores._ledger_text import dump_ledger, load_ledger
 from caliper_readtime.stores._sqlite.walls import beside
 from caliper_readtime.stores._walls import walled
 

@@ -12,13 +12,12 @@ from caliper_readtime.errors import CorruptState
 from caliper_readtime.stores._codec import (
     check_meter,
     dump_heartbeats,
-    dump_ledger,
     dump_views,
     load_heartbeats,
-    load_ledger,
     load_views,
     named,
 )
+from caliper_readtime.stores._ledger_text import dump_ledger, load_ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
