@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from math import ceil
 from numbers import Real
 from typing import Final
@@ -73,7 +74,13 @@ def shown(seconds: float) -> str:
 
 def to_caliper_time(ms: int) -> str:
     """Return milliseconds since the epoch in Caliper 1.2's only form, ``YYYY-MM-DDTHH:MM:SS.sssZ``."""
-    return to_datetime(ms).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    minute, ms = divmod(ms, 60_000)
+    return f"{_minute(minute)}{ms // 1000:02d}.{ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _minute(number: int) -> str:
+    return to_datetime(number * 60_000).isoformat()[:17]
 
 
 def plural(number: int, noun: str) -> str:

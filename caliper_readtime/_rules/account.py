@@ -143,7 +143,7 @@ def _walked(words: Iterable[str]) -> Iterator[tuple[Span, int]]:
 def with_sent(account: Account, event: SentEvent) -> Account:
     """Return the account with one more accepted event; the oldest makes room."""
     contexts = account.contexts
-    newer = not contexts or contexts[-1] != event.context
+    newer = not contexts or (contexts[-1] is not event.context and contexts[-1] != event.context)
     lines = _line(event, newer=newer)
     if account.recent:
         lines = f"{account.recent}\n{lines}"
@@ -179,11 +179,6 @@ def recent(account: Account) -> tuple[SentEvent, ...]:
 
 def _line(event: SentEvent, *, newer: bool) -> str:
     """Return an event as text: times as distances, and a plus where its context is not the one before it."""
-    numbers = (
-        event.start_ms,
-        event.end_ms - event.start_ms,
-        event.began_at_ms,
-        event.ended_at_ms - event.began_at_ms,
-        event.sent_at_ms - event.ended_at_ms,
-    )
-    return f"{' '.join(map(str, numbers))} {event.digest} {int(event.shown)} {'+' if newer else '-'}"
+    start, end, began, ended, sent, body, shown, _ = event
+    times = f"{start} {end - start} {began} {ended - began} {sent - ended}"
+    return f"{times} {body} {1 if shown else 0} {'+' if newer else '-'}"

@@ -11,7 +11,7 @@ from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime._policy import ReaderBudget
 from caliper_readtime._rules.event import MAX_EVENT_MS
 from caliper_readtime._rules.event_text import event_text
-from caliper_readtime._rules.identity import event_id, generated_id
+from caliper_readtime._rules.identity import event_ids, generated_id
 from caliper_readtime._rules.outcome import MAX_FAILURES
 from caliper_readtime._rules.state import (
     MAX_PARKED,
@@ -251,7 +251,9 @@ def _claimed_again(
     new = evolved(claim, owner=verb.owner, until_at_ms=now + verb.policy.lock_ms, ambiguous=ambiguous)
     if claim.rejections and claim.context != ledger.context and not own:
         # P11: a refused event that stayed in the slot is rebuilt if the context has changed.
-        body = _built(verb.events, state, claim, ledger.context)
+        ids = claim.event_id, generated_id(ledger.generation, state.key, claim.start_ms, claim.end_ms)
+        span = claim.start_ms, claim.end_ms, claim.began_at_ms, claim.ended_at_ms
+        body = _built(verb.events, ledger.context, ids, span)
         new = new if isinstance(body, Exception) else evolved(new, context=ledger.context, event=body)
     if not own:
         ledger = remembered(
@@ -266,22 +268,20 @@ def _claimed(
 ) -> tuple[ReadTimeState, Acquired]:
     """Return the state with a new claim over ``span`` (from, to, began, ended), holding the finished event."""
     ledger = state.ledger
-    start_ms, to_ms, began_at_ms, ended_at_ms = span
+    ids = event_ids(ledger.generation, state.key, span[0], span[1])
+    context = retry.context if retry is not None and retry.fixed else ledger.context
+    body = _built(verb.events, context, ids, span)
     claim = Claim(
-        event_id(ledger.generation, state.key, start_ms, to_ms),
-        start_ms,
-        to_ms,
-        began_at_ms,
-        ended_at_ms,
-        retry.context if retry is not None and retry.fixed else ledger.context,
-        "",
+        ids[0],
+        *span,
+        context,
+        "" if isinstance(body, Exception) else body,
         verb.owner,
         now + verb.policy.lock_ms,
         now,
         attempts=0 if retry is None else retry.attempts,
         ambiguous=retry is not None and retry.ambiguous,
     )
-    body = _built(verb.events, state, claim, claim.context)
     if isinstance(body, Exception):
         # C5: an event that cannot be built is parked. Its text may hold an address, so only its kind is kept.
         reason = f"the event cannot be built: {type(body).__name__}"
@@ -294,13 +294,12 @@ def _claimed(
         parked = listed(ledger, claim.event_id)
         answer = Acquired(AcquireResult.UNBUILDABLE, claim, parked=parked, retry=retry is not None, reason=reason)
         return settled(evolved(state, ledger=ledger), now), answer
-    claim = evolved(claim, event=body)
     ledger = remembered(
         ledger,
         now,
         "claimed",
         event_id=claim.event_id,
-        ms=to_ms - start_ms,
+        ms=claim.end_ms - claim.start_ms,
         claim=claim,
         deferred_at_ms=None if retry is None else ledger.deferred_at_ms,
     )
@@ -309,17 +308,13 @@ def _claimed(
     )
 
 
-def _built(events: TimeSpentEvents, state: ReadTimeState, claim: Claim, context: Context) -> str | Exception:
-    """Return the claim's event, or why it cannot be built."""
+def _built(
+    events: TimeSpentEvents, context: Context, ids: tuple[str, str], span: tuple[int, int, int, int]
+) -> str | Exception:
+    """Return the event of ``span`` (from, to, began, ended), or why it cannot be built."""
+    start_ms, to_ms, began_at_ms, ended_at_ms = span
     try:
-        return event_text(
-            events,
-            context,
-            (claim.event_id, generated_id(state.ledger.generation, state.key, claim.start_ms, claim.end_ms)),
-            (claim.end_ms - claim.start_ms) // SECOND,
-            claim.began_at_ms,
-            claim.ended_at_ms,
-        )
+        return event_text(events, context, ids, (to_ms - start_ms) // SECOND, began_at_ms, ended_at_ms)
     except Exception as error:  # noqa: BLE001 - whatever a builder raises, it must not sink the others
         pass_interruption(error)
         return error

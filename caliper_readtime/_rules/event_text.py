@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from caliper_readtime._model import Reader
@@ -92,7 +93,7 @@ def event_text(
         return _dumped(event)
     ended = to_caliper_time(ended_at_ms)
     start = to_caliper_time(begins_at_ms(began_at_ms, ended_at_ms, seconds))
-    actor, email = json.dumps(events.actor_id(reader.sourced_id)), json.dumps(reader.email)
+    actor, email = quoted(events.actor_id(reader.sourced_id)), quoted(reader.email)
     return (
         f'{parts[0]}"{ids[0]}"{parts[1]}"{ended}"{parts[2]}{actor}{parts[3]}{email}{parts[4]}"{ids[1]}"{parts[5]}'
         f'{seconds}{parts[6]}"{start}"{parts[7]}"{ended}"{parts[8]}'

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from functools import lru_cache
 from hashlib import sha1
+from json.encoder import encode_basestring_ascii as quoted
 from typing import TYPE_CHECKING, Final
 from urllib.parse import SplitResult, unquote, urlsplit
 from uuid import NAMESPACE_URL
@@ -19,6 +19,8 @@ from caliper_readtime.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_NAMESPACE: Final = NAMESPACE_URL.bytes
+_VARIANTS: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
 #: Where OneRoster's rostering service lies below a base URL.
 ROSTERING: Final = "/ims/oneroster/rostering/v1p2"
 
@@ -98,17 +100,22 @@ def _origin(url: SplitResult) -> tuple[str, str | None, int | None]:
     return url.scheme, url.hostname, url.port or {"http": 80, "https": 443}.get(url.scheme)
 
 
-@lru_cache(maxsize=16)
 def _array(generation: str, key: Key, start_ms: int, to_ms: int) -> str:
     """Return what is within the brackets of a JSON array of these."""
-    return f"{', '.join(map(json.dumps, (generation, *key)))}, {start_ms}, {to_ms}"
+    return f"{quoted(generation)}, {quoted(key[0])}, {quoted(key[1])}, {start_ms}, {to_ms}"
 
 
 def _derived_id(array: str) -> str:
     """Return ``uuid5(NAMESPACE_URL, array)`` as a URN, in a third of the time that it takes."""
-    name = sha1(NAMESPACE_URL.bytes + array.encode(), usedforsecurity=False).hexdigest()
-    variant = "89ab"[int(name[16], 16) % 4]
+    name = sha1(_NAMESPACE + array.encode(), usedforsecurity=False).hexdigest()
+    variant = _VARIANTS[name[16]]
     return f"urn:uuid:{name[:8]}-{name[8:12]}-5{name[13:16]}-{variant}{name[17:20]}-{name[20:32]}"
+
+
+def event_ids(generation: str, key: Key, start_ms: int, to_ms: int) -> tuple[str, str]:
+    """Return the event id of a range, and its metrics collection's: the same on any host, after any crash."""
+    array = _array(generation, key, start_ms, to_ms)
+    return _derived_id(f"[{array}]"), _derived_id(f'[{array}, "generated"]')
 
 
 def event_id(generation: str, key: Key, start_ms: int, to_ms: int) -> str:

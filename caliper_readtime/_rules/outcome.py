@@ -72,19 +72,22 @@ def commit(verb: Commit, state: ReadTimeState, now: int) -> tuple[ReadTimeState,
         # so the pointer follows, unless somebody is already sending a new claim over it.
         if claim is not None or verb.start_ms > ledger.pointer_ms:
             return state, CommitResult.LOST
+        pointer_ms = min(verb.end_ms, state.meter.cumulative_ms)
         ledger = evolved(ledger, accepted_to_ms=max(ledger.accepted_to_ms, verb.end_ms))
-        ledger = evolved(ledger, pointer_ms=min(verb.end_ms, state.meter.cumulative_ms))
-    elif claimed:
+    else:
         # K1: it never lowers the pointer.
-        ledger = evolved(ledger, claim=None, pointer_ms=max(ledger.pointer_ms, verb.end_ms))
+        pointer_ms = max(ledger.pointer_ms, verb.end_ms) if claimed else ledger.pointer_ms
+    parked = ledger.parked
     ledger = remembered(
         ledger,
         now,
         "sent",
         event_id=verb.event_id,
         ms=verb.end_ms - verb.start_ms,
-        account=_accounted(verb, state.ledger, ledger.pointer_ms, now),
-        parked=tuple(parked for parked in ledger.parked if parked.event_id != verb.event_id),
+        claim=None if claimed else claim,
+        pointer_ms=pointer_ms,
+        account=_accounted(verb, state.ledger, pointer_ms, now),
+        parked=parked and tuple([entry for entry in parked if entry.event_id != verb.event_id]),
         last_error=None,
     )
     return settled(evolved(state, ledger=ledger), now), CommitResult.SENT if known else CommitResult.LOST
@@ -95,9 +98,11 @@ def _accounted(verb: Commit, before: Ledger, pointer_ms: int, now: int) -> Accou
     account = cut(before.account, (verb.start_ms, verb.end_ms), before.pointer_ms, pointer_ms)
     claim = before.claim
     body = "-"
-    entry: Claim | Parked | None = next((one for one in before.parked if one.event_id == verb.event_id), None)
+    entry: Claim | Parked | None
     if claim is not None and claim.event_id == verb.event_id:
         entry, body = claim, digest(claim.event)
+    else:
+        entry = listed(before, verb.event_id)
     if entry is None:
         return account
     times = (entry.start_ms, entry.end_ms, entry.began_at_ms, entry.ended_at_ms, now)

@@ -83,13 +83,15 @@ def refreshed(
     """
     ledger = state.ledger
     context = ledger.context
+    other = False
     if reader is not None or article is not None:
         context = Context(reader or context.reader, article or context.article)
+        other = context != ledger.context
     wanted = ledger.finalize_wanted or (finalize and ledger.finalized_at_ms is None)
-    if context == ledger.context and wanted == ledger.finalize_wanted:
+    if not other and wanted == ledger.finalize_wanted:
         return state
     # S15: what a host says itself is newer than every page that was heard until now.
-    at = ledger.context_at_ms if context == ledger.context else state.meter.last_sync_at_ms
+    at = state.meter.last_sync_at_ms if other else ledger.context_at_ms
     return evolved(state, ledger=evolved(ledger, context=context, context_at_ms=at, finalize_wanted=wanted))
 
 

@@ -6,7 +6,7 @@ import json
 from base64 import urlsafe_b64encode
 from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final
 
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn
@@ -15,15 +15,13 @@ from caliper_readtime._model import Activity, Article
 from caliper_readtime._rules.state import MOST_CLAMPED_MS
 from caliper_readtime._units import LARGEST as LARGEST  # noqa: PLC0414
 from caliper_readtime.errors import ConfigurationError, CorruptState
+from caliper_readtime.stores._recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from caliper_readtime._model import Reader
     from caliper_readtime._rules.state import Key
-
-K = TypeVar("K")
-T = TypeVar("T")
 
 #: Written into every ledger. A newer minor number adds fields to it, which are kept; a newer major one is refused. What
 #: is added deeper an older version leaves out when it writes.
@@ -53,14 +51,14 @@ def _exactly(kind: type) -> Any:
 
 def _once(structure: Any) -> Any:
     """Return a hook that reads equal values once, and checks them once."""
-    found: dict[str, Any] = {}
+    found: Recent[str, Any] = Recent()
 
     def structured(value: Any, kind: Any) -> Any:
         name = str(value)
         known = found.get(name)
         if known is None:
             known = structure(value, kind)
-            remember(found, name, known)
+            found.keep(name, known)
         return known
 
     return structured
@@ -80,20 +78,8 @@ def _converter() -> Converter:
 
 #: Of readers and activities.
 CONVERTER: Final = _converter()
-_VIEWS: Final[dict[str, tuple[tuple[str, int], ...]]] = {}
-_MOST_TEXTS: Final = 1024
+_VIEWS: Final[Recent[str, tuple[tuple[str, int], ...]]] = Recent()
 _NO_HEARTBEATS: Final = "0\n"
-
-
-def remember(known: dict[K, T], text: K, value: T) -> None:
-    """Remember what a text says.
-
-    A heartbeat meets the same ledger again and again, and the page views that the one before it has written; a commit
-    meets the ledger that the claim has just written.
-    """
-    if len(known) >= _MOST_TEXTS:
-        known.clear()
-    known[text] = value
 
 
 def check_meter(numbers: Sequence[Any]) -> None:
@@ -119,7 +105,7 @@ def check_meter(numbers: Sequence[Any]) -> None:
 def dump_views(views: tuple[tuple[str, int], ...]) -> str:
     """Return page views as text: for each a line break, its id, a tab and its total."""
     text = "".join([f"\n{view}\t{total}" for view, total in views])
-    remember(_VIEWS, text, views)
+    _VIEWS.keep(text, views)
     return text
 
 

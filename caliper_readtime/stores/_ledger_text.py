@@ -23,7 +23,8 @@ from caliper_readtime._rules.history import is_history
 from caliper_readtime._rules.state import Claim, Context, Key, Ledger, Parked
 from caliper_readtime._units import LARGEST
 from caliper_readtime.errors import CorruptState
-from caliper_readtime.stores._codec import CONVERTER, SCHEMA, remember
+from caliper_readtime.stores._codec import CONVERTER, SCHEMA
+from caliper_readtime.stores._recent import Recent
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ T = TypeVar("T")
 #: What a ledger's time to live is where its text says nothing; a part of the format, whatever a policy's default is.
 USUAL_TTL_MS: Final = 30 * 86_400_000
 
-_LEDGERS: Final[dict[tuple[Key | None, str], Ledger]] = {}
+_LEDGERS: Final[Recent[tuple[Key | None, str], Ledger]] = Recent()
 _WRITER: Final = json.JSONEncoder(separators=(",", ":"))
 _LINE: Final = "\n"
 _BEGIN: Final = f'{{"schema":[{SCHEMA[0]},{SCHEMA[1]}]'
@@ -117,14 +118,16 @@ def dump_ledger(ledger: Ledger, key: Key | None = None) -> str:
         members.append(f',"parked":[{",".join([_parked_text(parked, own, key) for parked in ledger.parked])}]')
     account = ledger.account
     if account is not NO_ACCOUNT and account != NO_ACCOUNT:
-        contexts = ",".join(["null" if one == own else _context_text(one, key) for one in account.contexts])
+        contexts = ",".join(
+            ["null" if one is own or one == own else _context_text(one, key) for one in account.contexts]
+        )
         members.append(f',"account":{{"contexts":[{contexts}]{_ACCOUNT.members(account)}}}')
     if history:
         members.append(f',"history":{history.count(_LINE)}')
     if ledger.unknown != "{}":
         members.append(f",{ledger.unknown[1:-1]}")
     text = f"{''.join(members)}}}\n{event}{history}"
-    remember(_LEDGERS, (key, text), ledger)
+    _LEDGERS.keep((key, text), ledger)
     return text
 
 
@@ -170,7 +173,7 @@ def load_ledger(text: str, key: Key | None = None) -> Ledger:
     ledger = _LEDGERS.get((key, text))
     if ledger is None:
         ledger = _loaded(text, key)
-        remember(_LEDGERS, (key, text), ledger)
+        _LEDGERS.keep((key, text), ledger)
     return ledger
 
 
