@@ -45,7 +45,7 @@ class Beats:
             now: the time that decides; None for the server's clock.
 
         Returns:
-            What it came to and the state that it left; or None, and what was read, as by read.lua, where the signal is
+            What it came to and the state that it left; or None, and what was read of it, where the signal is
             not a steady one.
         """
         policy, script = self._script

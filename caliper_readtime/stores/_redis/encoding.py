@@ -168,7 +168,7 @@ def write_args(
         "" if due is None or due.soft else due.at_ms,
         "" if due is None or not due.soft else due.at_ms,
         int(old is not None and new.ledger is old.ledger),
-        int(bool(new.ledger.parked)),
+        1 if new.ledger.parked else 0 if old is None or old.ledger.parked else "",
         "" if expires is None else expires,
         moment,
         "ledger",

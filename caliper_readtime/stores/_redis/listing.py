@@ -11,7 +11,7 @@ from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import CorruptState, StoreError
 from caliper_readtime.stores._redis import scripts
 from caliper_readtime.stores._redis.encoding import Layout, Names, reader_keys, state_of, text_of
-from caliper_readtime.stores._redis.walls import reading
+from caliper_readtime.stores._redis.reading import read_each
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -132,8 +132,8 @@ def states(
     """Yield the states that pages of members name; one that cannot be read is logged and left out."""
     for members in pages:
         keys = [layout.key(member) for member in members]
-        calls = [reading(key, layout.names(key)) for key in keys]
-        for key, (answer, _) in zip(keys, redis.each(calls), strict=True):
+        found = read_each(redis, [(key, layout.names(key)) for key in keys], wall=False)
+        for key, answer in zip(keys, found, strict=True):
             try:
                 if isinstance(answer, StoreError):
                     raise answer

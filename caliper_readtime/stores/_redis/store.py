@@ -24,8 +24,9 @@ from caliper_readtime.stores._redis.encoding import (
     text_of,
 )
 from caliper_readtime.stores._redis.forgetting import forgotten
+from caliper_readtime.stores._redis.reading import Found, read, read_each
 from caliper_readtime.stores._redis.remembered import Known, Remembered
-from caliper_readtime.stores._redis.walls import Walls, found_wall, reading
+from caliper_readtime.stores._redis.walls import Walls, found_wall
 from caliper_readtime.stores._redis.writing import Write, to_write
 from caliper_readtime.stores._walls import standing, walled
 
@@ -169,12 +170,7 @@ class RedisStateStore:
         writes: dict[int, tuple[Key, Names, Write]] = {}
         names = [self._layout.names(key) for key, _ in changes]
         walls = Walls()
-        known = [self._known(*change) for change in changes]
-        unknown = zip(names, changes, known, strict=True)
-        calls = [reading(key, name, transition) for name, (key, transition), there in unknown if there is None]
-        reads = iter(self._redis.each(calls))
-        for place, ((key, transition), there) in enumerate(zip(changes, known, strict=True)):
-            found = there or next(reads)[0]
+        for place, ((key, transition), found) in enumerate(zip(changes, self._found(changes, names), strict=True)):
             try:
                 if isinstance(found, StoreError):
                     raise found
@@ -199,8 +195,18 @@ class RedisStateStore:
     def _known(self, key: Key, transition: object) -> Known | None:
         return None if walled(transition) else self._remembered.take(key)  # which holds no record
 
-    def _read(self, key: Key, names: Names, transition: object = None) -> Sequence[Any]:
-        found: Sequence[Any] = self._redis.run(*reading(key, names, transition))
+    def _read(self, key: Key, names: Names, transition: object = None) -> Found:
+        return read(self._redis, key, names, wall=walled(transition))
+
+    def _found(self, changes: Sequence[tuple[Key, object]], names: Sequence[Names]) -> list[Found | Known | StoreError]:
+        """Return what is known or stored of each state that is to be changed."""
+        found: list[Any] = [self._known(*change) for change in changes]
+        for wall in (True, False):
+            places = [place for place, known in enumerate(found) if known is None and walled(changes[place][1]) is wall]
+            if places:
+                states = [(changes[place][0], names[place]) for place in places]
+                for place, one in zip(places, read_each(self._redis, states, wall=wall), strict=True):
+                    found[place] = one
         return found
 
     def _transition(
@@ -212,7 +218,7 @@ class RedisStateStore:
         now: int | None,
         walls: Walls | None = None,
     ) -> tuple[R, ReadTimeState | None, Write | None]:
-        """Return the transition's result, the state it leaves, and what has to be written; ``found`` as by read.lua."""
+        """Return the transition's result, the state it leaves, and what has to be written; ``found`` as it was read."""
         if isinstance(found, Known):
             # T8: it is what was claimed a moment ago, unless the compare-and-swap says otherwise.
             moment = found.clock if now is None else now

@@ -1,11 +1,10 @@
-"""A reader's record of claimed time in Redis: read by the state's script, and written by it only if it is as read."""
+"""A reader's record of claimed time in Redis: read with the state, and written with it only if it is as read."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caliper_readtime.errors import CorruptState
-from caliper_readtime.stores._redis import scripts
 from caliper_readtime.stores._redis.encoding import text_of
 from caliper_readtime.stores._walls import claimable, decided, dump_wall, load_wall, unreadable, walled
 
@@ -16,17 +15,11 @@ if TYPE_CHECKING:
     from caliper_readtime._rules.wall import Wall
     from caliper_readtime.protocols import Transition
     from caliper_readtime.stores._redis.encoding import Names
-    from caliper_readtime.stores._redis.sending import Call
 
 R = TypeVar("R")
 
 #: Where write.lua has the record's arguments.
 _PLACE = 11
-
-
-def reading(key: Key, names: Names, transition: object = None) -> Call:
-    """Return the call that reads a state, and the record where the transition wants it."""
-    return scripts.READ, (*names[:4], names.wall) if walled(transition) else names[:4], (names.member,), key
 
 
 def found_wall(text: Any, reader: str) -> Wall | None:

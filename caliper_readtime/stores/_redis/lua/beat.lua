@@ -22,7 +22,7 @@
 --
 -- Reply: {accepted ms, meter}, and where that is not all: {accepted, meter, clamped, duplicate, ledger}, the ledger if
 -- the caller has another one. Where the signal is not a steady one nothing is written, and the reply is
--- {-1, stale, now, meter, ledger} (as read.lua's, after the -1): the caller applies the transition itself.
+-- {-1, stale, now, meter, ledger} (stale as in read.lua): the caller applies the transition itself.
 --
 -- Names after a dollar sign are put in by scripts.py, those of the policy too. A script's time goes to calls, to long
 -- texts that are made, and to numbers that become text: `%d` writes one in half the time of `..`.

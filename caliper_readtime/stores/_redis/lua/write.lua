@@ -16,7 +16,7 @@
 -- ARGV[6]  score in due; '' for none
 -- ARGV[7]  score in idle; '' for none
 -- ARGV[8]  '1': the ledger is as it was, so an entry that is there stays
--- ARGV[9]  '1': it holds parked events
+-- ARGV[9]  '1': it holds parked events; '0': it may have held some; '': neither
 -- ARGV[10] when it expires, ms since the epoch; '' for never
 -- ARGV[11] now, ms since the epoch
 -- ARGV[12...] fields and values; before them, with KEYS[6]:
@@ -48,27 +48,43 @@ end
 
 -- Look at every index key first: should one be of another type, nothing has been written.
 local listed_due, listed_idle = redis.call('ZSCORE', due, ARGV[4]), redis.call('ZSCORE', idle, ARGV[4])
-redis.call('SISMEMBER', parked, ARGV[4])
-redis.call('ZSCORE', reader, ARGV[5])
+if ARGV[9] ~= '' then
+  redis.call('SISMEMBER', parked, ARGV[4])
+end
+local listed = redis.call('ZSCORE', reader, ARGV[5])
 
 -- A server that is out of memory refuses a script's first writing command if it takes more, and none after it: a new
--- state is refused, and what is there can still be reported.
+-- state is refused, and what is there can still be reported, as the first command takes something away, or could.
 local expires = ARGV[10] == '' and 'inf' or ARGV[10]
 if ARGV[3] == '1' then
   redis.call('ZADD', reader, expires, ARGV[5])
 end
-if not (ARGV[8] == '1' and (listed_due or listed_idle)) then
+local kept = ARGV[8] == '1' and (listed_due or listed_idle)
+local leaves_due, leaves_idle = not kept and listed_due and ARGV[6] == '', not kept and listed_idle and ARGV[7] == ''
+if leaves_due then
   redis.call('ZREM', due, ARGV[4])
+end
+if leaves_idle then
   redis.call('ZREM', idle, ARGV[4])
+end
+if ARGV[9] ~= '' or not (leaves_due or leaves_idle) then
+  redis.call('SREM', parked, ARGV[4])
+end
+if ARGV[9] == '1' then
+  redis.call('SADD', parked, ARGV[4])
+end
+if not kept then
   if ARGV[6] ~= '' then
     redis.call('ZADD', due, ARGV[6], ARGV[4])
   elseif ARGV[7] ~= '' then
     redis.call('ZADD', idle, ARGV[7], ARGV[4])
   end
 end
-redis.call(ARGV[9] == '1' and 'SADD' or 'SREM', parked, ARGV[4])
-redis.call('ZADD', reader, expires, ARGV[5])
-local last = tonumber(redis.call('ZREVRANGE', reader, 0, 0, 'WITHSCORES')[2])
+local last
+if listed ~= expires then
+  redis.call('ZADD', reader, expires, ARGV[5])
+  last = tonumber(redis.call('ZREVRANGE', reader, 0, 0, 'WITHSCORES')[2])
+end
 
 if ARGV[3] == '1' then
   redis.call('DEL', state)
@@ -90,7 +106,7 @@ else
 end
 if last == math.huge then
   redis.call('PERSIST', reader)
-else
+elseif last then
   redis.call('PEXPIRE', reader, math.max(0, last - ARGV[11]) + $GRACE)
 end
 return 1
