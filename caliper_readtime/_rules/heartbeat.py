@@ -16,6 +16,7 @@ from caliper_readtime._rules.state import (
     Phase,
     ReadTimeState,
     evolved,
+    moved,
 )
 from caliper_readtime._rules.steps import remembered, rule, settled
 from caliper_readtime.errors import MissingField
@@ -199,19 +200,22 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         new = meter
     else:
         new = meter._replace(position_ms=position, heartbeats=heartbeats)
-    fresh = ledger if reader is None and article is None and not length else _with_context(signal, ledger)
+    context = ledger.context
+    # Identity first: comparing values costs a heartbeat more than everything else here.
+    steady = (reader is None or reader is context.reader) and (article is None or article is context.article)
+    fresh = ledger if steady and not length else _with_context(signal, ledger)
     if wider:
         fresh = evolved(fresh, widened_ms=ledger.widened_ms + wider)
     if ledger.parked and new is not meter and fresh is ledger and cumulative - ledger.claimed_end_ms < SECOND:
         # New time is due long before a parked event's retry: a copy of the ledger makes the store move the due entry.
         fresh = evolved(ledger)
     if new is not meter or fresh is not ledger:
-        state = ReadTimeState(state.reader_sourced_id, state.resource_id, new, fresh)
+        state = moved(state, new, fresh)
     completed = fresh.finalized_at_ms is None and counts_as_read(policy, new, fresh)
     if completed and not fresh.finalize_wanted:
         state = _wanting(signal, state, now)
     other = length is not None and other_duration(signal, ledger)
-    other_kind = article is not None and article.kind != ledger.context.article.kind
+    other_kind = not steady and article is not None and article.kind != context.article.kind
     return state, made(Counted, (accepted, clamped, duplicate, completed, other, other_kind))
 
 
@@ -262,10 +266,8 @@ def _with_context(signal: Signal, ledger: Ledger) -> Ledger:
     """Return the ledger with the context and duration that the signal brings; the same object where nothing is new."""
     known = ledger.context
     reader, article = signal.reader or known.reader, signal.article or known.article
-    # Identity first: comparing values costs a heartbeat more than everything else here.
-    same = (reader is known.reader or reader == known.reader) and (article is known.article or article == known.article)
     # S15: a page that is still open does not bring back what a page opened later has corrected.
-    if not same and not (signal.opened_at_ms is not None and signal.opened_at_ms < (ledger.context_at_ms or 0)):
+    if (reader, article) != (known.reader, known.article) and not (signal.opened_at_ms is not None and signal.opened_at_ms < (ledger.context_at_ms or 0)):
         at = signal.opened_at_ms or ledger.context_at_ms
         ledger = evolved(ledger, context=Context(reader, article), context_at_ms=at)
     if signal.duration_ms and ledger.duration_ms is None:

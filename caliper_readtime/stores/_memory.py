@@ -55,7 +55,7 @@ class InMemoryStateStore(SurvivesFork):
                     self._readers.setdefault(key.reader_sourced_id, {})[key] = None
                 if old is None or new.ledger is not old.ledger:
                     self._index(key, new)
-                elif key not in self._due:
+                elif key not in self._due.entries:
                     self._due.set(key, new.due)
             return result, new
 
@@ -111,7 +111,7 @@ class InMemoryStateStore(SurvivesFork):
     def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
         """Yield every state that has a due entry."""
         with self.lock:
-            keys = tuple(self._due)
+            keys = tuple(self._due.entries)
         for key in keys:
             state = self.load(key, now)
             if state is not None and state.due is not None:  # neither deleted nor settled meanwhile
