@@ -224,12 +224,15 @@ def _heard(
 ) -> tuple[int, bool, tuple[tuple[str, int], ...]]:
     """Return what a view's total claims, whether it is a duplicate, and the views with it as the newest."""
     total = _capped(signal, now)
-    known = dict(views).get(view_id) if views else None
+    known, others = None, views
+    for place, (view, heard) in enumerate(views):
+        if view == view_id:
+            known, others = heard, views[:place] + views[place + 1 :]
+            break
     # S2: for an evicted view what the client says is acknowledged, so that it is not paid twice.
     claimed = total - (signal.acknowledged_ms if known is None else known)
     if claimed <= 0:
         return 0, known is not None, views
-    others = views if known is None else [entry for entry in views if entry[0] != view_id]
     return claimed, False, (*others[1 - MAX_VIEWS :], (view_id, total))
 
 
