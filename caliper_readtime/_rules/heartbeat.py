@@ -16,7 +16,6 @@ from caliper_readtime._rules.state import (
     Phase,
     ReadTimeState,
     evolved,
-    moved,
 )
 from caliper_readtime._rules.steps import remembered, rule, settled
 from caliper_readtime.errors import MissingField
@@ -210,7 +209,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         # New time is due long before a parked event's retry: a copy of the ledger makes the store move the due entry.
         fresh = evolved(ledger)
     if new is not meter or fresh is not ledger:
-        state = moved(state, new, fresh)
+        state = ReadTimeState(state.reader_sourced_id, state.resource_id, new, fresh)
     completed = fresh.finalized_at_ms is None and counts_as_read(policy, new, fresh)
     if completed and not fresh.finalize_wanted:
         state = _wanting(signal, state, now)

@@ -366,18 +366,6 @@ class ReadTimeState:
         )
 
 
-def moved(state: ReadTimeState, meter: Meter, ledger: Ledger) -> ReadTimeState:
-    """Return the state with another meter and ledger: ``evolved`` in half of its time, for every heartbeat."""
-    new = object.__new__(ReadTimeState)
-    fields = new.__dict__
-    fields["reader_sourced_id"] = state.reader_sourced_id
-    fields["resource_id"] = state.resource_id
-    fields["meter"] = meter
-    fields["ledger"] = ledger
-    fields["seen_at_ms"] = 0
-    return new
-
-
 def evolved(value: T, **changes: Any) -> T:
     """Return a claim, ledger or state with some fields changed: ``attrs.evolve`` in a fifth of its time.
 
