@@ -266,12 +266,11 @@ def _capped(signal: Signal, now: int) -> int:
 
 def _with_context(signal: Signal, ledger: Ledger) -> Ledger:
     """Return the ledger with the context and duration that the signal brings; the same object where nothing is new."""
-    known = ledger.context
-    reader, article = signal.reader or known.reader, signal.article or known.article
+    known, opened = ledger.context, signal.opened_at_ms
+    context = Context(signal.reader or known.reader, signal.article or known.article)
     # S15: a page that is still open does not bring back what a page opened later has corrected.
-    if (reader, article) != (known.reader, known.article) and not (signal.opened_at_ms is not None and signal.opened_at_ms < (ledger.context_at_ms or 0)):
-        at = signal.opened_at_ms or ledger.context_at_ms
-        ledger = evolved(ledger, context=Context(reader, article), context_at_ms=at)
+    if context != known and not (opened is not None and opened < (ledger.context_at_ms or 0)):
+        ledger = evolved(ledger, context=context, context_at_ms=opened or ledger.context_at_ms)
     if signal.duration_ms and ledger.duration_ms is None:
         ledger = evolved(ledger, duration_ms=signal.duration_ms)
     return ledger

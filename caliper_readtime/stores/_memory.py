@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caliper_readtime._rules import Signal
@@ -30,7 +32,7 @@ class InMemoryStateStore(SurvivesFork):
         self._readers: dict[str, dict[Key, None]] = {}
         self._due = DueIndex()
         self._parked: dict[Key, None] = {}
-        self._walls: dict[str, Wall] = {}
+        self._walls: OrderedDict[str, Wall] = OrderedDict()  # the one that was written longest ago comes first
         self._meta: dict[str, str] = {}
         self._swept: int | None = None
 
@@ -47,6 +49,7 @@ class InMemoryStateStore(SurvivesFork):
                 new, result, wall = decided(transition, old, self._walls.get(key[0]), moment)
                 if wall is not None:
                     self._walls[key[0]] = wall
+                    self._walls.move_to_end(key[0])
             else:
                 new, result = transition(old, moment)
             if new is not old and new is not None:
@@ -144,7 +147,8 @@ class InMemoryStateStore(SurvivesFork):
         """Record that a sweep has run, and remove the records of readers who have claimed nothing for long."""
         self._swept = moment = self.now() if now is None else now
         with self.lock:
-            for reader in [reader for reader, wall in self._walls.items() if wall.expired(moment)]:
+            # As a rule what was written later expires later: a sweep looks at none that has not.
+            for reader, _ in [*takewhile(lambda item: item[1].expired(moment), self._walls.items())]:
                 del self._walls[reader]
 
     def last_sweep(self) -> int | None:
