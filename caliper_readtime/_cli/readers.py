@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from caliper_readtime._checks import without_emails
 from caliper_readtime._cli.session import (
     FAILED,
     OK,
@@ -16,14 +17,15 @@ from caliper_readtime._cli.session import (
     state_document,
     unknown_article,
 )
+from caliper_readtime._records import STATE, fields
 from caliper_readtime._units import plural
-from caliper_readtime.errors import EmitError
 
 if TYPE_CHECKING:
     import argparse
 
     from caliper_readtime._cli.session import Add, Session
     from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime.errors import EmitError
 
 
 def _add_looks(add_command: Add) -> None:
@@ -75,16 +77,16 @@ def inspect(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _show(state: ReadTimeState, session: Session) -> None:
-    document = state_document(state)
-    parked, history = document.pop("parked"), document.pop("history")
-    session.output.facts({name.replace("_", " "): value for name, value in document.items()})
-    if parked:
+    session.output.facts({name.replace("_", " "): value for name, value in fields(state, *STATE).items()})
+    if state.parked:
         session.output.line()
-        rows = [(one.event_id, one.seconds, one.parked_at, one.status, one.reason) for one in parked]
+        names = ("event_id", "seconds", "parked_at", "status", "reason")
+        rows = [tuple(fields(one, *names).values()) for one in state.parked]
         session.output.table(("parked event", "seconds", "since", "status", "reason"), rows)
-    if history:
+    if state.history:
         session.output.line()
-        steps = [(entry.at, entry.kind, entry.seconds, entry.event_id, entry.detail) for entry in history]
+        names = ("at", "kind", "seconds", "event_id", "detail")
+        steps = [tuple(fields(entry, *names).values()) for entry in state.history]
         session.output.table(("at", "step", "seconds", "event", "detail"), steps)
 
 
@@ -132,7 +134,7 @@ def flush(arguments: argparse.Namespace, session: Session) -> int:
                 "delta_seconds": one.delta_seconds,
                 "event_ids": one.event_ids,
                 "retry_at": one.retry_at,
-                "error": None if one.error is None else str(one.error),
+                "error": _said(one.error),
             }
             for one in report.reports
         ]
@@ -145,15 +147,18 @@ def flush(arguments: argparse.Namespace, session: Session) -> int:
             }
         )
     else:
-        rows = [(one.resource_id, one.outcome, one.delta_seconds, one.retry_at, one.error) for one in report.reports]
+        rows = [
+            (one.resource_id, one.outcome, one.delta_seconds, one.retry_at, _said(one.error)) for one in report.reports
+        ]
         if rows:
             session.output.table(("article", "outcome", "sent s", "retry at", "error"), rows)
         session.output.facts({"sent s": report.seconds_sent, "settled": report.settled, "confirmed": report.confirmed})
-    try:
-        report.raise_unless_settled()
-    except EmitError as error:
-        raise CommandError(str(error)) from error
+    report.raise_unless_settled()
     return OK
+
+
+def _said(error: EmitError | None) -> str | None:
+    return None if error is None else without_emails(str(error))
 
 
 def forget(arguments: argparse.Namespace, session: Session) -> int:

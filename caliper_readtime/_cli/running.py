@@ -8,12 +8,13 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
+from caliper_readtime._checks import without_emails
 from caliper_readtime._cli.output import Output
 from caliper_readtime._cli.parser import own_parser
 from caliper_readtime._cli.session import FAILED, OK, USAGE, CommandError, Session
 from caliper_readtime._cli.settings import tracker_of
 from caliper_readtime._logs import log
-from caliper_readtime.errors import InvalidInput, ReadTimeError
+from caliper_readtime.errors import EmitError, InvalidInput, ReadTimeError
 
 if TYPE_CHECKING:
     import argparse
@@ -78,7 +79,8 @@ def run(
         output.complain(str(error))
         return USAGE
     except ReadTimeError as error:
-        output.complain(str(error))
+        # An emitter of somebody else's may quote an address; in a store's words an id may look like one.
+        output.complain(without_emails(str(error)) if isinstance(error, EmitError) else str(error))
         return FAILED
     except BrokenPipeError:  # whoever read has had enough, as head has
         _silence(output.out)

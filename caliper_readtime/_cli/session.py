@@ -109,13 +109,9 @@ def unknown_article(reader: str, article: str, known: tuple[str, ...]) -> Comman
 
 
 def state_document(state: ReadTimeState) -> dict[str, Any]:
-    """Return the public face of a state, by its names in the documentation; it holds no e-mail address."""
-    names = (
-        "reader_sourced_id resource_id phase cumulative_read_time_seconds reported_read_time_seconds unreported_seconds"
-        " clamped_seconds canonical_duration_seconds position_seconds first_server_sync_at last_server_sync_at"
-        " finalized_at in_flight due_at attempts last_error parked history"
-    )
-    return {name: getattr(state, name) for name in names.split()}
+    """Return a state's record, and those of its parked events and its history; no e-mail address is in them."""
+    (document,) = state.to_records()
+    return {**document, "parked": state.parked.to_records(), "history": state.history.to_records()}
 
 
 def seconds(text: str) -> float:

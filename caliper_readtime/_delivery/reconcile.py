@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from caliper_readtime._accounts import HeldEvent, compared, elsewhere, held_event
+from caliper_readtime._checks import without_emails
 from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime._logs import log, log_unreadable
 from caliper_readtime._results import ArticleReconciliation, EventSum, Reconciliation
@@ -119,7 +120,7 @@ class Reconciling:
             self._emit(body)
         except EventRejected as error:
             log(logging.ERROR, "reconcile: the endpoint refuses an event that it had accepted", **fields)
-            return f"the endpoint refuses it: {error}"
+            return without_emails(f"the endpoint refuses it: {error}")
         log(logging.WARNING, "reconcile: an event that the endpoint did not hold was sent again", **fields)
         return None
 

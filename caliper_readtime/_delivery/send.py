@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from caliper_readtime._checks import without_emails
 from caliper_readtime._delivery.lease import LeasedEvent, Leases
 from caliper_readtime._delivery.parts import check_parts
 from caliper_readtime._interruptions import pass_interruption
@@ -380,8 +381,8 @@ def _failed(leased: LeasedEvent, error: EmitError, state: ReadTimeState | None, 
 
 
 def _reason(error: EmitError) -> str:
-    """Return what a state may keep of an error: an emitter's own words, shortened."""
-    return f"{type(error).__name__}: {error}"[:300]
+    """Return what a state may keep of an error: an emitter's own words, without addresses, shortened."""
+    return without_emails(f"{type(error).__name__}: {error}")[:300]
 
 
 def _status(error: EmitError) -> int | None:

@@ -113,7 +113,7 @@ def test_accepted_and_clamped_time():
     ids=["unknown", "just opened", "opened before", "an older tab", "no more than catch_up before", "reborn"],
 )
 def test_wall_time_counts_from_where_the_budget_begins(openings, counts_from):
-    """B8: what is accepted never exceeds the wall time from there to the last signal and the leeway, as explain says."""
+    """B8: what is accepted never exceeds the wall time from there to the last signal and the leeway."""
     life = Life()
     for view, opened in enumerate(openings):
         life.view(10_000, f"v{view}", opened=None if opened is None else NOW - ms(opened))
