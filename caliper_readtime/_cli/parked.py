@@ -57,8 +57,9 @@ def show(arguments: argparse.Namespace, session: Session) -> int:
 def retry(arguments: argparse.Namespace, session: Session) -> int:
     """Send them again; those that are refused again stay parked."""
     tracker, output = session.tracker, session.output
-    if (arguments.article is None) != arguments.all:
-        raise CommandError("name READER and ARTICLE, or pass --all", USAGE)
+    named = arguments.reader is not None or arguments.article is not None
+    if arguments.all == named or (named and arguments.article is None):
+        raise CommandError("name READER and ARTICLE, or pass --all for those of every reader", USAGE)
     if arguments.all:
         found = tracker.parked(limit=arguments.limit)
         keys = dict.fromkeys((event.reader_sourced_id, event.resource_id) for event in found)

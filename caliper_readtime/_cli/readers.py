@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from caliper_readtime._checks import without_emails
@@ -19,6 +20,7 @@ from caliper_readtime._cli.session import (
 )
 from caliper_readtime._records import STATE, fields
 from caliper_readtime._units import plural
+from caliper_readtime.errors import CorruptState
 
 if TYPE_CHECKING:
     import argparse
@@ -122,7 +124,11 @@ def add(add_command: Add) -> None:
 
 def flush(arguments: argparse.Namespace, session: Session) -> int:
     """Flush; fails unless everything is settled and, where asked for, confirmed."""
-    known_states(session, arguments.reader)
+    states, _ = known_states(session, arguments.reader)
+    for article in arguments.article or ():
+        with suppress(CorruptState):  # it is told of with what becomes of the others
+            if session.tracker.state(arguments.reader, article) is None:
+                raise unknown_article(arguments.reader, article, tuple(state.resource_id for state in states))
     report = session.tracker.flush_reader(
         arguments.reader, resource_ids=arguments.article, wait_seconds=arguments.wait, confirm=arguments.confirm
     )
@@ -172,7 +178,7 @@ def forget(arguments: argparse.Namespace, session: Session) -> int:
         states = tracker.states(arguments.reader)
         unreported = sum(state.unreported_seconds for state in states)
         if not output.asks(
-            f"Erase {plural(len(states), 'state')} of reader {arguments.reader}, {unreported:g} s of them unreported?"
+            f"Erase {plural(len(states), 'state')} of reader {arguments.reader}, {unreported:g} s unreported?"
         ):
             raise CommandError("nothing was erased")
     erased = tracker.forget(arguments.reader)

@@ -38,7 +38,10 @@ class Reconciling:
         self._events = delivery.leases.require()
         emitter = delivery.emitter
         if emitter is None or not isinstance(emitter, ListsEvents):
-            raise ConfigurationError("this emitter cannot list what its endpoint holds, so nothing can be compared")
+            raise ConfigurationError(
+                "this emitter cannot list what its endpoint holds, so nothing can be compared: HttpCaliperEmitter can,"
+                " and an emitter of yours that has `listed` (ListsEvents)"
+            )
         self._emitter: Emitter = emitter
         self._list: Callable[[str], Sequence[Mapping[str, Any]]] = emitter.listed
         self._since_ms = since_ms

@@ -152,7 +152,7 @@ def test_parked_retry_sends_what_was_mended(parked, ask):
 
 def test_parked_retry_needs_to_know_whose(parked, ask):
     """Neither nothing nor half a name sends anything; unknown names fail."""
-    for words in ((), ("anna",), ("anna", "owls", "--all")):
+    for words in ((), ("anna",), ("anna", "--all"), ("anna", "owls", "--all")):
         assert "READER and ARTICLE, or pass --all" in complained(ask("parked", "retry", *words), 2)
     assert "known: owls" in complained(ask("parked", "retry", "anna", "bees"))
     parked.read(BEN, BEES, 10)
@@ -199,6 +199,16 @@ def test_flush_reports_a_readers_time(scene, ask):
     assert [(one["resource_id"], one["outcome"]) for one in document["reports"]] == [("owls", "sent")]
 
 
+def test_flush_of_an_article_that_nobody_has_read(scene, ask):
+    """A mistyped article is told, and not taken for settled; one by its URL is known."""
+    scene.read(ANNA, OWLS, 30)
+    assert complained(ask("flush", "anna", "--article", "owls", "--article", "owl")).endswith("known: owls")
+    assert scene.sent == []
+    owls = f"{ROSTER}/ims/oneroster/rostering/v1p2/resources/owls"
+    assert ask("flush", "anna", "--article", owls).code == 0
+    assert scene.sent == [30]
+
+
 def test_flush_fails_unless_settled(scene, ask):
     """The error's own words, after what was done."""
     scene.read(ANNA, OWLS, 30)
@@ -224,7 +234,7 @@ def test_forget_asks(scene, ask, monkeypatch):
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
         ran = ask("forget", "anna", terminal=True)
         assert (ran.code, scene.state() is None) == (1, False)
-        assert "Erase 1 state of reader anna, 30 s of them unreported?" in ran.err
+        assert "Erase 1 state of reader anna, 30 s unreported?" in ran.err
         assert "nothing was erased" in ran.err
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     assert ask("forget", "anna", terminal=True).code == 0
