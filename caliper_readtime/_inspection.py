@@ -79,10 +79,11 @@ def _event(entry: Claim | Parked) -> str:
 
 
 def _unknown(key: Key, known: tuple[str, ...], policy: ReadTimePolicy) -> Iterator[str]:
+    days = f"{policy.state_ttl_seconds / 86400:g}"
     yield f"Nothing is stored of reader {key.reader_sourced_id} on article {key.resource_id}: 0 min."
     yield (
         "Either no heartbeat has ever arrived, or the reader was forgotten, or everything was reported and the state"
-        f" expired {policy.state_ttl_seconds / 86400:g} days after its last use: then the endpoint has the events."
+        f" expired {days} day{'' if days == '1' else 's'} after its last use: then the endpoint has the events."
     )
     if not known:
         yield "Nothing is stored of this reader on any other article either: compare the reader's id."

@@ -68,6 +68,7 @@ def roster(arguments: argparse.Namespace) -> list[str]:
     if file is not None:
         try:
             text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+            text = text.removeprefix("\N{BYTE ORDER MARK}")  # as spreadsheets write it
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"--readers: {file} cannot be read ({type(error).__name__})", USAGE) from error
     listed = (line.strip() for line in text.splitlines())

@@ -340,6 +340,9 @@ def test_an_unknown_reader_is_told_apart():
     text = str(explained(KEY, None, (), now=NOW, policy=ReadTimePolicy(), events=None, last_sweep=None))
     assert "any other article either: compare the reader's id." in text
     assert "expired 30 days after its last use" in text
+    short = ReadTimePolicy(state_ttl_seconds=86400)
+    text = str(explained(KEY, None, (), now=NOW, policy=short, events=None, last_sweep=None))
+    assert "expired 1 day after its last use" in text
 
 
 def test_a_long_list_of_articles_is_cut():
