@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from caliper_readtime._rules.account import SentEvent
     from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime.protocols import Emitter
+
+T = TypeVar("T")
 
 
 class Reconciling:
@@ -66,8 +68,8 @@ class Reconciling:
         return Reconciliation(self._reader, tuple(articles), elsewhere(held, names), tuple(unread))
 
     def _held(self) -> list[HeldEvent]:
-        listed = self._list(self._events.actor_id(self._reader))
-        return [event for event in map(held_event, listed) if event is not None]
+        actor = self._events.actor_id(self._reader)
+        return _asked(lambda: [event for event in map(held_event, self._list(actor)) if event is not None])
 
     def _article(
         self, key: Key, state: ReadTimeState, held: Sequence[HeldEvent], *, repair: bool
@@ -120,24 +122,27 @@ class Reconciling:
             return "somebody else is sending it"
         fields = {**key._asdict(), "event_id": event_id, "delta": (event.end_ms - event.start_ms) / SECOND}
         try:
-            self._emit(body)
+            _asked(lambda: self._emitter.emit([json.loads(body)]))
         except EventRejected as error:
             log(logging.ERROR, "reconcile: the endpoint refuses an event that it had accepted", **fields)
             return without_emails(f"the endpoint refuses it: {error}")
         log(logging.WARNING, "reconcile: an event that the endpoint did not hold was sent again", **fields)
         return None
 
-    def _emit(self, body: str) -> None:
-        try:
-            self._emitter.emit([json.loads(body)])
-        except EmitError:
-            raise
-        except Exception as error:
-            pass_interruption(error)
-            raise EmitterUnavailable(f"the emitter failed with {type(error).__name__}") from error
-
     def _shows(self, event_id: str) -> bool:
         """Ask once more, for this one event, right before it would be sent."""
-        if isinstance(self._emitter, ReadsBack):
-            return bool(self._emitter.held((event_id,)))
+        emitter = self._emitter
+        if isinstance(emitter, ReadsBack):
+            return bool(_asked(lambda: emitter.held((event_id,))))
         return any(event.event_id == event_id for event in self._held())
+
+
+def _asked(ask: Callable[[], T]) -> T:
+    """L4: ask an emitter; whatever it raises that is none of our errors is told as one."""
+    try:
+        return ask()
+    except EmitError:
+        raise
+    except Exception as error:
+        pass_interruption(error)
+        raise EmitterUnavailable(f"the emitter failed with {type(error).__name__}") from error
