@@ -48,9 +48,7 @@ end
 
 -- Look at every index key first: should one be of another type, nothing has been written.
 local listed_due, listed_idle = redis.call('ZSCORE', due, ARGV[4]), redis.call('ZSCORE', idle, ARGV[4])
-if ARGV[9] ~= '' then
-  redis.call('SISMEMBER', parked, ARGV[4])
-end
+redis.call('SISMEMBER', parked, ARGV[4])
 local listed = redis.call('ZSCORE', reader, ARGV[5])
 
 -- A server that is out of memory refuses a script's first writing command if it takes more, and none after it: a new
