@@ -6,15 +6,21 @@ import json
 
 
 def document_of(text):
-    """Return a ledger's fields with its claim's event, and the steps of its history, where they belong."""
+    """Return a ledger's fields with its claim's event, and the steps of its history, where they belong.
+
+    Raises:
+        ValueError: it is none.
+    """
     first, *lines = text.split("\n")
     document = json.loads(first)
-    if "claim" in document:
+    if not isinstance(document, dict):
+        raise ValueError("no fields")  # noqa: TRY004
+    if isinstance(document.get("claim"), dict) and lines:
         document["claim"]["event"] = lines.pop(0)
     if "history" in document:
-        assert lines.pop() == ""
-        assert document["history"] == len(lines)
-        document["history"] = [json.loads(line) for line in lines]
+        if document["history"] != len(lines) - 1:
+            raise ValueError("another number of steps")
+        document["history"] = [json.loads(line) for line in lines[:-1]]
     return document
 
 
