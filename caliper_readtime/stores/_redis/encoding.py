@@ -25,12 +25,9 @@ if TYPE_CHECKING:
     from caliper_readtime._rules import Signal
 
 # A steady heartbeat reads and writes these as one text: each field more costs it a tenth of its time, and memory.
-_METER: Final = "{} {} {} {} {} {} {} {}"
 _METER_PATTERN: Final = re.compile(
     r"(\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{0,19}) (\d{1,2}) ([0-9a-f]{16})(?: .*)?", re.ASCII
 )
-# What the heartbeat script has to know of the ledger, which it does not read itself.
-_STEADY: Final = " {} {} {} {} {} {} {} {} {} {} {}"
 #: Hex digits of a meter's nonce.
 NONCE: Final = 16
 _MAX_NAMESPACE: Final = 64
@@ -117,30 +114,26 @@ def meter_text(state: ReadTimeState, nonce: str) -> str:
         nonce: hex digits of this write alone. Heartbeats leave it, so the same nonce means the same ledger, and the
             same text that nobody has written since.
     """
-    meter = state.meter
-    position = "" if meter.position_ms is None else meter.position_ms
-    first = _METER.format(*meter[:5], position, len(meter.heartbeats), nonce)
-    lines = [f"{view}\t{total}" for view, total in meter.views]
-    return "\n".join([first + _steady(state), *lines, *meter.heartbeats, ""])
+    cumulative, sync, budget, since, clamped, place, views, heartbeats = state.meter
+    position = "" if place is None else place
+    first = f"{cumulative} {sync} {budget} {since} {clamped} {position} {len(heartbeats)} {nonce}{_steady(state)}"
+    return "\n".join([first, *[f"{view}\t{total}" for view, total in views], *heartbeats, ""])
 
 
 def _steady(state: ReadTimeState) -> str:
     """Return what a steady heartbeat has to respect; nothing where there can be none."""
-    ledger, due, expires = state.ledger, state.due, state.expires_at_ms
+    ledger = state.ledger
     if ledger.parked:  # new time may become due before what is parked
         return ""
-    return _STEADY.format(
-        SCHEMA[0],
-        ledger.claimed_end_ms,
-        "" if due is None or due.soft else due.at_ms,
-        fingerprint(ledger.context.article),
-        fingerprint(ledger.context.reader),
-        ledger.duration_ms or "",
-        "" if ledger.finalized_at_ms is None else ledger.finalized_at_ms,
-        "" if ledger.counts_from_at_ms is None else ledger.counts_from_at_ms,
-        ledger.widened_ms,
-        "" if expires is None else expires,
-        "" if ledger.context.article.words is None else ledger.context.article.words,
+    due, expires, context = state.due, state.expires_at_ms, ledger.context
+    hard = "" if due is None or due.soft else due.at_ms
+    finalized = "" if ledger.finalized_at_ms is None else ledger.finalized_at_ms
+    counts_from = "" if ledger.counts_from_at_ms is None else ledger.counts_from_at_ms
+    words = "" if context.article.words is None else context.article.words
+    return (
+        f" {SCHEMA[0]} {ledger.claimed_end_ms} {hard} {fingerprint(context.article)} {fingerprint(context.reader)}"
+        f" {ledger.duration_ms or ''} {finalized} {counts_from} {ledger.widened_ms}"
+        f" {'' if expires is None else expires} {words}"
     )
 
 

@@ -17,6 +17,7 @@ from caliper_readtime.stores._codec import (
     named,
 )
 from caliper_readtime.stores._ledger_text import dump_ledger, load_ledger
+from caliper_readtime.stores._sqlite.claimed import Claimed, Row
 from caliper_readtime.stores._sqlite.walls import beside
 from caliper_readtime.stores._walls import walled
 
@@ -51,7 +52,7 @@ CREATE INDEX IF NOT EXISTS state_unreported ON state (reader, resource) WHERE du
 CREATE INDEX IF NOT EXISTS state_expires ON state (expires_at_ms) WHERE expires_at_ms IS NOT NULL;
 CREATE TABLE IF NOT EXISTS wall (
     reader TEXT PRIMARY KEY, expires_at_ms INTEGER NOT NULL, record TEXT NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 """
 _COLUMNS: Final = (
@@ -68,6 +69,11 @@ _SETTLE: Final = "UPDATE state SET due_at_ms = ?, soft = ?, expires_at_ms = ?, p
 #: is not taken apart again.
 _LEFT: Final[dict[Key, tuple[tuple[Any, ...], ReadTimeState]]] = {}
 _MOST_LEFT: Final = 1024
+# T8: where nobody has written since. The ledger names the state's birth, so a row of another state is none of them.
+_SWAP: Final = (
+    f"{_SETTLE} AND cumulative_ms = ? AND last_sync_at_ms = ? AND budget_ms = ? AND since_at_ms = ? AND clamped_ms = ?"
+    " AND position_ms IS ? AND views = ? AND heartbeats = ? AND ledger = ?"
+)
 _WRITE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
@@ -90,8 +96,15 @@ def path_of(url: str) -> str:
     return unquote(path)
 
 
-def updated(sqlite: sqlite3.Cursor, key: Key, transition: Transition[R], moment: int) -> tuple[R, ReadTimeState | None]:
+def updated(
+    sqlite: sqlite3.Cursor, key: Key, transition: Transition[R], moment: int, claimed: Claimed
+) -> tuple[R, ReadTimeState | None]:
     """Apply a transition to the state under ``key``, inside the caller's transaction."""
+    wanted = walled(transition)
+    known = None if wanted else claimed.take(key)
+    settled = None if known is None else _settled(sqlite, known, transition, moment)
+    if settled is not None:
+        return settled
     row = found(sqlite, key)
     old = None if row is None else state_of(key, row)
     # What has a due entry holds unreported time, so it neither expires nor gets a date to.
@@ -99,13 +112,15 @@ def updated(sqlite: sqlite3.Cursor, key: Key, transition: Transition[R], moment:
     if old is not None and not indexed and old.expired(moment):
         sqlite.execute("DELETE FROM state WHERE rowid = ?", row[10:])
         old = None
-    if walled(transition):
+    if wanted:
         new, result = beside(sqlite, key, transition, old, moment)
     else:
         new, result = transition(old, moment)
     if new is not old and new is not None:
         if old is not None and new.meter is old.meter:
-            sqlite.execute(_SETTLE, (*_account(new), row[10]))
+            account = _account(new)
+            sqlite.execute(_SETTLE, (*account, row[10]))
+            claimed.keep(key, Row(row[10], new, account[-1]))
         elif indexed and old is not None and new.ledger is old.ledger:
             meter = (*new.meter[:6], *_lists(new.meter))
             sqlite.execute(_BEAT, (*meter, row[10]))
@@ -115,6 +130,18 @@ def updated(sqlite: sqlite3.Cursor, key: Key, transition: Transition[R], moment:
         else:
             sqlite.execute(_WRITE, _row(key, new))
     return result, new
+
+
+def _settled(
+    sqlite: sqlite3.Cursor, known: Row, transition: Transition[R], moment: int
+) -> tuple[R, ReadTimeState | None] | None:
+    """Apply a transition to what was claimed a moment ago; None where that is not for certain what stands there."""
+    old = known.state
+    new, result = transition(old, moment)
+    if new is None or new is old or new.meter is not old.meter:
+        return None
+    sqlite.execute(_SWAP, (*_account(new), known.rowid, *old.meter[:6], *_lists(old.meter), known.ledger))
+    return (result, new) if sqlite.rowcount == 1 else None
 
 
 def found(sqlite: sqlite3.Cursor, key: Key) -> Any:

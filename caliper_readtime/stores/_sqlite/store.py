@@ -13,6 +13,7 @@ from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
 from caliper_readtime.errors import CorruptState, StoreError
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
+from caliper_readtime.stores._sqlite.claimed import Claimed
 from caliper_readtime.stores._sqlite.connection import SqliteFile
 from caliper_readtime.stores._sqlite.encoding import TABLES, found, path_of, state_of, updated
 from caliper_readtime.stores._sqlite.walls import found_wall
@@ -54,6 +55,7 @@ class SqliteStateStore:
 
     def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> None:
         self._file = SqliteFile(path, busy_seconds, TABLES)
+        self._claimed = Claimed()
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
@@ -76,7 +78,7 @@ class SqliteStateStore:
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition in one IMMEDIATE transaction."""
         with self._file.writing if getattr(transition, "durable", True) else self._file.beating as sqlite:
-            return updated(sqlite, key, transition, self.now() if now is None else now)
+            return updated(sqlite, key, transition, self.now() if now is None else now, self._claimed)
 
     def update_many(
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None = None, /
@@ -87,7 +89,7 @@ class SqliteStateStore:
             moment = self.now() if now is None else now
             for key, transition in changes:
                 try:
-                    answers.append(updated(sqlite, key, transition, moment))
+                    answers.append(updated(sqlite, key, transition, moment, self._claimed))
                 except StoreError as error:
                     answers.append(error)
         return answers
