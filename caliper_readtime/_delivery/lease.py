@@ -11,7 +11,6 @@ import attrs
 from caliper_readtime._logs import log_beside
 from caliper_readtime._rules import AcquireClaim, Acquired, AcquireResult, Renew
 from caliper_readtime._rules.outcome import MAX_FAILURES
-from caliper_readtime._rules.state import evolved
 from caliper_readtime._units import to_epoch_ms, to_seconds
 from caliper_readtime.errors import ConfigurationError, StoreError
 from caliper_readtime.protocols import UpdatesMany
@@ -157,15 +156,14 @@ class Leases:
             asked: more fields of ``AcquireClaim``.
         """
         began = self.monotonic()
-        verb = AcquireClaim(owner, self.policy, self.require(), caller, 0.0, **asked)
+        verb = AcquireClaim(owner, self.policy, self.require(), caller, self.jitter(), **asked)
         answers: list[ClaimAnswer | StoreError] = []
         while len(answers) < len(keys):
             since = self.monotonic()
             if answers and since - began > (self.policy.lock_seconds - self._deadline) / 2:
                 break
             part = keys[len(answers) : len(answers) + self.step]
-            changes = [(key, evolved(verb, jitter=self.jitter())) for key in part]
-            for key, answer in zip(part, self.update_many(changes), strict=True):
+            for key, answer in zip(part, self.update_many([(key, verb) for key in part]), strict=True):
                 if isinstance(answer, StoreError):
                     answers.append(answer)
                     continue

@@ -87,7 +87,7 @@ class AcquireClaim(Verb[Acquired]):
         policy: the rules.
         events: builds the event.
         caller: who asks.
-        jitter: random number in [0, 1).
+        jitter: random number in [0, 1), of a batch.
         reader: newest reader, or None.
         article: newest article, or None.
         finalize: the caller wants the state finalized.
@@ -289,7 +289,9 @@ def _claimed(
             ledger = evolved(ledger, last_error=reason)
         else:
             # Nobody has refused it: once the builder works again, so does the event.
-            retry_at_ms = now + spread(verb.policy.max_retry_backoff_ms, verb.jitter)
+            # One jitter is drawn for a batch: with its own digits each event comes back at a time of its own.
+            jitter = (verb.jitter + int(ids[0][-6:], 16) / 0x1000000) % 1
+            retry_at_ms = now + spread(verb.policy.max_retry_backoff_ms, jitter)
             ledger = set_aside(ledger, claim, now, retry_at_ms, None, reason, refused=False)
         parked = listed(ledger, claim.event_id)
         answer = Acquired(AcquireResult.UNBUILDABLE, claim, parked=parked, retry=retry is not None, reason=reason)

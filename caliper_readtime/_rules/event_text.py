@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii as quoted
@@ -20,6 +21,7 @@ _ANYBODY: Final = Reader("-", "a@b.c")
 _GAP: Final = "\x00"
 _GAP_TEXT: Final = '"\\u0000"'
 _GAPS: Final = 8
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_.~-]+")
 
 
 F = TypeVar("F", bound=Callable[..., None])
@@ -79,8 +81,8 @@ def event_text(
     """
     reader, article = context.reader, context.article
     # A builder that somebody has derived may say anything of anybody.
-    parts = _parts(events, article) if type(events) is TimeSpentEvents else None
-    if parts is None or not 0 < seconds <= MAX_EVENT_SECONDS:
+    frame = _frame(events, article) if type(events) is TimeSpentEvents else None
+    if frame is None or not 0 < seconds <= MAX_EVENT_SECONDS:
         event = events.event(
             reader,
             article,
@@ -91,9 +93,12 @@ def event_text(
             ended_at_ms=ended_at_ms,
         )
         return _dumped(event)
+    parts, users = frame
     ended = to_caliper_time(ended_at_ms)
     start = to_caliper_time(begins_at_ms(began_at_ms, ended_at_ms, seconds))
-    actor, email = quoted(events.actor_id(reader.sourced_id)), quoted(reader.email)
+    email, whose = quoted(reader.email), reader.sourced_id
+    # What is plain was checked when its Reader was made, and stays as it is in a URL.
+    actor = f'"{users}{whose}"' if _PLAIN.fullmatch(whose) else quoted(events.actor_id(whose))
     return (
         f'{parts[0]}"{ids[0]}"{parts[1]}"{ended}"{parts[2]}{actor}{parts[3]}{email}{parts[4]}"{ids[1]}"{parts[5]}'
         f'{seconds}{parts[6]}"{start}"{parts[7]}"{ended}"{parts[8]}'
@@ -101,14 +106,17 @@ def event_text(
 
 
 @lru_cache(maxsize=256)
-def _parts(events: TimeSpentEvents, article: Any) -> list[str] | None:
-    """Return the text of an article's events between the gaps; None where the gaps cannot be told."""
+def _frame(events: TimeSpentEvents, article: Any) -> tuple[list[str], str] | None:
+    """Return the text of an article's events between the gaps, and that of an actor's id before the reader's.
+
+    None where the gaps cannot be told.
+    """
     event = events.event(_ANYBODY, article, event_id=_GAP, generated_id=_GAP, seconds=1, started_at_ms=0, ended_at_ms=0)
     event["eventTime"] = event["actor"]["id"] = event["actor"]["email"] = _GAP
     (item,) = event["generated"]["items"]
     item["value"] = item["startDate"] = item["endDate"] = _GAP
     parts = _dumped(event).split(_GAP_TEXT)
-    return parts if len(parts) == _GAPS + 1 else None
+    return (parts, quoted(events.actor_id("-"))[1:-2]) if len(parts) == _GAPS + 1 else None
 
 
 def _in_utf8(text: str) -> str:

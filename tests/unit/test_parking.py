@@ -266,4 +266,17 @@ def test_a_parked_event_that_still_cannot_be_built_is_parked_anew():
     assert life.take(builder=Broken()).result is AcquireResult.UNBUILDABLE
     (parked,) = life.state.parked
     assert (parked.event_id, parked.seconds, parked.status) == (claim.event_id, 30.0, None)
-    assert life.state.due == (life.now + ms(3600), False)  # once the builder works again, so does the event
+    at, soft = life.state.due  # once the builder works again, so does the event
+    assert life.now + ms(1800) <= at <= life.now + ms(3600)
+    assert not soft
+
+
+def test_what_could_not_be_built_together_comes_back_apart():
+    """W10: one jitter is drawn for a batch, of which each event makes a wait of its own."""
+    waits = set()
+    for seconds in (30, 31, 32):
+        life = Life()
+        life.read(seconds).take(builder=Broken(), jitter=0.5)
+        waits.add(life.state.due.at_ms - life.now)
+    assert len(waits) == 3
+    assert all(ms(1800) <= wait <= ms(3600) for wait in waits)
