@@ -350,7 +350,7 @@ def test_limits_in_scripts_come_from_python():
 def test_the_heartbeat_script_looks_where_python_writes():
     """Behind the first numbers of a meter stand two fingerprints of one length each, and then what is seldom needed."""
     state = empty_state()
-    first = meter_text(state, "0123456789abcdef").partition("\n")[0]
+    first = meter_text(state, state.due, state.expires_at_ms, "0123456789abcdef").partition("\n")[0]
     found = re.fullmatch(r"(?:\d+ ){5}\d* \d+ 0123456789abcdef 2 \d+ \d* (.*)", first)[1]
     assert found[:FINGERPRINT] == fingerprint(state.ledger.context.article)
     assert found[FINGERPRINT + 1 : 2 * FINGERPRINT + 1] == fingerprint(state.ledger.context.reader)

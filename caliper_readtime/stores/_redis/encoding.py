@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from caliper_readtime._rules import Signal
+    from caliper_readtime._rules.state import Due
 
 # A steady heartbeat reads and writes these as one text: each field more costs it a tenth of its time, and memory.
 _METER_PATTERN: Final = re.compile(
@@ -106,26 +107,29 @@ def reader_keys(names: Names, *states: str) -> tuple[str, ...]:
     return names.reader, names.due, names.idle, names.parked, *states
 
 
-def meter_text(state: ReadTimeState, nonce: str) -> str:
+def meter_text(state: ReadTimeState, due: Due | None, expires: int | None, nonce: str) -> str:
     """Return a meter as text, behind its numbers what the heartbeat script has to know of the ledger.
 
     Args:
         state: whose meter.
+        due: the state's.
+        expires: the state's.
         nonce: hex digits of this write alone. Heartbeats leave it, so the same nonce means the same ledger, and the
             same text that nobody has written since.
     """
     cumulative, sync, budget, since, clamped, place, views, heartbeats = state.meter
     position = "" if place is None else place
-    first = f"{cumulative} {sync} {budget} {since} {clamped} {position} {len(heartbeats)} {nonce}{_steady(state)}"
-    return "\n".join([first, *[f"{view}\t{total}" for view, total in views], *heartbeats, ""])
+    first = f"{cumulative} {sync} {budget} {since} {clamped} {position} {len(heartbeats)} {nonce}"
+    return "\n".join(
+        [first + _steady(state.ledger, due, expires), *[f"{view}\t{total}" for view, total in views], *heartbeats, ""]
+    )
 
 
-def _steady(state: ReadTimeState) -> str:
+def _steady(ledger: Ledger, due: Due | None, expires: int | None) -> str:
     """Return what a steady heartbeat has to respect; nothing where there can be none."""
-    ledger = state.ledger
     if ledger.parked:  # new time may become due before what is parked
         return ""
-    due, expires, context = state.due, state.expires_at_ms, ledger.context
+    context = ledger.context
     hard = "" if due is None or due.soft else due.at_ms
     finalized = "" if ledger.finalized_at_ms is None else ledger.finalized_at_ms
     counts_from = "" if ledger.counts_from_at_ms is None else ledger.counts_from_at_ms
@@ -154,7 +158,7 @@ def write_args(
     expires = new.expires_at_ms
     return [
         "" if meter is None else meter,
-        meter_text(new, nonce),
+        meter_text(new, due, expires, nonce),
         int(old is None),
         names.member,
         names.resource,
