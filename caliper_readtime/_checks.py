@@ -34,7 +34,8 @@ _URI_SAFE: Final = "%/:=&?~+!$,;'@()*"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_LABEL}(?:\.{_LABEL})*")
 # From the beginning of a word alone, or long words without an "@" would take quadratic time.
-_MENTION = re.compile(r"(?<![^\s@])[^\s@]+@\S+")
+# What ends a clause behind an address is left standing.
+_MENTION = re.compile(r"(?<![^\s@])[^\s@]+@(?:\S*[^\s.,:;!?)\]}>]|\S+)")
 
 
 def text(value: object, field: str, longest: int) -> str:
@@ -143,13 +144,9 @@ def checked(
     check: Callable[..., Any], *args: Any, optional: bool = False
 ) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     """Return an attrs validator that applies one of the checks above under the attribute's own name."""
-    names: dict[type, str] = {}  # of a class and its heirs; every heartbeat makes a PageView
 
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if value is None and optional:
-            return
-        kind = type(instance)
-        name = names.get(kind) or names.setdefault(kind, f"{kind.__name__}.{attribute.name}")
-        check(value, name, *args)
+        if not (value is None and optional):
+            check(value, f"{type(instance).__name__}.{attribute.name}", *args)
 
     return validate

@@ -167,12 +167,13 @@ def _blueprint(counter: PageCounter) -> Blueprint:
 def _body(this: Request) -> bytes:
     """Return the body; one byte more than is taken tells a longer one, which is not read."""
     length = this.environ.get("CONTENT_LENGTH", "")
-    # Werkzeug's stream can do more than a plain body needs, and takes as long as all that is checked of a signal.
-    if length.isdecimal() and len(length) < 5 and "HTTP_TRANSFER_ENCODING" not in this.environ:  # noqa: PLR2004 - digits
+    plain = length.isdecimal() and len(length) < 5 and "HTTP_TRANSFER_ENCODING" not in this.environ  # noqa: PLR2004
+    # Werkzeug's stream can do more than a plain body needs, and takes as long as all that is checked of a signal. But
+    # where a hook of the host's has read by it, a server would wait for more than there is.
+    if plain and "stream" not in vars(this):
         body: bytes = this.environ["wsgi.input"].read(min(int(length), MAX_BODY + 1))
-    else:
-        body = this.stream.read(MAX_BODY + 1)
-    return body or this.get_data()  # a hook of the host's has read it
+        return body
+    return this.stream.read(MAX_BODY + 1) or this.get_data()
 
 
 class _WithoutCookies(Response):

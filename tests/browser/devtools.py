@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -127,11 +128,24 @@ class Connection:
         self._reading.join(WAIT_SECONDS)
 
 
+def started(command, **options):
+    """Start a process, once more where the kernel would not take the command's address (EFAULT): nothing runs then.
+
+    Seen once in some thousands of starts, where several threads started browsers at the same time.
+    """
+    try:
+        return subprocess.Popen(command, **options)
+    except OSError as error:
+        if error.errno != errno.EFAULT:
+            raise
+        return subprocess.Popen(command, **options)
+
+
 class Process:
     """A browser process with a profile of its own; it says on stderr where it listens."""
 
     def __init__(self, command, says):
-        self._process = subprocess.Popen(
+        self._process = started(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
         )
         said = []

@@ -15,7 +15,7 @@ from tempfile import mkdtemp
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from tests.browser.devtools import FIREFOX, WAIT_SECONDS, Chromium, Connection, Process, Refused, need
+from tests.browser.devtools import FIREFOX, WAIT_SECONDS, Chromium, Connection, Process, Refused, need, started
 
 WEBKIT = shutil.which("WebKitWebDriver")
 XVFB = shutil.which("Xvfb")
@@ -239,7 +239,7 @@ class WebKitEngine(Engine):
         need(WEBKIT, "webkit2gtk-driver")
         need(XVFB, "xvfb")
         self._home = mkdtemp(prefix="readtime-webkit-")
-        self._screen = subprocess.Popen(
+        self._screen = started(
             [XVFB, "-displayfd", "1", "-screen", "0", "1280x900x24", "-nolisten", "tcp"],
             stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
         )  # fmt: skip
@@ -249,7 +249,7 @@ class WebKitEngine(Engine):
             port = free.getsockname()[1]
         quiet = {"WEBKIT_DISABLE_DMABUF_RENDERER": "1", "LIBGL_ALWAYS_SOFTWARE": "1", "NO_AT_BRIDGE": "1"}
         own = {"DISPLAY": display, "GDK_BACKEND": "x11", "GSETTINGS_BACKEND": "memory", "HOME": self._home}
-        self._driver = subprocess.Popen(
+        self._driver = started(
             [WEBKIT, f"--port={port}"],
             env={**os.environ, **quiet, **own, "XDG_RUNTIME_DIR": self._home},
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
