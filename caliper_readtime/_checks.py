@@ -34,7 +34,8 @@ _URI_SAFE: Final = "%/:=&?~+!$,;'@()*"
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _EMAIL = re.compile(rf"[A-Za-z0-9.!#$%&'*+/=?^_`{{|}}~-]+@{_LABEL}(?:\.{_LABEL})*")
 # From the beginning of a word alone, or long words without an "@" would take quadratic time.
-_MENTION = re.compile(r"(?<![^\s@])[^\s@]+@\S+")
+# What ends a clause behind an address is left standing.
+_MENTION = re.compile(r"(?<![^\s@])[^\s@]+@(?:\S*[^\s.,:;!?)\]}>]|\S+)")
 
 
 def text(value: object, field: str, longest: int) -> str:

@@ -79,10 +79,11 @@ def _event(entry: Claim | Parked) -> str:
 
 
 def _unknown(key: Key, known: tuple[str, ...], policy: ReadTimePolicy) -> Iterator[str]:
+    days = f"{policy.state_ttl_seconds / 86400:g}"
     yield f"Nothing is stored of reader {key.reader_sourced_id} on article {key.resource_id}: 0 min."
     yield (
         "Either no heartbeat has ever arrived, or the reader was forgotten, or everything was reported and the state"
-        f" expired {policy.state_ttl_seconds / 86400:g} days after its last use: then the endpoint has the events."
+        f" expired {days} day{'' if days == '1' else 's'} after its last use: then the endpoint has the events."
     )
     if not known:
         yield "Nothing is stored of this reader on any other article either: compare the reader's id."
@@ -124,13 +125,18 @@ def _kind(state: ReadTimeState) -> Iterator[str]:
 def _counted(state: ReadTimeState, policy: ReadTimePolicy) -> Iterator[str]:
     """What became of the time that pages claimed."""
     meter, ledger = state.meter, state.ledger
-    # A signal tells of what was read before it came: since its page was opened, or a heartbeat earlier.
-    opened = ledger.counts_from_at_ms
-    began = "before" if opened is None else f"since {_at(opened - ledger.widened_ms)} at the earliest"
+    # B7, B8: a signal tells of what was read before it came.
+    begins = ledger.counts_from_at_ms
+    counts = (
+        "and told of what was read before"
+        if begins is None
+        else f"wall time counts from {_at(begins - ledger.widened_ms)} on (the opening of the earliest page, or a"
+        f" heartbeat before that signal), and {_span(policy.leeway_ms)} of leeway on top"
+    )
     yield (
-        f"Accepted {_span(meter.cumulative_ms)}. The first signal arrived at {_at(ledger.first_sync_at_ms)} and told of"
-        f" reading {began}; the last that brought time arrived at {_at(meter.last_sync_at_ms)}. What an earlier,"
-        " expired or forgotten state had is not in these numbers."
+        f"Accepted {_span(meter.cumulative_ms)}. The first signal arrived at {_at(ledger.first_sync_at_ms)}, {counts};"
+        f" the last that brought time arrived at {_at(meter.last_sync_at_ms)}. What an earlier, expired or forgotten"
+        " state had is not in these numbers."
     )
     if meter.clamped_ms:
         yield (

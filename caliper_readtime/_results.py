@@ -9,6 +9,7 @@ import attrs
 
 from caliper_readtime import _notebook
 from caliper_readtime._records import record
+from caliper_readtime._units import to_seconds
 from caliper_readtime.errors import EmitError, EmitterUnavailable, EventRejected
 
 if TYPE_CHECKING:
@@ -265,6 +266,11 @@ def waiting(key: Key, event_id: str, reason: str, status: int | None, state: Rea
         status=status,
     )
     return Report(Outcome.PARKED, *key, event_ids=error.event_ids, state=state, error=error, retry_at=retry_at(state))
+
+
+def with_beside(report: Report, ms: int) -> Report:
+    """Return a report that also tells how much of what was claimed was read beside another article."""
+    return attrs.evolve(report, beside_seconds=to_seconds(ms))
 
 
 def merge(first: Report, last: Report) -> Report:

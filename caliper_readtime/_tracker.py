@@ -16,7 +16,6 @@ from caliper_readtime._delivery.report import Reporting
 from caliper_readtime._delivery.send import FINALIZE, FLUSH, PARTIAL, Delivery
 from caliper_readtime._logs import StoreAway, log_counted, log_missing, log_outlived, logger
 from caliper_readtime._model import Activity, PageView, Reader
-from caliper_readtime._nonces import nonce
 from caliper_readtime._operations import Operations
 from caliper_readtime._policy import Completion, ReadTimePolicy
 from caliper_readtime._results import Accumulation, FlushReport, Outcome, Report
@@ -47,7 +46,9 @@ class ReadTimeTracker(Operations):
         events: builds events; needed with an emitter.
         policy: the rules.
         clock: returns the aware time that decides; None for the store's own clock, which all hosts share.
-        on_report: called with a ``Report`` after each commit or failure, by whichever verb; it can never break one.
+        on_report: called with a ``Report`` after each commit or failure, by whichever verb, and of a claim from which
+            all was clamped; it can never break one. No commit is told twice; one may be told by nobody, where its
+            process died, or the store's answer was lost and the state written meanwhile.
         batch_events: most events of one envelope: 100, or the emitter's ``max_batch`` where that is less.
         batch_bytes: most bytes of events in one envelope: a million.
 
@@ -158,15 +159,15 @@ class ReadTimeTracker(Operations):
             MissingField: nothing is stored yet and an id was passed: pass a Reader and an Article once.
             StoreError: the store could not take it; sending the same heartbeat id again is safe.
         """
-        drawn = nonce()
+        nonce = os.urandom(16).hex()
         key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
         signal = (
             self._policy,
-            drawn,
+            nonce,
             to_ms(delta_seconds, "delta_seconds"),
             known_reader,
             known_article,
-            drawn[16:] if heartbeat_id is None else _checks.text(heartbeat_id, "heartbeat_id", _checks.MAX_SIGNAL_ID),
+            nonce[16:] if heartbeat_id is None else _checks.text(heartbeat_id, "heartbeat_id", _checks.MAX_SIGNAL_ID),
             None,
             0,
             None,
@@ -248,15 +249,15 @@ class ReadTimeTracker(Operations):
     ) -> Accumulation:
         if not isinstance(view, PageView):
             raise InvalidInput("view", f"must be a PageView, not {type(view).__name__}")
-        drawn = nonce()
+        nonce = os.urandom(16).hex()
         key, known_reader, known_article = identified(self._oneroster_url, self._recorded, reader, article)
         signal = (
             self._policy,
-            drawn,
+            nonce,
             to_ms(view.active_seconds, "view.active_seconds"),
             known_reader,
             known_article,
-            drawn,
+            nonce,
             view.id,
             to_ms(view.acknowledged_seconds, "view.acknowledged_seconds"),
             None if opened_at is None else to_epoch_ms(opened_at, "opened_at"),

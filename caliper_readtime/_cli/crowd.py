@@ -137,14 +137,17 @@ def show(arguments: argparse.Namespace, session: Session) -> int:
     # Who waits for nothing comes last.
     known = sorted(found.values(), key=lambda one: (one.since_ms is None, one.since_ms or 0, one.reader))
     documents = [one.document() for one in known[: arguments.limit]]
+    more = f"and {plural(len(known) - arguments.limit, 'reader')} more: raise --limit"
     if arguments.json:
         session.output.json(documents)
+        if len(known) > arguments.limit:
+            session.output.complain(more)
     elif documents:
         head = ("reader", "articles", "open s", "in flight", "parked", "waiting since")
         names = ("reader_sourced_id", "articles", "unreported_seconds", "in_flight", "parked_events", "waiting_since")
         session.output.table(head, [tuple(document[name] for name in names) for document in documents])
         if len(known) > arguments.limit:
-            session.output.line(f"and {plural(len(known) - arguments.limit, 'reader')} more: raise --limit")
+            session.output.line(more)
     elif arguments.waiting:
         session.output.line("nobody waits")
     return OK

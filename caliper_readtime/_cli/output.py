@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     #: Takes the columns' names, the rows, and what is to be said below them.
     Live = Callable[[Sequence[Any], Sequence[Sequence[Any]], Sequence[str]], None]
 
+#: What our own program is called.
+PROG: Final = "caliper-readtime"
 # What an endpoint or a third party's emitter says must not drive the operator's terminal.
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]+")
 
@@ -63,10 +65,12 @@ class Output:
     Attributes:
         out: what was asked for.
         err: complaints and progress.
+        prog: what the program is called where it is mounted.
     """
 
     out: TextIO
     err: TextIO
+    prog: str = PROG
 
     @property
     def on_terminal(self) -> bool:
@@ -94,7 +98,7 @@ class Output:
 
     def complain(self, text: str) -> None:
         """Write the one line that says what went wrong."""
-        print(f"caliper-readtime: {clean(text)}", file=self.err, flush=True)
+        print(f"{self.prog}: {clean(text)}", file=self.err, flush=True)
 
     def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Write rows under their columns' names; where a terminal is too narrow, one below the other."""

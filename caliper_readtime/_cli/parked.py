@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
+from caliper_readtime._checks import without_emails
 from caliper_readtime._cli.output import clean
 from caliper_readtime._cli.session import FAILED, OK, USAGE, CommandError, add_json, count, unknown_article
+from caliper_readtime._records import fields
 from caliper_readtime._rules.identity import generated_id
 from caliper_readtime._rules.state import SECOND
 from caliper_readtime._units import plural, to_epoch_ms
@@ -44,13 +44,12 @@ def show(arguments: argparse.Namespace, session: Session) -> int:
     """List them."""
     events = session.tracker.parked(limit=arguments.limit)
     if arguments.json:
-        session.output.json(events)
+        session.output.json(events.to_records())
     elif not events:
         session.output.line("no event is parked")
     else:
-        rows = [
-            (e.reader_sourced_id, e.resource_id, e.seconds, e.status, e.parked_at, e.reason, e.event_id) for e in events
-        ]
+        names = ("reader_sourced_id", "resource_id", "seconds", "status", "parked_at", "reason", "event_id")
+        rows = [tuple(fields(event, *names).values()) for event in events]
         session.output.table(("reader", "article", "seconds", "status", "since", "reason", "event"), rows)
     return OK
 
@@ -58,8 +57,9 @@ def show(arguments: argparse.Namespace, session: Session) -> int:
 def retry(arguments: argparse.Namespace, session: Session) -> int:
     """Send them again; those that are refused again stay parked."""
     tracker, output = session.tracker, session.output
-    if (arguments.article is None) != arguments.all:
-        raise CommandError("name READER and ARTICLE, or pass --all", USAGE)
+    named = arguments.reader is not None or arguments.article is not None
+    if arguments.all == named or (named and arguments.article is None):
+        raise CommandError("name READER and ARTICLE, or pass --all for those of every reader", USAGE)
     if arguments.all:
         found = tracker.parked(limit=arguments.limit)
         keys = dict.fromkeys((event.reader_sourced_id, event.resource_id) for event in found)
@@ -71,9 +71,11 @@ def retry(arguments: argparse.Namespace, session: Session) -> int:
             report = tracker.unpark(reader, article)
         except EventRejected as error:
             refused += 1
-            output.line(f"{reader} {article}: refused again: {error}")
+            output.line(f"{reader} {article}: refused again: {without_emails(str(error))}")
         except EmitterUnavailable as error:
-            raise CommandError(f"{error}; nothing is lost, try again once the endpoint answers") from error
+            raise CommandError(
+                f"{without_emails(str(error))}; nothing is lost, try again once the endpoint answers"
+            ) from error
         else:
             output.line(f"{reader} {article}: {report.outcome}, {report.delta_seconds:g} s")
     if refused:
@@ -103,11 +105,11 @@ def export(arguments: argparse.Namespace, session: Session) -> int:
         for public, parked in zip(state.parked_events(now), state.ledger.parked, strict=True):
             if written == arguments.limit:
                 return OK
-            document = {field.name: getattr(public, field.name) for field in attrs.fields(type(public))}
+            (document,) = public.to_records()
             event = _event(session.tracker.events, state, parked)
             if event is not None and not arguments.with_email:
                 del event["actor"]["email"]
-            session.output.json({**document, "reason": clean(public.reason), "event": event})
+            session.output.json({**document, "reason": clean(document["reason"]), "event": event})
             written += 1
     return OK
 

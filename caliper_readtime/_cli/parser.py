@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from caliper_readtime._cli import audit, crowd, parked, readers, status, sweep
+from caliper_readtime._cli.output import PROG
 from caliper_readtime._cli.session import USAGE
 from caliper_readtime._cli.settings import PREFIX, add_flags
 
@@ -34,10 +35,12 @@ def add_commands(
         add(tree.add)
 
 
-def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) -> argparse.ArgumentParser:
-    """Return the parser of ``caliper-readtime``."""
+def own_parser(
+    *, settings: bool, more: Sequence[Callable[[Add], object]] = (), prog: str = PROG
+) -> argparse.ArgumentParser:
+    """Return the parser of ``caliper-readtime``, or of what a host calls it."""
     parser = _Parser(
-        prog="caliper-readtime",
+        prog=prog,
         description="Reading time, reported exactly once.",
         epilog="exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is not as it should be",
     )
@@ -46,6 +49,10 @@ def own_parser(*, settings: bool, more: Sequence[Callable[[Add], object]] = ()) 
     parser.add_argument("--version", action="version", version=f"%(prog)s {version}")
     add_commands(parser, settings=settings, more=more)
     return parser
+
+
+#: What a command that only holds others is for.
+_GROUPS: Final = {"parked": "list events that the endpoint refused, send them again, or export them"}
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -79,6 +86,7 @@ class _Tree:
 
     def __init__(self, parser: argparse.ArgumentParser, *, settings: bool) -> None:
         self._settings = settings
+        self._prog = parser.prog
         self._groups: dict[str, Any] = {"": _commands(parser)}
 
     def add(
@@ -95,9 +103,9 @@ class _Tree:
         """
         group, _, word = name.rpartition(" ")
         if group not in self._groups:
-            self._groups[group] = _commands(self._groups[""].add_parser(group, help=f"{group} events: see its --help"))
+            self._groups[group] = _commands(self._groups[""].add_parser(group, help=_GROUPS[group]))
         parser: argparse.ArgumentParser = self._groups[group].add_parser(word, help=text, description=_sentence(text))
-        parser.set_defaults(readtime_action=action, readtime_sends=sends, readtime_bare=bare)
+        parser.set_defaults(readtime_action=action, readtime_sends=sends, readtime_bare=bare, readtime_prog=self._prog)
         if self._settings and not bare:
             add_flags(parser)
         return parser

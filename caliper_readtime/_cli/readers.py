@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from caliper_readtime._checks import without_emails
 from caliper_readtime._cli.session import (
     FAILED,
     OK,
@@ -16,14 +18,16 @@ from caliper_readtime._cli.session import (
     state_document,
     unknown_article,
 )
+from caliper_readtime._records import STATE, fields
 from caliper_readtime._units import plural
-from caliper_readtime.errors import EmitError
+from caliper_readtime.errors import CorruptState
 
 if TYPE_CHECKING:
     import argparse
 
     from caliper_readtime._cli.session import Add, Session
     from caliper_readtime._rules.state import ReadTimeState
+    from caliper_readtime.errors import EmitError
 
 
 def _add_looks(add_command: Add) -> None:
@@ -75,16 +79,16 @@ def inspect(arguments: argparse.Namespace, session: Session) -> int:
 
 
 def _show(state: ReadTimeState, session: Session) -> None:
-    document = state_document(state)
-    parked, history = document.pop("parked"), document.pop("history")
-    session.output.facts({name.replace("_", " "): value for name, value in document.items()})
-    if parked:
+    session.output.facts({name.replace("_", " "): value for name, value in fields(state, *STATE).items()})
+    if state.parked:
         session.output.line()
-        rows = [(one.event_id, one.seconds, one.parked_at, one.status, one.reason) for one in parked]
+        names = ("event_id", "seconds", "parked_at", "status", "reason")
+        rows = [tuple(fields(one, *names).values()) for one in state.parked]
         session.output.table(("parked event", "seconds", "since", "status", "reason"), rows)
-    if history:
+    if state.history:
         session.output.line()
-        steps = [(entry.at, entry.kind, entry.seconds, entry.event_id, entry.detail) for entry in history]
+        names = ("at", "kind", "seconds", "event_id", "detail")
+        steps = [tuple(fields(entry, *names).values()) for entry in state.history]
         session.output.table(("at", "step", "seconds", "event", "detail"), steps)
 
 
@@ -120,7 +124,11 @@ def add(add_command: Add) -> None:
 
 def flush(arguments: argparse.Namespace, session: Session) -> int:
     """Flush; fails unless everything is settled and, where asked for, confirmed."""
-    known_states(session, arguments.reader)
+    states, _ = known_states(session, arguments.reader)
+    for article in arguments.article or ():
+        with suppress(CorruptState):  # it is told of with what becomes of the others
+            if session.tracker.state(arguments.reader, article) is None:
+                raise unknown_article(arguments.reader, article, tuple(state.resource_id for state in states))
     report = session.tracker.flush_reader(
         arguments.reader, resource_ids=arguments.article, wait_seconds=arguments.wait, confirm=arguments.confirm
     )
@@ -132,7 +140,7 @@ def flush(arguments: argparse.Namespace, session: Session) -> int:
                 "delta_seconds": one.delta_seconds,
                 "event_ids": one.event_ids,
                 "retry_at": one.retry_at,
-                "error": None if one.error is None else str(one.error),
+                "error": _said(one.error),
             }
             for one in report.reports
         ]
@@ -145,15 +153,18 @@ def flush(arguments: argparse.Namespace, session: Session) -> int:
             }
         )
     else:
-        rows = [(one.resource_id, one.outcome, one.delta_seconds, one.retry_at, one.error) for one in report.reports]
+        rows = [
+            (one.resource_id, one.outcome, one.delta_seconds, one.retry_at, _said(one.error)) for one in report.reports
+        ]
         if rows:
             session.output.table(("article", "outcome", "sent s", "retry at", "error"), rows)
         session.output.facts({"sent s": report.seconds_sent, "settled": report.settled, "confirmed": report.confirmed})
-    try:
-        report.raise_unless_settled()
-    except EmitError as error:
-        raise CommandError(str(error)) from error
+    report.raise_unless_settled()
     return OK
+
+
+def _said(error: EmitError | None) -> str | None:
+    return None if error is None else without_emails(str(error))
 
 
 def forget(arguments: argparse.Namespace, session: Session) -> int:
@@ -167,7 +178,7 @@ def forget(arguments: argparse.Namespace, session: Session) -> int:
         states = tracker.states(arguments.reader)
         unreported = sum(state.unreported_seconds for state in states)
         if not output.asks(
-            f"Erase {plural(len(states), 'state')} of reader {arguments.reader}, {unreported:g} s of them unreported?"
+            f"Erase {plural(len(states), 'state')} of reader {arguments.reader}, {unreported:g} s unreported?"
         ):
             raise CommandError("nothing was erased")
     erased = tracker.forget(arguments.reader)

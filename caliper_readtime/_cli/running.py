@@ -8,12 +8,13 @@ import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, TextIO
 
-from caliper_readtime._cli.output import Output
+from caliper_readtime._checks import without_emails
+from caliper_readtime._cli.output import PROG, Output
 from caliper_readtime._cli.parser import own_parser
 from caliper_readtime._cli.session import FAILED, OK, USAGE, CommandError, Session
 from caliper_readtime._cli.settings import tracker_of
 from caliper_readtime._logs import log
-from caliper_readtime.errors import InvalidInput, ReadTimeError
+from caliper_readtime.errors import EmitError, InvalidInput, ReadTimeError
 
 if TYPE_CHECKING:
     import argparse
@@ -30,6 +31,7 @@ def main(
     *,
     more: Sequence[Callable[[Add], object]] = (),
     checks: Sequence[Callable[[], Finding]] = (),
+    prog: str = PROG,
 ) -> int:
     """Run a command line.
 
@@ -38,6 +40,7 @@ def main(
         tracker: a host's own, which is its owner's to close; None for one by flags and environment.
         more: each adds further commands.
         checks: a host's own, which doctor makes as well.
+        prog: what the program is called, in usage and complaints.
 
     Returns:
         0 done, 1 failed, 2 wrong usage, 3 something is not as it should be.
@@ -45,7 +48,8 @@ def main(
     Raises:
         SystemExit: argparse has shown help, or what is wrong with the usage (2).
     """
-    return run(own_parser(settings=tracker is None, more=more).parse_args(argv), tracker, checks=checks)
+    arguments = own_parser(settings=tracker is None, more=more, prog=prog).parse_args(argv)
+    return run(arguments, tracker, checks=checks)
 
 
 def run(
@@ -68,7 +72,8 @@ def run(
     Returns:
         0 done, 1 failed, 2 wrong usage, 3 something is not as it should be.
     """
-    output = choose(_patient(sys.stdout) if out is None else out, _patient(sys.stderr) if err is None else err)
+    streams = _patient(sys.stdout) if out is None else out, _patient(sys.stderr) if err is None else err
+    output = choose(*streams, arguments.readtime_prog)
     try:
         return _run(arguments, tracker, output, checks)
     except CommandError as problem:
@@ -78,7 +83,8 @@ def run(
         output.complain(str(error))
         return USAGE
     except ReadTimeError as error:
-        output.complain(str(error))
+        # An emitter of somebody else's may quote an address; in a store's words an id may look like one.
+        output.complain(without_emails(str(error)) if isinstance(error, EmitError) else str(error))
         return FAILED
     except BrokenPipeError:  # whoever read has had enough, as head has
         _silence(output.out)
@@ -105,8 +111,8 @@ def _run(
         return code
 
 
-def choose(out: TextIO, err: TextIO) -> Output:
-    """Return how to speak on these two streams; rich comes with the ``cli`` extra."""
+def choose(out: TextIO, err: TextIO, prog: str = PROG) -> Output:
+    """Return how to speak on these two streams, under that name; rich comes with the ``cli`` extra."""
     if out.isatty():
         try:
             from caliper_readtime._cli.rich_output import FancyOutput  # noqa: PLC0415 - rich is an extra
@@ -114,8 +120,8 @@ def choose(out: TextIO, err: TextIO) -> Output:
             if error.name is None or error.name.partition(".")[0] != "rich":
                 raise
         else:
-            return FancyOutput(out, err)
-    return Output(out, err)
+            return FancyOutput(out, err, prog)
+    return Output(out, err, prog)
 
 
 def _patient(stream: TextIO) -> TextIO:

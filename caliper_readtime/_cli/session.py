@@ -68,6 +68,7 @@ def roster(arguments: argparse.Namespace) -> list[str]:
     if file is not None:
         try:
             text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+            text = text.removeprefix("\N{BYTE ORDER MARK}")  # as spreadsheets write it
         except (OSError, UnicodeDecodeError) as error:
             raise CommandError(f"--readers: {file} cannot be read ({type(error).__name__})", USAGE) from error
     listed = (line.strip() for line in text.splitlines())
@@ -109,13 +110,9 @@ def unknown_article(reader: str, article: str, known: tuple[str, ...]) -> Comman
 
 
 def state_document(state: ReadTimeState) -> dict[str, Any]:
-    """Return the public face of a state, by its names in the documentation; it holds no e-mail address."""
-    names = (
-        "reader_sourced_id resource_id phase cumulative_read_time_seconds reported_read_time_seconds unreported_seconds"
-        " clamped_seconds canonical_duration_seconds position_seconds first_server_sync_at last_server_sync_at"
-        " finalized_at in_flight due_at attempts last_error parked history"
-    )
-    return {name: getattr(state, name) for name in names.split()}
+    """Return a state's record, and those of its parked events and its history; no e-mail address is in them."""
+    (document,) = state.to_records()
+    return {**document, "parked": state.parked.to_records(), "history": state.history.to_records()}
 
 
 def seconds(text: str) -> float:

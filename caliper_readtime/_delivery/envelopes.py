@@ -99,6 +99,9 @@ class EnvelopeBatch:
                     self._cannot_build(key, self.reports[-1])
                 elif acquired.result is AcquireResult.CLAIMED:
                     self._unbuilt.clear()
+                elif acquired.beside_ms:
+                    nothing = Report(Outcome.NOTHING_TO_SEND, *key, state=state)
+                    self.reports.append(self._delivery.clamped(nothing, acquired))
                 answers.append(answer)
         return answers
 

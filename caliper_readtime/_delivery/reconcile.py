@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
 from caliper_readtime._accounts import HeldEvent, compared, elsewhere, held_event
+from caliper_readtime._checks import without_emails
 from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime._logs import log, log_unreadable
 from caliper_readtime._results import ArticleReconciliation, EventSum, Reconciliation
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime.protocols import Emitter
 
+T = TypeVar("T")
+
 
 class Reconciling:
     """Asks the endpoint first and reads the states then, so that what is sent meanwhile never looks foreign."""
@@ -37,7 +40,10 @@ class Reconciling:
         self._events = delivery.leases.require()
         emitter = delivery.emitter
         if emitter is None or not isinstance(emitter, ListsEvents):
-            raise ConfigurationError("this emitter cannot list what its endpoint holds, so nothing can be compared")
+            raise ConfigurationError(
+                "this emitter cannot list what its endpoint holds, so nothing can be compared: HttpCaliperEmitter can,"
+                " and an emitter of yours that has `listed` (ListsEvents)"
+            )
         self._emitter: Emitter = emitter
         self._list: Callable[[str], Sequence[Mapping[str, Any]]] = emitter.listed
         self._since_ms = since_ms
@@ -62,8 +68,8 @@ class Reconciling:
         return Reconciliation(self._reader, tuple(articles), elsewhere(held, names), tuple(unread))
 
     def _held(self) -> list[HeldEvent]:
-        listed = self._list(self._events.actor_id(self._reader))
-        return [event for event in map(held_event, listed) if event is not None]
+        actor = self._events.actor_id(self._reader)
+        return _asked(lambda: [event for event in map(held_event, self._list(actor)) if event is not None])
 
     def _article(
         self, key: Key, state: ReadTimeState, held: Sequence[HeldEvent], *, repair: bool
@@ -116,24 +122,27 @@ class Reconciling:
             return "somebody else is sending it"
         fields = {**key._asdict(), "event_id": event_id, "delta": (event.end_ms - event.start_ms) / SECOND}
         try:
-            self._emit(body)
+            _asked(lambda: self._emitter.emit([json.loads(body)]))
         except EventRejected as error:
             log(logging.ERROR, "reconcile: the endpoint refuses an event that it had accepted", **fields)
-            return f"the endpoint refuses it: {error}"
+            return without_emails(f"the endpoint refuses it: {error}")
         log(logging.WARNING, "reconcile: an event that the endpoint did not hold was sent again", **fields)
         return None
 
-    def _emit(self, body: str) -> None:
-        try:
-            self._emitter.emit([json.loads(body)])
-        except EmitError:
-            raise
-        except Exception as error:
-            pass_interruption(error)
-            raise EmitterUnavailable(f"the emitter failed with {type(error).__name__}") from error
-
     def _shows(self, event_id: str) -> bool:
         """Ask once more, for this one event, right before it would be sent."""
-        if isinstance(self._emitter, ReadsBack):
-            return bool(self._emitter.held((event_id,)))
+        emitter = self._emitter
+        if isinstance(emitter, ReadsBack):
+            return bool(_asked(lambda: emitter.held((event_id,))))
         return any(event.event_id == event_id for event in self._held())
+
+
+def _asked(ask: Callable[[], T]) -> T:
+    """L4: ask an emitter; whatever it raises that is none of our errors is told as one."""
+    try:
+        return ask()
+    except EmitError:
+        raise
+    except Exception as error:
+        pass_interruption(error)
+        raise EmitterUnavailable(f"the emitter failed with {type(error).__name__}") from error

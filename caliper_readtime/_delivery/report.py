@@ -13,7 +13,6 @@ from caliper_readtime._logs import log
 from caliper_readtime._results import Outcome, Report, merge, retry_at, waiting
 from caliper_readtime._rules import AcquireResult, Caller
 from caliper_readtime._rules.state import MAX_PARKED
-from caliper_readtime._units import to_seconds
 from caliper_readtime.errors import EmitterUnavailable, EventRejected, StoreError
 
 if TYPE_CHECKING:
@@ -119,19 +118,18 @@ class Reporting:
     def _unsent(self, key: Key, acquired: Acquired, state: ReadTimeState | None, verb: str, *, raises: bool) -> Report:
         """Return why there was no claim to send. ``raises``: parked events that must wait are an error."""
         match acquired.result:
-            case AcquireResult.IN_FLIGHT:
-                log(logging.DEBUG, f"{verb}: lock not acquired", **key._asdict())
-                return Report(Outcome.IN_FLIGHT, *key, state=state, retry_at=retry_at(state))
-            case AcquireResult.DEFERRED | AcquireResult.WAITING:
-                return self.deferred(key, state)
             case AcquireResult.UNBUILDABLE:
                 return self._delivery.unbuilt(key, acquired, state, verb)
+            case AcquireResult.IN_FLIGHT:
+                log(logging.DEBUG, f"{verb}: lock not acquired", **key._asdict())
+                report = Report(Outcome.IN_FLIGHT, *key, state=state, retry_at=retry_at(state))
+            case AcquireResult.DEFERRED | AcquireResult.WAITING:
+                report = self.deferred(key, state)
             case _ if raises and acquired.parked is not None:
-                return waiting(key, acquired.parked.event_id, acquired.parked.reason, acquired.parked.status, state)
+                report = waiting(key, acquired.parked.event_id, acquired.parked.reason, acquired.parked.status, state)
             case _:
-                # U4: all that there was may have been read beside another article.
-                over = to_seconds(acquired.beside_ms)
-                return Report(Outcome.NOTHING_TO_SEND, *key, state=state, beside_seconds=over)
+                report = Report(Outcome.NOTHING_TO_SEND, *key, state=state)
+        return self._delivery.clamped(report, acquired)
 
     def deferred(self, key: Key, state: ReadTimeState | None) -> Report:
         """Return the report of time that is left to the sweeper; warn where no sweeper seems to run."""

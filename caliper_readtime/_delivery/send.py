@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from caliper_readtime._checks import without_emails
 from caliper_readtime._delivery.lease import LeasedEvent, Leases
 from caliper_readtime._delivery.parts import check_parts
 from caliper_readtime._interruptions import pass_interruption
 from caliper_readtime._logs import log, logger
-from caliper_readtime._results import Outcome, Report, retry_at, waiting
+from caliper_readtime._results import Outcome, Report, retry_at, waiting, with_beside
 from caliper_readtime._rules import Commit, CommitResult, Park, ParkResult, Release
 from caliper_readtime._rules.event_text import EventTexts
 from caliper_readtime._rules.steps import listed
@@ -274,8 +275,8 @@ class Delivery:
             ),
         )
         report = _failed(leased, error, state, Outcome.FAILED)
-        if not tried:
-            return report
+        if not tried:  # it has not failed, but what its claim has found is told now or never
+            return self.notify(report) if leased.beside_ms else report
         aside = state is not None and listed(state.ledger, leased.claim.event_id) is not None
         then = "set aside for later time, will be sent again, same id" if aside else "will be sent again, same id"
         self._log_failed(report, leased, verb, then)
@@ -304,7 +305,7 @@ class Delivery:
     def unbuilt(self, key: Key, acquired: Acquired, state: ReadTimeState | None, verb: str) -> Report:
         """Tell of an event that could not be built, and so was set aside before anything was sent."""
         assert acquired.claim is not None  # noqa: S101 - this answer names what it is about
-        report = waiting(key, acquired.claim.event_id, acquired.reason, None, state)
+        report = with_beside(waiting(key, acquired.claim.event_id, acquired.reason, None, state), acquired.beside_ms)
         self._log_failed(
             report,
             LeasedEvent(key, "", acquired.claim, again=False, retry=False, since=0.0, beside_ms=acquired.beside_ms),
@@ -312,6 +313,11 @@ class Delivery:
             "parked: correct the reader or article, or the event builder",
         )
         return self.notify(report)
+
+    def clamped(self, report: Report, acquired: Acquired) -> Report:
+        """U4: tell of what was clamped although nothing was left to send; return the report of that."""
+        over = acquired.beside_ms
+        return self.notify(with_beside(report, over)) if over else report
 
     def _log_failed(self, report: Report, leased: LeasedEvent, verb: str, then: str) -> None:
         error = report.error
@@ -375,8 +381,8 @@ def _failed(leased: LeasedEvent, error: EmitError, state: ReadTimeState | None, 
 
 
 def _reason(error: EmitError) -> str:
-    """Return what a state may keep of an error: an emitter's own words, shortened."""
-    return f"{type(error).__name__}: {error}"[:300]
+    """Return what a state may keep of an error: an emitter's own words, without addresses, shortened."""
+    return without_emails(f"{type(error).__name__}: {error}")[:300]
 
 
 def _status(error: EmitError) -> int | None:

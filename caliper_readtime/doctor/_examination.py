@@ -19,7 +19,7 @@ from caliper_readtime.doctor._judging import (
     judge_unsent,
     judge_validation,
 )
-from caliper_readtime.errors import EmitError, StoreError
+from caliper_readtime.errors import EmitError, EmitterUnavailable, StoreError
 from caliper_readtime.protocols import DescribesItself, ReadsBack, StatesDeadline, Validates
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def _endpoint(tracker: ReadTimeTracker) -> Iterator[Finding]:
         emitter.validate([event])
     except EmitError as refused:
         problem = refused
+    except Exception as failed:  # noqa: BLE001 - an emitter of somebody else's, whose words may hold a secret
+        problem = EmitterUnavailable(f"{emitter!r} failed with {type(failed).__name__}")
     yield judge_validation(repr(emitter), problem)
 
 
@@ -136,7 +138,7 @@ def _unsent(tracker: ReadTimeTracker) -> Iterator[Finding]:
     over = (claim for claim in claims if claim is not None and (claim.owner is None or claim.until_at_ms <= now))
     wanted = [claim.event_id for claim in islice(over, _MOST_ASKED)]
     # An endpoint that cannot be asked has been told of by its own check.
-    with suppress(EmitError):
+    with suppress(Exception):
         if wanted:
             yield judge_unsent(len(wanted), len(emitter.held(wanted)))
 

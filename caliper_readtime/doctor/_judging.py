@@ -301,7 +301,8 @@ def judge_lease(deadline_seconds: float | None, lock_seconds: float) -> Finding:
         return warn(
             "emitter.deadline",
             "the emitter states no deadline: one that takes longer than the lease is sent by two owners",
-            f"give it a deadline_seconds below the policy's lock_seconds ({lock_seconds:g} s)",
+            f"over a network, give it a deadline_seconds below the policy's lock_seconds ({lock_seconds:g} s); a file"
+            " needs none",
         )
     text = f"an emission takes at most {deadline_seconds:g} s, a claim's lease {lock_seconds:g} s"
     if deadline_seconds > (1 - SPARE) * lock_seconds:
@@ -347,7 +348,7 @@ def judge_unsent(asked: int, held: int) -> Finding:
 
 def judge_last_sweep(last: datetime | None, now: datetime) -> Finding:
     """Judge whether somebody comes back for what browsers and workers left behind."""
-    hint = "run `caliper-readtime sweep` every minute, or a Sweeper in the application"
+    hint = "run the command `sweep` every minute, or a Sweeper in the application"
     if last is None:
         return warn("sweep.last", "no sweep has ever run", hint)
     age = (now - last).total_seconds()

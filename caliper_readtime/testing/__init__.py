@@ -51,6 +51,7 @@ _CHECKS = (
     "_store_indexes",
     "_store_many",
     "_store_updates",
+    "_store_walls",
 )
 
 

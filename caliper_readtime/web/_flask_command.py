@@ -40,4 +40,4 @@ def readtime(words: tuple[str, ...]) -> None:
         path = next(rule.rule for rule in app.url_map.iter_rules(f"{NAME}.signals"))
         return examine_signals(counter, app._get_current_object(), path, host)  # noqa: SLF001 - werkzeug's name
 
-    sys.exit(main(words, tracker, checks=[pages]))
+    sys.exit(main(words, tracker, checks=[pages], prog="flask readtime"))

@@ -77,7 +77,7 @@ class Page:
 
     Attributes:
         counter: counts it.
-        prefix: where the script and the signals are.
+        prefix: where the script and the signals are, as the browser has to ask for them.
         ticket: its answer carries one.
         seen: it is a signal that has come to its view.
     """
@@ -151,13 +151,12 @@ async def readtime_script(
     """
     page, scope = _page(request), request.scope
     page.ticket = True
-    root = scope.get("app_root_path", scope.get("root_path", "")) + page.prefix
     how: dict[str, Any] = {
         "request": request,
         "base_url": _base(request),
         "debug": getattr(scope.get("app"), "debug", False),
     }
-    urls = f"{root}/readtime.js", f"{root}/signals"
+    urls = f"{page.prefix}/readtime.js", f"{page.prefix}/signals"
     made = await _threaded(partial(page.counter.script_tag, urls, reader, article, **how, **options))
     return Tag(made or "")
 
@@ -256,7 +255,8 @@ class _Pages:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        page = scope[NAME] = Page(self._counter, self._prefix)
+        # Here, and not where a route of the host's is, the root is this application's own, mounted or not.
+        page = scope[NAME] = Page(self._counter, scope.get("root_path", "") + self._prefix)
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from caliper_readtime.web.origins import Headers
     from caliper_readtime.web.tickets import Signer, Ticket
 
+__all__ = ["Leave", "PageCounter", "PageResponse", "WebSettings"]
+
 #: When the script, and a probe, should come back after a 503.
 RETRY_AFTER_SECONDS: Final = 5
 #: A reader that nobody is: the health answer asks the store for what they have.

@@ -7,9 +7,10 @@ from contextlib import closing
 
 import pytest
 
-from caliper_readtime import ConfigurationError, CorruptState
+from caliper_readtime import ConfigurationError, CorruptState, testing
 from caliper_readtime._rules import Signal
 from caliper_readtime._rules.state import Key
+from caliper_readtime.testing._emitter_contract import EmitterContract
 from caliper_readtime.testing._store_contract import StateStoreContract
 from caliper_readtime.testing._store_driver import CENTURY, NOW, POLICY, SECOND, StoreDriver, nonce, take
 from tests.backends import STORES
@@ -108,3 +109,10 @@ class TestSqliteStateStore(StateStoreContract):
             file.commit()
         with pytest.raises(ConfigurationError, match="schema"):
             store.meta({})
+
+
+@pytest.mark.parametrize("contract", [StateStoreContract, EmitterContract])
+def test_a_failing_check_shows_its_values(contract):
+    """pytest rewrites the assertions of every module that a contract's checks come from."""
+    homes = {kind.__module__.removeprefix("caliper_readtime.testing.") for kind in contract.__mro__[:-1]}
+    assert homes <= set(testing._CHECKS)

@@ -241,6 +241,26 @@ def test_nothing_delivered_cannot_be_judged():
         crash_every_step(lambda steps: steps.wrap(Server()).put)
 
 
+@pytest.mark.parametrize(
+    "expected",
+    [{"u1": 60}, {("anna",): 60}, {("anna", OWLS, 1): 60}, {(1, OWLS): 60}, {(ANNA, OWLS): "60"}, {(ANNA, OWLS): -1}],
+    ids=str,
+)
+def test_what_is_expected_must_make_sense(expected):
+    """A key that is no reader and article, or seconds that are none, are told before the host runs."""
+    with pytest.raises(InvalidInput, match="expected: must"):
+        crash_every_step(lambda _steps: pytest.fail("it ran"), expected=expected)
+
+
+def test_a_host_that_does_nothing_is_told_so():
+    """One run, no step: the message counts in words that are right."""
+    with pytest.raises(CrashFindings) as found:
+        crash_every_step(lambda _steps: lambda: None, expected=ONCE)
+    head, finding, _ = str(found.value).splitlines()
+    assert head == "1 run over 0 steps: 1 finding"
+    assert finding == "- no fault: anna on owls: 0 s delivered, not 10 s: 10 s lost"
+
+
 def test_a_handler_that_fails_by_itself_is_not_judged():
     """What a host raises without any fault comes out as it is."""
 

@@ -17,7 +17,7 @@ from caliper_readtime import (
     ReadTimeTracker,
 )
 from caliper_readtime.emitters import _listing
-from caliper_readtime.testing import ManualClock
+from caliper_readtime.testing import ManualClock, RecordingEmitter
 from caliper_readtime.testing.behaviours import Answer, Drop
 from tests.scenes import ANNA, BEES, BEN, OWLS, START, events
 
@@ -247,3 +247,43 @@ def test_what_reconcile_needs(tmp_path, tracker):
         with pytest.raises(InvalidInput):
             tracker.reconcile("anna", **bad)
     assert tracker.reconcile("nobody").articles == ()
+
+
+class Foreign(RecordingEmitter):
+    """Somebody else's emitter: it raises what its driver raises, or hands out what is no list of events."""
+
+    broken = ""
+
+    def emit(self, batch, /):
+        if self.broken == "emit":
+            raise OSError("token hunter2")
+        super().emit(batch)
+
+    def listed(self, actor_id, /):
+        if self.broken == "listed":
+            raise OSError("token hunter2")
+        return ["no mapping"] if self.broken == "items" else super().listed(actor_id)
+
+    def held(self, event_ids, /):
+        if self.broken == "held":
+            raise OSError("token hunter2")
+        return list(super().held(event_ids))
+
+
+@pytest.mark.parametrize("broken", ["listed", "items", "held", "emit"])
+def test_an_emitter_of_somebody_elses_fails_in_its_own_way(clock, broken):
+    """L4: whatever it raises is told as EmitterUnavailable, its cause chained; what is missing is sent later."""
+    emitter = Foreign()
+    tracker = ReadTimeTracker(InMemoryStateStore(), emitter, events(), clock=clock)
+    read(tracker, clock)
+    emitter.events.clear()
+    clock.advance(600)
+    emitter.broken = broken
+    with pytest.raises(EmitterUnavailable, match="the emitter failed with") as failed:
+        tracker.reconcile("anna", repair=True)
+    assert "hunter2" not in str(failed.value)
+    assert failed.value.__cause__ is not None
+    emitter.broken = ""
+    clock.advance(600)  # what may have been sent is given its time
+    assert tracker.reconcile("anna", repair=True).articles[0].repaired.seconds == 30
+    assert emitter.seconds("anna", "owls") == 30

@@ -103,6 +103,15 @@ def assert_passes(tmp_path, source):
 
 
 @pytest.mark.usefixtures("_files_are_closed")
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_imports_what_is_private(page):
+    """Whatever a host is shown to import is public, by every part of its name."""
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```py(?:thon)?\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    imports = [line for block in blocks for line in block.splitlines() if re.match(r"\s*(from|import) ", line)]
+    assert [line for line in imports if re.search(r"caliper_readtime[.\w]*\._", line)] == []
+
+
 def test_readme_reports(tmp_path, monkeypatch, capsys):
     """The README's first steps end with the reader's seconds at the endpoint, and settled."""
     monkeypatch.chdir(tmp_path)

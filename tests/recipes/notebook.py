@@ -18,8 +18,8 @@ PICTURE = ROOT / "docs" / "how-to" / "explain-an-incident.png"
 SEED = """
 import random, types
 import caliper_readtime._delivery.lease as lease
-import caliper_readtime._nonces as nonces
-nonces.os = types.SimpleNamespace(urandom=random.Random(1).randbytes)
+import caliper_readtime._tracker as tracker
+tracker.os = types.SimpleNamespace(urandom=random.Random(1).randbytes)
 lease._RANDOM = random.Random(2)
 """
 SECONDS = 300  # far beyond what a busy machine needs; a hang must end somewhere

@@ -14,14 +14,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 
 from caliper_readtime import Accumulation, Article, PageView, Reader, ReadTimeTracker
-from caliper_readtime._settings import Leave, WebSettings
 from caliper_readtime.web import asgi, django, flask, script
 from caliper_readtime.web.django.asgi import bounded
 from caliper_readtime.web.django.middleware import private_pages
 from caliper_readtime.web.django.pages import readtime_script
 from caliper_readtime.web.django.signing import DjangoSigner
 from caliper_readtime.web.origins import Headers, foreign
-from caliper_readtime.web.page_counter import PageCounter, PageResponse
+from caliper_readtime.web.page_counter import Leave, PageCounter, PageResponse, WebSettings
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
 from caliper_readtime.web.script import ScriptFile
 from caliper_readtime.web.signals import PageSignal, parse, take

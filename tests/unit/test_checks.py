@@ -17,7 +17,18 @@ from rfc3986.misc import URI_MATCHER
 from rfc3986.validators import Validator
 
 from caliper_readtime import InvalidInput, MissingField, Subject
-from caliper_readtime._checks import MAX_URL, count, email, identifier, is_url, member, text, to_uri, url
+from caliper_readtime._checks import (
+    MAX_URL,
+    count,
+    email,
+    identifier,
+    is_url,
+    member,
+    text,
+    to_uri,
+    url,
+    without_emails,
+)
 
 _JUDGE = (
     Validator()
@@ -355,3 +366,26 @@ def test_no_member(value):
 def test_members():
     """A member is itself, and its value names it."""
     assert member(Subject, Subject.MATH) is member(Subject, "Math") is Subject.MATH
+
+
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("(bad a@b.example): mend it", "(bad (e-mail address)): mend it"),
+        ("422 for a@b.example, c@d", "422 for (e-mail address), (e-mail address)"),
+        ("<a@b.example>", "(e-mail address)>"),
+        ("is it a@b.c?!", "is it (e-mail address)?!"),
+        ("a@b.c)x", "(e-mail address)"),
+        ("a@) b", "(e-mail address) b"),
+        ("no @ here", "no @ here"),
+    ],
+)
+def test_an_address_goes_and_its_sentence_stays(words, left):
+    """G2: what ends a clause behind an address is left standing; whatever hangs on to it goes with it."""
+    assert without_emails(words) == left
+
+
+@given(st.text(alphabet="a@.,:;!?)]}> "))
+def test_no_address_is_left(words):
+    """G2: nothing with an at sign between other characters is left of any text."""
+    assert not re.search(r"[^\s@]@\S", without_emails(words))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import sys
 from contextlib import closing
 
+import attrs
 import pytest
 
 from caliper_readtime import (
@@ -110,11 +112,14 @@ def test_inspect_lists_a_readers_articles(scene, ask):
 
 
 def test_inspect_shows_one_article(parked, ask):
-    """Every public field, what is parked and the history; in JSON the same; never an e-mail address."""
+    """Every field of its record, what is parked and the history; in JSON the same; never an e-mail address."""
     ran = ask("inspect", "anna", "owls")
-    for words in ("cumulative read time seconds  30", "phase ", "parked event", "422", "claimed"):
+    for words in ("cumulative read time seconds  30", "phase ", "parked event", "422", "claimed", "beside seconds "):
         assert words in ran.out
+    assert re.search(r"last server sync at +2026-03-02 08:00:30Z\n", ran.out)
     document = ask("inspect", "anna", "owls", "--json").document
+    (record,) = parked.state().to_records()
+    assert document == {**record, "parked": document["parked"], "history": document["history"]}
     assert document["parked"][0]["status"] == 422
     assert [entry["kind"] for entry in document["history"]] == ["claimed", "parked"]
     assert document["last_server_sync_at"] == "2026-03-02T08:00:30.000Z"
@@ -147,7 +152,7 @@ def test_parked_retry_sends_what_was_mended(parked, ask):
 
 def test_parked_retry_needs_to_know_whose(parked, ask):
     """Neither nothing nor half a name sends anything; unknown names fail."""
-    for words in ((), ("anna",), ("anna", "owls", "--all")):
+    for words in ((), ("anna",), ("anna", "--all"), ("anna", "owls", "--all")):
         assert "READER and ARTICLE, or pass --all" in complained(ask("parked", "retry", *words), 2)
     assert "known: owls" in complained(ask("parked", "retry", "anna", "bees"))
     parked.read(BEN, BEES, 10)
@@ -194,6 +199,16 @@ def test_flush_reports_a_readers_time(scene, ask):
     assert [(one["resource_id"], one["outcome"]) for one in document["reports"]] == [("owls", "sent")]
 
 
+def test_flush_of_an_article_that_nobody_has_read(scene, ask):
+    """A mistyped article is told, and not taken for settled; one by its URL is known."""
+    scene.read(ANNA, OWLS, 30)
+    assert complained(ask("flush", "anna", "--article", "owls", "--article", "owl")).endswith("known: owls")
+    assert scene.sent == []
+    owls = f"{ROSTER}/ims/oneroster/rostering/v1p2/resources/owls"
+    assert ask("flush", "anna", "--article", owls).code == 0
+    assert scene.sent == [30]
+
+
 def test_flush_fails_unless_settled(scene, ask):
     """The error's own words, after what was done."""
     scene.read(ANNA, OWLS, 30)
@@ -219,7 +234,7 @@ def test_forget_asks(scene, ask, monkeypatch):
         monkeypatch.setattr(sys, "stdin", Terminal(answer))
         ran = ask("forget", "anna", terminal=True)
         assert (ran.code, scene.state() is None) == (1, False)
-        assert "Erase 1 state of reader anna, 30 s of them unreported?" in ran.err
+        assert "Erase 1 state of reader anna, 30 s unreported?" in ran.err
         assert "nothing was erased" in ran.err
     monkeypatch.setattr(sys, "stdin", Terminal("y\n"))
     assert ask("forget", "anna", terminal=True).code == 0
@@ -377,13 +392,51 @@ def test_a_store_that_is_away(scene, words, monkeypatch):
     assert complained(command(*words, tracker=scene.tracker)).startswith("Redis at h:6379: it cannot be reached")
 
 
-def test_no_e_mail_address_is_shown(parked, ask):
-    """Whatever is asked for, on a terminal or not."""
-    for words in (("inspect", "anna"), ("inspect", "anna", "owls"), ("parked", "list"), ("audit", "anna"), ("sweep",)):
+LOOKS = [
+    ("inspect", "anna"),
+    ("inspect", "anna", "--json"),
+    ("inspect", "anna", "owls"),
+    ("inspect", "anna", "owls", "--json"),
+    ("explain", "anna", "owls", "--json"),
+    ("parked", "list"),
+    ("parked", "list", "--json"),
+    ("parked", "export"),
+    ("export", "anna", "--steps"),
+    ("audit", "anna"),
+    ("reconcile", "anna", "--repair"),
+    ("flush", "anna"),
+    ("flush", "anna", "--json"),
+    ("parked", "retry", "anna", "owls"),
+    ("sweep",),
+]
+
+
+@pytest.mark.parametrize("error", [EmitterUnavailable, EventRejected])
+def test_no_e_mail_address_is_shown(scene, ask, error):
+    """G2: whatever is asked for, on a terminal or not, also where an emitter of somebody else's quotes an address."""
+    scene.read(ANNA, OWLS, 30)
+    scene.tracker.partial(ANNA, OWLS)
+    scene.emitter.events.clear()  # lost there
+    scene.clock.advance(600)
+    scene.read(ANNA, OWLS, 30)
+    for words in LOOKS * 2:
         for terminal in (False, True):
+            scene.emitter.fail(error("no anna@example.org, mend it"))
             ran = ask(*words, terminal=terminal)
-            assert "@example" not in ran.out + ran.err
-    assert parked.state().reader_sourced_id == "anna"
+            assert "@example" not in ran.out + ran.err, words
+    assert "no (e-mail address), mend it" in ask("inspect", "anna", "owls").out
+
+
+def test_an_older_release_has_kept_addresses(parked, ask):
+    """G2: what a state already holds of an error is shown without the address as well."""
+    old = attrs.evolve(parked.state().ledger.parked[0], reason="EventRejected: no anna@example.org")
+    ledger = attrs.evolve(parked.state().ledger, parked=(old,), last_error=old.reason)
+    key = parked.state().key
+    parked.store.update(key, lambda state, _now: (attrs.evolve(state, ledger=ledger), None), None)
+    for words in LOOKS[:9]:
+        ran = ask(*words)
+        assert "@example" not in ran.out + ran.err, words
+    assert parked.state().last_error == old.reason
 
 
 def test_states_that_cannot_be_read(tmp_path):

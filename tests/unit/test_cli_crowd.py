@@ -48,6 +48,17 @@ def test_readers_by_name(ask, tmp_path):
     ran = ask("readers", "anna", "--readers", str(roster), "--limit", "1")
     assert complained(ran, 0) == "nothing is stored of 1 of 3 readers"
     assert ran.out.splitlines()[-1] == "and 1 reader more: raise --limit"
+    ran = ask("readers", "anna", "ben", "--limit", "1", "--json")
+    assert len(ran.document) == 1
+    assert complained(ran, 0) == "and 1 reader more: raise --limit"
+
+
+def test_a_roster_from_a_spreadsheet(ask, tmp_path):
+    """A mark of the byte order is no part of the first reader's id, nor are the ends of Windows' lines."""
+    roster = tmp_path / "roster.txt"
+    roster.write_bytes("anna\r\nben\r\n".encode("utf-8-sig"))
+    ran = ask("readers", "--readers", str(roster), "--json")
+    assert ([one["reader_sourced_id"] for one in ran.document], ran.err) == (["anna", "ben"], "")
 
 
 @pytest.mark.parametrize("name", ["readers", "export"])

@@ -11,7 +11,7 @@ from contextlib import closing
 import pytest
 
 from caliper_readtime import PageView, Reader, ReadTimeTracker, SqliteStateStore, _settings
-from caliper_readtime._cli import OK, add_commands, main, run
+from caliper_readtime._cli import FAILED, OK, add_commands, main, run
 from caliper_readtime._cli.output import Output, clean
 from caliper_readtime._cli.parser import own_parser
 from caliper_readtime._cli.running import choose
@@ -159,6 +159,9 @@ def test_a_host_mounts_it(scene):
     with pytest.raises(SystemExit):
         parser.parse_args(["sweep", "--store-url", "memory://"])
     assert main(["inspect", "anna"], scene.tracker) == OK
+    err = io.StringIO()
+    assert run(parser.parse_args(["inspect", "zoe"]), scene.tracker, out=out, err=err) == FAILED
+    assert err.getvalue().startswith("manage.py readtime: nothing is stored of reader zoe")
 
 
 def test_django_mounts_it(scene):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from caliper_readtime import (
+    EmitterUnavailable,
     EndpointRefused,
     EventRejected,
     HttpCaliperEmitter,
@@ -20,7 +21,7 @@ from caliper_readtime import (
 )
 from caliper_readtime.doctor import Level, examine
 from caliper_readtime.doctor._judging import judge, judge_last_sweep, judge_lease, judge_skew, judge_validation
-from caliper_readtime.testing import CaliperEndpoint, RecordingEmitter
+from caliper_readtime.testing import CaliperEndpoint, ManualClock, RecordingEmitter
 from caliper_readtime.testing._endpoint import Answer
 from tests.scenes import ANNA, OWLS, events
 
@@ -230,6 +231,30 @@ def test_an_endpoint_that_is_not(behaviour, level, words):
     assert found.level == level
     assert words in found.text
     assert found.hint
+
+
+def test_an_emitter_of_somebody_elses_fails_in_its_own_way():
+    """Whatever its validation or its read-back raises is a finding without its words, and the other checks are made."""
+
+    class Foreign(RecordingEmitter):
+        def validate(self, batch, /):
+            raise OSError("token hunter2")
+
+        def held(self, event_ids, /):
+            raise OSError("token hunter2")
+
+    clock, emitter = ManualClock(NOW), Foreign()
+    tracker = ReadTimeTracker(InMemoryStateStore(), emitter, events(), clock=clock)
+    tracker.accumulate(ANNA, OWLS, 10)
+    emitter.emit = emitter.held
+    with pytest.raises(EmitterUnavailable):
+        tracker.partial(ANNA, OWLS)
+    clock.advance(3600)
+    found = found_by(tracker)
+    assert found["endpoint.validate"].level is Level.ERROR
+    assert "failed with OSError" in found["endpoint.validate"].text
+    assert "sweep.last" in found
+    assert "hunter2" not in "".join(one.text for one in found.values())
 
 
 def test_parts_that_do_not_describe_themselves():

@@ -92,8 +92,11 @@ def test_accepted_and_clamped_time():
     life.beat(100)
     life.wait(30).beat(2000)
     text = said(life)
-    assert f"Accepted 45 s. The first signal arrived at {clock(NOW)} and told of reading since" in text
-    assert f"since {clock(NOW - ms(10))} at the earliest; the last that brought time arrived at" in text
+    # 40 s of wall time from there to the last signal, and the leeway.
+    assert (
+        f"Accepted 45 s. The first signal arrived at {clock(NOW)}, wall time counts from {clock(NOW - ms(10))}" in text
+    )
+    assert "and 5 s of leeway on top; the last that brought time arrived at" in text
     assert f"arrived at {clock(NOW + ms(30))}. What" in text
     assert "Clamped 2055 s, which are gone" in text
     assert "first signal may bring 15 s" in text
@@ -104,16 +107,28 @@ def test_accepted_and_clamped_time():
     assert "Clamped" not in said(calm)
 
 
-def test_a_first_signal_comes_after_what_it_tells_of():
-    """Reading began when the page was opened at the earliest, an older tab's too; not when its signal arrived."""
+@pytest.mark.parametrize(
+    ("openings", "counts_from"),
+    [((None,), 10), ((0,), 10), ((40,), 40), ((40, 70), 70), ((40, 900), 340), ((31 * 86400,), 10)],
+    ids=["unknown", "just opened", "opened before", "an older tab", "no more than catch_up before", "reborn"],
+)
+def test_wall_time_counts_from_where_the_budget_begins(openings, counts_from):
+    """B8: what is accepted never exceeds the wall time from there to the last signal and the leeway."""
     life = Life()
-    life.view(40, opened=NOW - ms(40))
-    assert f"arrived at {clock(NOW)} and told of reading since {clock(NOW - ms(40))} at the earliest" in said(life)
-    life.wait(10).view(60, "older", opened=NOW - ms(70))
-    assert f"arrived at {clock(NOW)} and told of reading since {clock(NOW - ms(70))} at the earliest" in said(life)
+    for view, opened in enumerate(openings):
+        life.view(10_000, f"v{view}", opened=None if opened is None else NOW - ms(opened))
+    begins = NOW - ms(counts_from)
+    assert f"arrived at {clock(NOW)}, wall time counts from {clock(begins)} on (the opening" in said(life)
+    assert life.meter.cumulative_ms <= life.meter.last_sync_at_ms - begins + ms(5)
+
+
+def test_an_older_release_has_not_said_where_wall_time_begins():
+    """B7: a state of before that rule tells of no beginning."""
+    life = Life()
+    life.read()
     older_schema = attrs.evolve(life.state.ledger, counts_from_at_ms=None, widened_ms=0)
     life.state = attrs.evolve(life.state, ledger=older_schema)
-    assert f"arrived at {clock(NOW)} and told of reading before; the last" in said(life)
+    assert f"arrived at {clock(NOW)}, and told of what was read before; the last" in said(life)
 
 
 def test_the_most_of_one_signal_is_named_where_there_is_one():
@@ -325,6 +340,9 @@ def test_an_unknown_reader_is_told_apart():
     text = str(explained(KEY, None, (), now=NOW, policy=ReadTimePolicy(), events=None, last_sweep=None))
     assert "any other article either: compare the reader's id." in text
     assert "expired 30 days after its last use" in text
+    short = ReadTimePolicy(state_ttl_seconds=86400)
+    text = str(explained(KEY, None, (), now=NOW, policy=short, events=None, last_sweep=None))
+    assert "expired 1 day after its last use" in text
 
 
 def test_a_long_list_of_articles_is_cut():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+import attrs
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +23,7 @@ from caliper_readtime._rules import AcquireClaim, AcquireResult, Caller, Commit,
 from caliper_readtime._rules.wall import NO_WALL, Stretch, Wall
 from caliper_readtime._units import to_epoch_ms
 from caliper_readtime.testing import ManualClock, RecordingEmitter
-from tests.scenes import ANNA, BEES, OWLS, START, Scene, article, events
+from tests.scenes import ANNA, BEES, OWLS, ROSTER, SENSOR, START, Scene, article, events
 from tests.unit.builders import EVENTS, Broken, Life, ms
 
 ENFORCE, MEASURE, OFF = (ReadTimePolicy(reader_budget=budget) for budget in ("enforce", "measure", "off"))
@@ -70,7 +71,7 @@ def test_thirty_articles_side_by_side(policy, seconds):
     assert paid(emitter) == seconds + (10 if policy is ENFORCE else 0)  # a first signal may bring a heartbeat
     over = sum(state.beside_seconds for state in tracker.states("anna"))
     assert over == (0 if policy is OFF else 3900 - 135)
-    assert sum(report.beside_seconds for report in heard) <= over
+    assert sum(report.beside_seconds for report in heard) == over
     beside = [line for line in tracker.explain("anna", "a7").lines if "of all of this reader's" in line]
     assert [f"articles {over:g} s: nobody reads two at once." in line for line in beside] == [True] * bool(over)
 
@@ -157,6 +158,71 @@ def test_a_retry_finds_nothing_anew(scene: Scene):
     scene.tracker.partial(ANNA, BEES)
     assert [report.beside_seconds for report in scene.reports] == [0, 595, 0]
     assert scene.state(what=BEES).beside_seconds == 595
+
+
+@pytest.mark.parametrize(
+    "send",
+    [
+        lambda tracker: tracker.partial(ANNA, BEES),
+        lambda tracker: tracker.finalize(ANNA, BEES),
+        lambda tracker: tracker.flush_reader(ANNA),
+        lambda tracker: tracker.sweep(idle_seconds=0),
+        lambda tracker: tracker.send_deferred([("anna", "bees")]),
+    ],
+    ids=["partial", "finalize", "flush", "sweep", "leave"],
+)
+def test_a_clamp_that_leaves_nothing_is_told(scene: Scene, send):
+    """U4, V11: an article whose time was all read beside another one makes no event, and on_report hears of it once."""
+    tabs(scene, OWLS, BEES)
+    scene.tracker.partial(ANNA, OWLS)
+    scene.tracker.partial(ANNA, BEES, defer=True)
+    scene.reports.clear()
+    report = send(scene.tracker)
+    (told,) = scene.reports
+    assert (told.outcome, told.delta_seconds, told.beside_seconds) == (Outcome.NOTHING_TO_SEND, 0, 60)
+    assert (told.resource_id, told.event_ids, told.state.clamped_seconds) == ("bees", (), 60)
+    assert getattr(report, "reports", (report,)) == (told,)
+    send(scene.tracker)
+    assert scene.reports == [told]
+
+
+def test_a_clamp_below_the_least_partial_is_told(scene: Scene):
+    """U4, V9, V11: what is left is put off, and on_report hears what was taken off."""
+    scene.use(policy=attrs.evolve(STRICT, partial_min_seconds=50))
+    tabs(scene, OWLS)
+    scene.tracker.partial(ANNA, OWLS)
+    scene.clock.advance(-20)
+    tabs(scene, BEES, seconds=60)
+    assert scene.tracker.partial(ANNA, BEES).outcome is Outcome.DEFERRED
+    assert [(one.outcome, one.beside_seconds) for one in scene.reports[1:]] == [(Outcome.DEFERRED, 20)]
+
+
+def test_what_a_claim_found_is_told_though_its_turn_did_not_come(scene: Scene):
+    """U3, V11: a later try finds nothing anew, so an event that was given back untried is told of as well."""
+    tabs(scene, OWLS, seconds=600)
+    scene.tracker.partial(ANNA, OWLS)
+    scene.clock.advance(-600)
+    tabs(scene, article("ants"), BEES, seconds=600)
+    scene.reports.clear()
+    scene.tracker = ReadTimeTracker(
+        scene.store, scene.emitter, events(), MEASURE, scene.clock, on_report=scene.reports.append, batch_bytes=1
+    )
+    scene.emitter.fail(EmitterUnavailable("gone", ambiguous=False))
+    scene.tracker.sweep(idle_seconds=0)
+    assert [one.beside_seconds for one in scene.reports] == [595, 600]
+
+
+def test_what_a_claim_found_is_told_though_no_event_could_be_built(scene: Scene):
+    """U4, C5, V11: the report of an event that cannot be built tells what its claim took off."""
+    tabs(scene, OWLS)
+    scene.tracker.partial(ANNA, OWLS)
+    scene.clock.advance(-20)
+    tabs(scene, BEES, seconds=60)
+    broken = Broken()
+    broken.sensor, broken.oneroster_url = SENSOR, ROSTER
+    scene.use(policy=STRICT, events=broken)
+    scene.tracker.sweep(idle_seconds=0)
+    assert [(one.outcome, one.beside_seconds) for one in scene.reports[1:]] == [(Outcome.PARKED, 20)]
 
 
 # The setting

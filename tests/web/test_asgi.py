@@ -13,6 +13,7 @@ from fastapi.responses import HTMLResponse, PlainTextResponse
 from jinja2 import Environment
 from starlette.applications import Starlette
 from starlette.middleware.base import BaseHTTPMiddleware
+from starlette.routing import Mount
 from werkzeug.test import Client
 
 from caliper_readtime import ConfigurationError, InMemoryStateStore, InvalidInput, ReadTimeTracker
@@ -72,6 +73,22 @@ def test_in_a_mounted_application():
     with asgi_site(framework=FastAPI) as site:
         site.app.mount("/inner", inner)
         assert attributes(site.get("/inner/owls").text)["data-url"] == "/readtime/signals"
+
+
+@pytest.mark.parametrize("framework", [FastAPI, Starlette])
+def test_an_application_that_is_mounted(site, framework):
+    """Where the whole application stands below a path of another one, its pages find the script and the signals."""
+    site.app.router.routes.append(Mount("/deeper", routes=[*site.app.router.routes]))
+    outer = framework()
+    outer.mount("/news", site.app)
+    with closing(Bridge(outer)) as bridge:
+        client = Client(bridge)
+        for page in ("/news/owls", "/news/deeper/owls"):
+            found = attributes(client.get(page, base_url=f"http://{HOST}").text)
+            assert client.get(found["src"], base_url=f"http://{HOST}").status_code == 200
+            signal = message(found["data-ticket"], t=1000)
+            answer = client.post(found["data-url"], data=signal, content_type="text/plain", base_url=f"http://{HOST}")
+            assert (found["data-url"], answer.status_code) == ("/news/readtime/signals", 204)
 
 
 def test_a_page_never_breaks(site):

@@ -69,8 +69,15 @@ def test_exit_codes(running):
     _, run = running
     code, _, complaint = run("inspect", "nobody")
     assert code == 1
-    assert "nobody" in complaint
+    assert re.match(r"(flask|manage\.py) readtime: nothing is stored of reader nobody", complaint)
     assert run("no-such-command")[0] == 2
+
+
+def test_usage_says_what_was_typed(running):
+    """Help and complaints name the command as the host has it."""
+    _, run = running
+    assert re.match(r"usage: (flask|manage\.py) readtime ", run("--help")[1])
+    assert re.match(r"(flask|manage\.py) readtime flush: the following arguments are required", run("flush")[2])
 
 
 def test_what_is_wrong_comes_first(running):

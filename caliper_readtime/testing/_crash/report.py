@@ -90,7 +90,8 @@ class CrashFinding:
     @property
     def result(self) -> str:
         """What was done, where, and what came of it."""
-        where = f"{self.fault or 'no fault; last sent by'} {self.step or 'no step'}"
+        last = "no fault" if self.step is None else f"no fault; last sent by {self.step}"
+        where = last if self.fault is None else f"{self.fault} {self.step}"
         if self.reader is None:
             return f"{where}: {self.stuck}"
         lost = "lost" if self.delivered_seconds < self.expected_seconds else "doubled"
@@ -118,7 +119,7 @@ class CrashReport:
     def __str__(self) -> str:
         """List the findings, each in one line, and what to do."""
         count = len(self.findings)
-        head = f"{self.runs} runs over {len(self.steps)} steps: "
+        head = f"{plural(self.runs, 'run')} over {plural(len(self.steps), 'step')}: "
         if not count:
             return f"{head}nothing lost or doubled"
         more = [f"and {count - MOST} more"] if count > MOST else []

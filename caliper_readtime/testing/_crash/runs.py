@@ -13,6 +13,7 @@ import attrs
 
 from caliper_readtime._checks import without_emails
 from caliper_readtime._model import Activity, Reader
+from caliper_readtime._units import to_ms, to_seconds
 from caliper_readtime.errors import InvalidInput
 from caliper_readtime.testing._crash.faults import Fault, Step, Taken
 from caliper_readtime.testing._crash.plays import Play
@@ -66,13 +67,15 @@ def crash_every_step(
     Raises:
         AssertionError: seconds were lost or doubled, or something is stuck: its ``report`` has the findings, and its
             message names fault, step, the host's file and line, and what to do.
-        InvalidInput: the handler cannot be judged: it delivers nothing, is refused, or does other things each time.
+        InvalidInput: the handler cannot be judged: it delivers nothing, is refused, or does other things each time;
+            or ``expected`` is not as it should be.
     """
     __tracebackhide__ = True
+    asked = None if expected is None else dict(map(_expected, expected.items()))
     calm = _Run(host, retried=retried, distinct=distinct)
     calm.play()
     taken = tuple(calm.played.taken)
-    wanted = calm.seconds if expected is None else {_ids(*key): seconds for key, seconds in expected.items()}
+    wanted = calm.seconds if asked is None else asked
     if not any(wanted.values()):
         raise InvalidInput("host", "nothing was delivered, so nothing can be lost: read, report, watch the endpoint")
     findings = list(calm.findings(wanted))
@@ -266,11 +269,14 @@ def _why(failure: Exception | None) -> str:
     return f"{type(failure).__name__}: {without_emails(str(failure))}"[:200].removesuffix(": ")
 
 
-def _ids(reader: Reader | str, article: Activity | str) -> tuple[str, str]:
-    return (
-        reader.sourced_id if isinstance(reader, Reader) else reader,
-        article.resource_id if isinstance(article, Activity) else article,
-    )
+def _expected(item: tuple[Any, Any]) -> tuple[tuple[str, str], float]:
+    match item:
+        case ((Reader() | str() as reader, Activity() | str() as article), seconds):
+            return (
+                reader.sourced_id if isinstance(reader, Reader) else reader,
+                article.resource_id if isinstance(article, Activity) else article,
+            ), to_seconds(to_ms(seconds, "expected"))
+    raise InvalidInput("expected", "must name reader and article of all seconds, such as {(reader, article): 60}")
 
 
 def _same(key: tuple[str, str], name: tuple[str, str]) -> bool:
