@@ -298,8 +298,7 @@ def seeded(seed, sleep=lambda seconds: None):
         return UUID(int=random.getrandbits(128), version=4)
 
     with ExitStack() as stack:
-        stack.enter_context(patch("caliper_readtime._nonces.os", SimpleNamespace(urandom=random.randbytes)))
-        stack.enter_context(patch("caliper_readtime._nonces._left", []))
+        stack.enter_context(patch("caliper_readtime._tracker.os", SimpleNamespace(urandom=random.randbytes)))
         stack.enter_context(patch("caliper_readtime._tracker.uuid4", uuid4))
         stack.enter_context(patch("caliper_readtime._delivery.report.uuid4", uuid4))
         stack.enter_context(patch("caliper_readtime._delivery.lease._RANDOM", random))
