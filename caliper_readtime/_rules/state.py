@@ -372,8 +372,9 @@ def evolved(value: T, **changes: Any) -> T:
     A sweep makes several for each event. These classes have nothing to validate or convert.
     """
     fields = value.__dict__
-    new = object.__new__(type(value))
-    new.__dict__.update(fields, **changes)
-    if len(new.__dict__) != len(fields):
+    changed = fields | changes
+    if len(changed) != len(fields):
         raise TypeError(f"{type(value).__name__} has no field {min(changes.keys() - fields.keys())!r}")
+    new = object.__new__(type(value))
+    object.__setattr__(new, "__dict__", changed)
     return new
