@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 
 import anyio
 import pytest
@@ -227,6 +227,37 @@ def test_a_browser_that_goes_away_within_its_signal_is_nobodys_failure(site):
     assert status == 503
     assert site.counter.refusals.counts()[Refusal.UNREADABLE] == 1
     assert site.seconds() == 0
+
+
+@pytest.mark.parametrize("framework", [FastAPI, Starlette])
+def test_a_worker_that_ends_sends_what_waits(framework):
+    """A3: when the server ends the application, what pages have left goes out before the host closes its own parts."""
+    found = []
+
+    @asynccontextmanager
+    async def lifespan(_app):
+        yield
+        found.append(site._emitter.seconds("anna", "owls"))
+
+    with asgi_site(framework=lambda: framework(lifespan=lifespan)) as site:
+        site.counter._sender._monotonic = lambda: 0.0  # no moment ever comes for it
+        assert site.read(site.ticket(), 10, l=True).status_code == 204
+        assert asyncio.run(ended(site.app)) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert found == [10]
+
+
+async def ended(app):
+    """Start an application and end it, as a server does; return what it says."""
+    asked, said = ["startup", "shutdown"], []
+
+    async def receive():
+        return {"type": f"lifespan.{asked.pop(0)}"}
+
+    async def send(message):
+        said.append(message["type"])
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    return said
 
 
 async def ask(app, method, path, body, *, leaves=False):
