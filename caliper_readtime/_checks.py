@@ -144,13 +144,9 @@ def checked(
     check: Callable[..., Any], *args: Any, optional: bool = False
 ) -> Callable[[Any, attrs.Attribute[Any], Any], None]:
     """Return an attrs validator that applies one of the checks above under the attribute's own name."""
-    names: dict[type, str] = {}  # of a class and its heirs; every heartbeat makes a PageView
 
     def validate(instance: object, attribute: attrs.Attribute[Any], value: object) -> None:
-        if value is None and optional:
-            return
-        kind = type(instance)
-        name = names.get(kind) or names.setdefault(kind, f"{kind.__name__}.{attribute.name}")
-        check(value, name, *args)
+        if not (value is None and optional):
+            check(value, f"{type(instance).__name__}.{attribute.name}", *args)
 
     return validate

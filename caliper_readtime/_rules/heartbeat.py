@@ -199,7 +199,10 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
         new = meter
     else:
         new = meter._replace(position_ms=position, heartbeats=heartbeats)
-    fresh = ledger if reader is None and article is None and not length else _with_context(signal, ledger)
+    context = ledger.context
+    # Identity first: comparing values costs a heartbeat more than everything else here.
+    steady = (reader is None or reader is context.reader) and (article is None or article is context.article)
+    fresh = ledger if steady and not length else _with_context(signal, ledger)
     if wider:
         fresh = evolved(fresh, widened_ms=ledger.widened_ms + wider)
     if ledger.parked and new is not meter and fresh is ledger and cumulative - ledger.claimed_end_ms < SECOND:
@@ -211,7 +214,7 @@ def count(signal: Signal, state: ReadTimeState, now: int) -> tuple[ReadTimeState
     if completed and not fresh.finalize_wanted:
         state = _wanting(signal, state, now)
     other = length is not None and other_duration(signal, ledger)
-    other_kind = article is not None and article.kind != ledger.context.article.kind
+    other_kind = not steady and article is not None and article.kind != context.article.kind
     return state, made(Counted, (accepted, clamped, duplicate, completed, other, other_kind))
 
 
@@ -220,12 +223,15 @@ def _heard(
 ) -> tuple[int, bool, tuple[tuple[str, int], ...]]:
     """Return what a view's total claims, whether it is a duplicate, and the views with it as the newest."""
     total = _capped(signal, now)
-    known = dict(views).get(view_id) if views else None
+    known, others = None, views
+    for place, (view, heard) in enumerate(views):
+        if view == view_id:
+            known, others = heard, views[:place] + views[place + 1 :]
+            break
     # S2: for an evicted view what the client says is acknowledged, so that it is not paid twice.
     claimed = total - (signal.acknowledged_ms if known is None else known)
     if claimed <= 0:
         return 0, known is not None, views
-    others = views if known is None else [entry for entry in views if entry[0] != view_id]
     return claimed, False, (*others[1 - MAX_VIEWS :], (view_id, total))
 
 
@@ -260,14 +266,11 @@ def _capped(signal: Signal, now: int) -> int:
 
 def _with_context(signal: Signal, ledger: Ledger) -> Ledger:
     """Return the ledger with the context and duration that the signal brings; the same object where nothing is new."""
-    known = ledger.context
-    reader, article = signal.reader or known.reader, signal.article or known.article
-    # Identity first: comparing values costs a heartbeat more than everything else here.
-    same = (reader is known.reader or reader == known.reader) and (article is known.article or article == known.article)
+    known, opened = ledger.context, signal.opened_at_ms
+    context = Context(signal.reader or known.reader, signal.article or known.article)
     # S15: a page that is still open does not bring back what a page opened later has corrected.
-    if not same and not (signal.opened_at_ms is not None and signal.opened_at_ms < (ledger.context_at_ms or 0)):
-        at = signal.opened_at_ms or ledger.context_at_ms
-        ledger = evolved(ledger, context=Context(reader, article), context_at_ms=at)
+    if context != known and not (opened is not None and opened < (ledger.context_at_ms or 0)):
+        ledger = evolved(ledger, context=context, context_at_ms=opened or ledger.context_at_ms)
     if signal.duration_ms and ledger.duration_ms is None:
         ledger = evolved(ledger, duration_ms=signal.duration_ms)
     return ledger

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caliper_readtime._rules import Signal
@@ -30,7 +32,7 @@ class InMemoryStateStore(SurvivesFork):
         self._readers: dict[str, dict[Key, None]] = {}
         self._due = DueIndex()
         self._parked: dict[Key, None] = {}
-        self._walls: dict[str, Wall] = {}
+        self._walls: OrderedDict[str, Wall] = OrderedDict()  # the one that was written longest ago comes first
         self._meta: dict[str, str] = {}
         self._swept: int | None = None
 
@@ -47,6 +49,7 @@ class InMemoryStateStore(SurvivesFork):
                 new, result, wall = decided(transition, old, self._walls.get(key[0]), moment)
                 if wall is not None:
                     self._walls[key[0]] = wall
+                    self._walls.move_to_end(key[0])
             else:
                 new, result = transition(old, moment)
             if new is not old and new is not None:
@@ -55,7 +58,7 @@ class InMemoryStateStore(SurvivesFork):
                     self._readers.setdefault(key.reader_sourced_id, {})[key] = None
                 if old is None or new.ledger is not old.ledger:
                     self._index(key, new)
-                elif key not in self._due:
+                elif key not in self._due.entries:
                     self._due.set(key, new.due)
             return result, new
 
@@ -111,7 +114,7 @@ class InMemoryStateStore(SurvivesFork):
     def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
         """Yield every state that has a due entry."""
         with self.lock:
-            keys = tuple(self._due)
+            keys = tuple(self._due.entries)
         for key in keys:
             state = self.load(key, now)
             if state is not None and state.due is not None:  # neither deleted nor settled meanwhile
@@ -144,7 +147,8 @@ class InMemoryStateStore(SurvivesFork):
         """Record that a sweep has run, and remove the records of readers who have claimed nothing for long."""
         self._swept = moment = self.now() if now is None else now
         with self.lock:
-            for reader in [reader for reader, wall in self._walls.items() if wall.expired(moment)]:
+            # As a rule what was written later expires later: a sweep looks at none that has not.
+            for reader, _ in [*takewhile(lambda item: item[1].expired(moment), self._walls.items())]:
                 del self._walls[reader]
 
     def last_sweep(self) -> int | None:

@@ -12,7 +12,7 @@ import logging
 import os
 from typing import TYPE_CHECKING, Any, Final
 
-from flask import Blueprint, Flask, Response, current_app, g, request, url_for
+from flask import Blueprint, Flask, Request, Response, current_app, g, request, url_for
 from markupsafe import Markup
 from werkzeug.local import LocalProxy
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: Under this name the host's part lives in ``app.extensions``.
 NAME: Final = "caliper_readtime"
+# Set on a request for a signal that has come to its view.
+_SEEN: Final = "_caliper_readtime_signal"
 
 
 def init_app(
@@ -75,12 +77,9 @@ def init_app(
         on_refusal=on_refusal,
     )
     app.extensions[NAME] = counter
-    app.register_blueprint(_blueprint(), url_prefix=url_prefix)
+    app.register_blueprint(_blueprint(counter), url_prefix=url_prefix)
     app.add_template_global(readtime_script)
     app.after_request(_private)
-    # Before the host's own hooks, whichever came first.
-    app.before_request_funcs.setdefault(None, []).insert(0, _exempt_from_csrf)
-    app.after_request(_seen)
     return counter
 
 
@@ -118,21 +117,6 @@ def readtime_script(reader: Reader | str, article: Activity | None = None, **opt
     return Markup(current_page_counter().script_tag(urls, reader, article, **how, **options))  # noqa: S704 - escaped there
 
 
-def _exempt_from_csrf() -> None:
-    """Tell Flask-WTF, which asks every POST for a token, that no cookie carries authority here: the ticket does."""
-    if request.blueprint == NAME:
-        protection: Any = current_app.extensions.get("csrf")
-        if hasattr(protection, "exempt"):
-            protection.exempt(current_app.blueprints[NAME])
-
-
-def _seen(response: Response) -> Response:
-    """Count a signal that something of the host's has turned away before its view, however it did so."""
-    if request.endpoint == f"{NAME}.signals" and "caliper_readtime_signal" not in g:
-        current_page_counter().refusals.count(Refused(Refusal.BEFORE_VIEW, f"status {response.status_code}"))
-    return response
-
-
 def _private(response: Response) -> Response:
     """Keep shared caches from giving one reader's ticket to another."""
     if "caliper_readtime_ticket" in g:
@@ -141,15 +125,29 @@ def _private(response: Response) -> Response:
     return response
 
 
-def _blueprint() -> Blueprint:
+def _blueprint(counter: PageCounter) -> Blueprint:
     blueprint = Blueprint(NAME, __name__)
+
+    # The first hook of a request: it comes before all that the host has of the usual kind.
+    @blueprint.url_value_preprocessor
+    def exempt_from_csrf(_: str | None, __: dict[str, Any] | None) -> None:
+        """Tell Flask-WTF, which asks every POST for a token, that no cookie carries authority here: the ticket does."""
+        protection: Any = current_app.extensions.get("csrf")
+        if hasattr(protection, "exempt"):
+            protection.exempt(blueprint)
 
     @blueprint.post("/signals")
     def signals() -> Response:
-        g.caliper_readtime_signal = True
-        # One byte more than is taken tells a longer body, which is not read; unless a hook of the host's has read it.
-        body = request.stream.read(MAX_BODY + 1) or request.get_data()
-        return _response(current_page_counter().receive(request.headers, body, request))
+        this: Any = request._get_current_object()  # type: ignore[attr-defined]  # noqa: SLF001 - each look through it costs
+        setattr(this, _SEEN, True)
+        return _response(counter.receive(this.headers, _body(this), this))
+
+    @blueprint.after_request
+    def seen(response: Response) -> Response:
+        """Count a signal that something of the host's has turned away before its view, however it did so."""
+        if not hasattr(request, _SEEN) and request.endpoint == f"{NAME}.signals":
+            counter.refusals.count(Refused(Refusal.BEFORE_VIEW, f"status {response.status_code}"))
+        return response
 
     @blueprint.get(f"/<any({', '.join(map(repr, script.FILES))}):name>")
     def script_file(name: str) -> Any:
@@ -161,17 +159,31 @@ def _blueprint() -> Blueprint:
 
     @blueprint.get("/health")
     def health() -> Response:
-        return _response(current_page_counter().health())
+        return _response(counter.health())
 
     return blueprint
 
 
+def _body(this: Request) -> bytes:
+    """Return the body; one byte more than is taken tells a longer one, which is not read."""
+    length = this.environ.get("CONTENT_LENGTH", "")
+    plain = length.isdecimal() and len(length) < 5 and "HTTP_TRANSFER_ENCODING" not in this.environ  # noqa: PLR2004
+    # Werkzeug's stream can do more than a plain body needs, and takes as long as all that is checked of a signal. But
+    # where a hook of the host's has read by it, a server would wait for more than there is.
+    if plain and "stream" not in vars(this):
+        body: bytes = this.environ["wsgi.input"].read(min(int(length), MAX_BODY + 1))
+        return body
+    return this.stream.read(MAX_BODY + 1) or this.get_data()
+
+
 class _WithoutCookies(Response):
     """Renews no session: a leave's answer may overtake the logout's, and caches keep the script."""
+
+    default_mimetype = None  # a 204 has no body to be of a type
 
     def set_cookie(self, *_: Any, **__: Any) -> None:
         """Set none."""
 
 
 def _response(answer: PageResponse) -> Response:
-    return _WithoutCookies(answer.body, answer.status, answer.headers)
+    return _WithoutCookies(answer.body or None, answer.status, answer.headers)

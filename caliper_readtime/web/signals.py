@@ -36,10 +36,14 @@ if TYPE_CHECKING:
 
 #: Longest message, in bytes; an honest one has a few hundred.
 MAX_BODY: Final = 4096
+#: Most braces and brackets that open in a message; an honest one has one. A thousand lists in each of a flood's bodies
+#: would cost the host's garbage collector more than all the rest of a signal does.
+MAX_OPENED: Final = 100
 #: Largest total, in milliseconds: what a tracker takes.
 MAX_TOTAL_MS: Final = round(MAX_SECONDS * 1000)
 #: The version that the script speaks.
 VERSION: Final = 1
+_MAX_VERSION: Final = 999  # a number of 4,000 digits takes long to write, and a log no good
 #: What the script may call its message; the first is what beacons send.
 CONTENT_TYPES: Final = ("text/plain", "application/json")
 
@@ -123,17 +127,18 @@ def parse(body: bytes) -> PageSignal:
         raise Refused(Refusal.EMPTY)
     if len(body) > MAX_BODY:
         raise Refused(Refusal.TOO_LARGE)
-    try:
-        said = _DECODER.decode(body.decode())
-    except (ValueError, RecursionError):  # of its own: an error that quotes the body would go on with it
-        said = None
+    said = None
+    if body.count(b"{") + body.count(b"[") <= MAX_OPENED:
+        with suppress(ValueError):  # an error that quotes the body would go on with it
+            said = _DECODER.decode(body.decode())
     if said is None:
         raise Refused(Refusal.NOT_JSON)
     if type(said) is not dict:
         raise Refused(Refusal.MALFORMED)
     version = said.get("s")
     if type(version) is not int or version != VERSION:
-        raise Refused(Refusal.UNKNOWN_VERSION, f"version {version}" if type(version) is int else "no version")
+        known = type(version) is int and 0 <= version <= _MAX_VERSION
+        raise Refused(Refusal.UNKNOWN_VERSION, f"version {version}" if known else "no version")
     try:
         signal: PageSignal = _STRUCTURE(said, PageSignal)
         _checks.text(signal.view_id, "v", _checks.MAX_SIGNAL_ID)

@@ -49,8 +49,8 @@ def heartbeat(store, alias) -> None:
     def lazy_floor():
         with connection.cursor() as cursor:
             cursor.execute(
-                f"UPDATE {table} SET cumulative_ms = cumulative_ms + %s, last_sync_at_ms = %s"  # noqa: S608
-                " FROM (SELECT set_config('synchronous_commit', 'off', true)) AS lazily WHERE key = %s"
+                f"UPDATE {table} SET cumulative_ms = cumulative_ms + %s, last_sync_at_ms = %s WHERE key = %s"  # noqa: S608
+                " AND set_config('synchronous_commit', 'off', true) IS NOT NULL"
                 " RETURNING cumulative_ms, last_sync_at_ms, budget_ms, views, ledger",
                 [1, total[0], "u1\nnice_x1"],
             )

@@ -30,7 +30,7 @@ class TestInMemoryStateStore(StateStoreContract):
 
     @pytest.fixture
     def lose_due(self, store):
-        return store._due._entries.clear
+        return store._due.entries.clear
 
 
 class TestSqliteStateStore(StateStoreContract):

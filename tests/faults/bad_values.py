@@ -204,7 +204,7 @@ def contents(store):
     if isinstance(store, InMemoryStateStore):
         states = {key: (*state.meter, dump_ledger(state.ledger)) for key, state in store._states.items()}
         readers = {reader: tuple(keys) for reader, keys in store._readers.items()}
-        return states, readers, dict(store._due._entries), tuple(store._parked), dict(store._meta), store._swept
+        return states, readers, dict(store._due.entries), tuple(store._parked), dict(store._meta), store._swept
     if isinstance(store, RedisStateStore):
         keys = sorted(store.client.scan_iter(f"{store._layout.namespace}:*"))
         return {key: (store.client.dump(key), store.client.pexpiretime(key)) for key in keys}

@@ -160,6 +160,36 @@ def test_a_row_that_somebody_holds_is_not_waited_for_without_end(scene, thread, 
     assert scene.tracker.partial(ANNA, OWLS).outcome is Outcome.SENT
 
 
+def test_a_steady_heartbeat_does_not_wait_for_the_disk(scene):
+    """Nor longer than 5 s for a lock, by its one statement; one of the host's transaction is durable with that."""
+    from django.db import connections  # noqa: PLC0415
+
+    said = "current_setting('synchronous_commit') || ' ' || current_setting('lock_timeout')"
+
+    def told():
+        with connections[scene.alias].cursor() as cursor:
+            cursor.execute(f"SELECT message FROM told UNION ALL SELECT {said}")  # noqa: S608
+            return [message for (message,) in cursor.fetchall()]
+
+    scene.tracker.accumulate(ANNA, OWLS, 10)
+    with connections[scene.alias].cursor() as cursor:
+        cursor.execute(
+            "CREATE TEMP TABLE told (message text);"  # noqa: S608
+            f" CREATE FUNCTION pg_temp.tell() RETURNS trigger AS $$ BEGIN INSERT INTO told VALUES ({said});"
+            " RETURN NEW; END $$ LANGUAGE plpgsql;"
+            " CREATE TRIGGER tell BEFORE UPDATE ON caliper_readtime_state FOR EACH ROW EXECUTE FUNCTION pg_temp.tell()"
+        )
+    try:
+        scene.tracker.accumulate(ANNA, OWLS, 1)
+        assert told() == ["off 5s", "on 0"]
+        with atomic(scene):
+            scene.tracker.accumulate(ANNA, OWLS, 1)
+        assert told() == ["off 5s", "on 0", "on 0"]
+    finally:
+        with connections[scene.alias].cursor() as cursor:
+            cursor.execute("DROP TRIGGER tell ON caliper_readtime_state")
+
+
 def test_sweeps_share_the_work(scene, thread):
     """What another sweep is claiming is locked, so this one is told of what is next, at once."""
     drivers = [StoreDriver(scene.store, Key("reader", name)).read() for name in ("one", "two")]

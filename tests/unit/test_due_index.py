@@ -26,7 +26,7 @@ def test_it_finds_what_a_look_at_all_finds(changes, questions):
         entries.pop(key, None)
         if due is not None:
             entries[key] = due
-    assert set(index) == set(entries)
+    assert set(index.entries) == set(entries)
     for limit, now, idle_ms in questions:
         found = index.come(limit, now, idle_ms)
         come = sorted(due.at_ms for due in entries.values() if due.come(now, idle_ms))

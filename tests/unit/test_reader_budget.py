@@ -18,8 +18,10 @@ from caliper_readtime import (
     ReadTimePolicy,
     ReadTimeTracker,
 )
+from caliper_readtime import Reader as HostReader
 from caliper_readtime._rules import AcquireClaim, AcquireResult, Caller, Commit, Unpark
 from caliper_readtime._rules.wall import NO_WALL, Stretch, Wall
+from caliper_readtime._units import to_epoch_ms
 from caliper_readtime.testing import ManualClock, RecordingEmitter
 from tests.scenes import ANNA, BEES, OWLS, ROSTER, SENSOR, START, Scene, article, events
 from tests.unit.builders import EVENTS, Broken, Life, ms
@@ -492,3 +494,18 @@ def test_one_article_is_never_beside_itself(steps):
 
 def _span(claim):
     return claim.start_ms, claim.end_ms
+
+
+def test_a_sweep_looks_at_no_record_that_stands(memory_scene, monkeypatch):
+    """What has expired is removed in memory without a look at all the others."""
+    store, tracker, clock = memory_scene.store, memory_scene.tracker, memory_scene.clock
+    old, others = HostReader("old", "old@example.org"), [HostReader(f"r{n}", "r@example.org") for n in range(50)]
+    for reader in (old, *others, old, *others):
+        memory_scene.read(reader)
+        tracker.partial(reader, OWLS)
+        clock.advance(3600)
+    looks, expired = [], Wall.expired
+    monkeypatch.setattr(Wall, "expired", lambda wall, now: looks.append(wall) or expired(wall, now))
+    store.swept(store.wall("old", to_epoch_ms(clock(), "clock")).expires_at_ms)
+    assert len(looks) <= 3
+    assert len(store._walls) == len(others)

@@ -11,7 +11,7 @@ from caliper_readtime import InMemoryStateStore, StoreUnavailable
 from caliper_readtime._units import MAX_SECONDS
 from caliper_readtime.stores._codec import dump_ledger, dump_views
 from caliper_readtime.web.refusals import Refusal, Refusals, Refused
-from caliper_readtime.web.signals import MAX_BODY, MAX_TOTAL_MS, VERSION, parse
+from caliper_readtime.web.signals import MAX_BODY, MAX_OPENED, MAX_TOTAL_MS, VERSION, parse
 from caliper_readtime.web.tickets import GRACE_SECONDS, TICKET_SECONDS
 from tests.web.sites import HOST, refusal
 
@@ -99,6 +99,12 @@ def test_a_host_without_a_reader_keeps_the_scripts_record(make_site, reader):
         (b"\xef\xbb\xbf{}", Refusal.NOT_JSON),
         (b"[" * MAX_BODY, Refusal.NOT_JSON),
         (b'{"a":' * (MAX_BODY // 5), Refusal.NOT_JSON),
+        (b'{"a":' * (MAX_BODY // 6) + b"1" + b"}" * (MAX_BODY // 6), Refusal.NOT_JSON),
+        (b'{"s":1,"later":[1' + b",{}" * 1300 + b"]}", Refusal.NOT_JSON),
+        (b'{"s":1' + b',"s":1' * 600 + b"}", Refusal.MALFORMED),
+        (b'{"s":1,"k":"x","v":"v","t":' + b"9" * 4000 + b"}", Refusal.MALFORMED),
+        (b'{"s":1,"k":"x","t":1,"v":"' + b"\\u0061" * 600 + b'"}', Refusal.MALFORMED),
+        (b'{"s":' + b"9" * 4000 + b"}", Refusal.UNKNOWN_VERSION),
         (b'{"s": 1} {"s": 1}', Refusal.NOT_JSON),
         (b'{"s": 1, "t": NaN}', Refusal.NOT_JSON),
         (b'{"s": 1, "t": -Infinity}', Refusal.NOT_JSON),
@@ -111,15 +117,34 @@ def test_a_host_without_a_reader_keeps_the_scripts_record(make_site, reader):
     ],
 )
 def test_bodies(site, body, reason):
-    """0 bytes, 1 MB, invalid UTF-8, deep nesting, no JSON, other JSON: each has its reason."""
+    """0 bytes, 1 MB, invalid UTF-8, deep nesting, endless numbers, no JSON, other JSON: each has its reason."""
     answer = site.post(body)
     assert (answer.status_code, answer.json) == (reason.status, refusal(reason))
 
 
 def test_deep_nesting_that_can_be_read(site):
     """Lists within lists as a value are no signal, however deep."""
-    body = '{"s": 1, "k": ' + "[" * 500 + "]" * 500 + "}"
+    body = '{"s": 1, "k": ' + "[" * 50 + "]" * 50 + "}"
     assert site.post(body).json == refusal("malformed")
+
+
+@pytest.mark.parametrize("later", [lambda n: "[" * n + "]" * n, lambda n: f"[{', '.join(['{}'] * (n - 1))}]"])
+def test_a_message_of_exactly_as_many_brackets(later):
+    """To the bracket: MAX_OPENED is taken, and one more is not, be it deep or wide."""
+    head = '{"s": 1, "k": "x", "v": "v", "t": 1, "later": '
+    most, more = (f"{head}{later(MAX_OPENED - 1 + one)}}}" for one in (0, 1))
+    assert parse(most.encode()).view_id == "v"
+    assert json.loads(more)
+    with pytest.raises(Refused) as caught:
+        parse(more.encode())
+    assert caught.value.reason is Refusal.NOT_JSON
+
+
+def test_a_version_of_thousands_of_digits_is_not_written_to_the_log():
+    """Of a version that can be none, the log has no digit."""
+    with pytest.raises(Refused) as caught:
+        parse(b'{"s": ' + b"9" * 4000 + b"}")
+    assert caught.value.detail == "no version"
 
 
 @pytest.mark.parametrize("version", [0, 2, -1, "1", 1.0, True, None, [1]])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from types import SimpleNamespace
 
 import pytest
 from flask import Flask, request, session
+from werkzeug.serving import make_server
 
 from caliper_readtime import InMemoryStateStore, ReadTimeTracker
 from caliper_readtime.web import flask as flask_adapter
@@ -174,6 +177,30 @@ def test_flask_hooks_that_read_the_body():
     assert (len(heard), site.seconds()) == (1, 10)
     assert site.post(b"x" * 10_000).json == refusal("too_large")
     assert site.post(b"").json == refusal("empty")
+
+
+@pytest.mark.parametrize("looked_at", ["path", "data", "form"])
+def test_flask_reads_no_more_than_there_is(looked_at):
+    """A real server keeps its connection open, so whoever reads on behind the body waits for ever."""
+    app = Flask("server")
+    app.config.update(SECRET_KEY=SECRETS[0])
+    flask_adapter.init_app(app, tracker=ReadTimeTracker(InMemoryStateStore()), reader=READERS.get)
+    seen = []
+    app.before_request(lambda: seen.append(getattr(request, looked_at)))
+    server = make_server("127.0.0.1", 0, app, threaded=True)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=20)
+    try:
+        for body, reason in ((b"x" * 100, "not_json"), (b"x" * 10_000, "too_large"), (b"", "empty")):
+            connection.request("POST", "/readtime/signals", body, {"Content-Type": "text/plain"})
+            with connection.getresponse() as answer:
+                assert json.load(answer) == refusal(reason)
+    finally:
+        connection.close()
+        server.shutdown()
+        serving.join()
+        server.server_close()
 
 
 def test_django_middleware_that_reads_the_body():

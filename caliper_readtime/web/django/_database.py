@@ -22,10 +22,10 @@ _CLOCKS: Final = {"postgresql": "(extract(epoch FROM clock_timestamp()) * 1000):
 _LOCK_MS: Final = f"{LOCK_SECONDS * 1000:.0f}"
 # Locked rows are read as they are; a stricter level, should the project have one, would fail whoever had to wait.
 _BEGUN: Final = f"SET TRANSACTION ISOLATION LEVEL READ COMMITTED; SET LOCAL lock_timeout = {_LOCK_MS}"
-# For one statement that is a transaction of its own.
+# For one statement that is a transaction of its own. Conditions of the row that is found: a subquery would be planned.
 _LAZILY: Final = (
-    "FROM (SELECT set_config('synchronous_commit', 'off', true),"
-    f" set_config('lock_timeout', '{_LOCK_MS}', true)) AS lazily"
+    "AND set_config('synchronous_commit', 'off', true) IS NOT NULL"
+    f" AND set_config('lock_timeout', '{_LOCK_MS}', true) IS NOT NULL"
 )
 #: Serialization failure, deadlock: the transaction is undone, and may be run again.
 _AGAIN: Final = ("40001", "40P01")
@@ -138,7 +138,7 @@ class Database(SurvivesFork):
             yield
 
     def lazily(self) -> str:
-        """Return what lets a statement not wait for the disk, where it is a transaction of its own."""
+        """Return conditions that let a statement not wait for the disk, where it is a transaction of its own."""
         return "" if self.clock is None or self.connection.in_atomic_block else _LAZILY
 
     def facts(self) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def beat(
             return None
         assignments = ", ".join(f"{name} = %s" for name in ("nonce", *_METER))
         cursor.execute(
-            f"UPDATE {database.states} SET {assignments} {database.lazily()} WHERE key = %s AND nonce = %s",  # noqa: S608
+            f"UPDATE {database.states} SET {assignments} WHERE key = %s AND nonce = %s {database.lazily()}",  # noqa: S608
             [nonce(), *_meter(new), name_of(key), row[10]],
         )
         return (result, new) if cursor.rowcount == 1 else None
