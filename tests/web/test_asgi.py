@@ -310,6 +310,28 @@ def django():
             yield site
 
 
+def test_a_django_worker_that_ends_sends_what_waits(django):
+    """A3: Django knows no lifespan, so the wrapper speaks it; an application of its own keeps its own."""
+    from django.core.asgi import get_asgi_application  # noqa: PLC0415
+
+    from caliper_readtime.web.django.asgi import bounded  # noqa: PLC0415
+
+    django.counter._sender._monotonic = lambda: 0.0  # no moment ever comes for it
+    assert django.read(django.ticket(), 10, l=True).status_code == 204
+    whole = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert asyncio.run(ended(bounded(get_asgi_application()))) == whole
+    assert django._emitter.seconds("anna", "owls") == 10
+    begun = []
+
+    @asynccontextmanager
+    async def lifespan(_app):
+        begun.append(1)
+        yield
+
+    assert asyncio.run(ended(bounded(Starlette(lifespan=lifespan)))) == whole
+    assert begun == [1]
+
+
 def test_django_never_sees_a_long_body(django):
     """Of 300 MB no more is asked for than is taken: nothing comes to the disk, and the refusal is counted."""
 
