@@ -225,7 +225,7 @@ def test_others_need_not_wait_for_her():
 
 
 def test_the_memory_is_bounded():
-    """A3: beyond the most that may wait nothing is kept, a call takes a bounded number, and who was served is forgotten."""
+    """A3: beyond the most that may wait nothing is kept, a call takes a bounded number, who was served is forgotten."""
     waiting = Waiting(most=500)
     for n in range(2000):
         waiting.add((f"r{n}", "owls"), 0)
