@@ -291,6 +291,8 @@ def alarm_of(outcome: SweepReport | Exception) -> str | None:
 def _detail(outcome: SweepReport | Exception) -> str:
     if not isinstance(outcome, Exception):
         return first_error(outcome) or outcome.stopped_by
+    if isinstance(outcome, EmitError):
+        return _checks.without_emails(str(outcome))
     if isinstance(outcome, ReadTimeError):
         return str(outcome)
     # What somebody else's exception says may hold an address; where it came from does not.
@@ -299,5 +301,5 @@ def _detail(outcome: SweepReport | Exception) -> str:
 
 
 def first_error(report: SweepReport) -> str | None:
-    """Return what the first event that was not delivered ran into."""
-    return next((str(one.error) for one in report.reports if one.error is not None), None)
+    """Return what the first event that was not delivered ran into, without e-mail addresses."""
+    return next((_checks.without_emails(str(one.error)) for one in report.reports if one.error is not None), None)

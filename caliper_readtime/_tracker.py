@@ -48,7 +48,7 @@ class ReadTimeTracker(Operations):
         clock: returns the aware time that decides; None for the store's own clock, which all hosts share.
         on_report: called with a ``Report`` after each commit or failure, by whichever verb, and of a claim from which
             all was clamped; it can never break one. No commit is told twice; one may be told by nobody, where its
-            process died, or the store's answer was lost and the state written meanwhile.
+            process died, or the store had written it and gave no answer.
         batch_events: most events of one envelope: 100, or the emitter's ``max_batch`` where that is less.
         batch_bytes: most bytes of events in one envelope: a million.
 

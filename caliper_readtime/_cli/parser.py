@@ -63,7 +63,7 @@ class _Formatter(argparse.HelpFormatter):
         super().add_usage(usage, few, groups, prefix)
 
 
-class _ErrorFirst(argparse.ArgumentParser):
+class ErrorFirst(argparse.ArgumentParser):
     """Says what is wrong before it says how it is done; quotes no URL, which may hold a password."""
 
     def error(self, message: str) -> NoReturn:
@@ -74,7 +74,7 @@ class _ErrorFirst(argparse.ArgumentParser):
         self.exit(USAGE, f"{self.prog}: {problem}\n{self.format_usage()}")
 
 
-class _Parser(_ErrorFirst):
+class _Parser(ErrorFirst):
     """Ours."""
 
     def __init__(self, **more: Any) -> None:
@@ -113,8 +113,8 @@ class _Tree:
 
 def _commands(parser: argparse.ArgumentParser) -> Any:
     kind = type(parser)
-    if not issubclass(kind, _ErrorFirst):
-        kind = type(kind.__name__, (_ErrorFirst, kind), {})
+    if not issubclass(kind, ErrorFirst):
+        kind = type(kind.__name__, (ErrorFirst, kind), {})
     return parser.add_subparsers(title="commands", required=True, parser_class=kind)
 
 

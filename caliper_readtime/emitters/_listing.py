@@ -68,7 +68,9 @@ class EventList:
             events += page
             if not page:
                 break
-        return events if len(events) == total else None
+        # A row of the service's that stands on two pages: its order has changed, and another row is on neither.
+        rows = [event["id"] for event in events if "externalId" in event and isinstance(event.get("id"), int | str)]
+        return events if len(events) == total and len(rows) == len(set(rows)) else None
 
     def _page(self, answer: EndpointResponse) -> tuple[list[dict[str, Any]], int]:
         if answer.status not in _OK:

@@ -244,7 +244,7 @@ def _for(request: Request, response: Response) -> Response:
 
 
 class _Pages:
-    """Knows each request's counter; keeps shared caches from giving one reader's ticket to another."""
+    """Knows each request's counter; keeps shared caches from giving a ticket to others; ends with the application."""
 
     def __init__(self, app: ASGIApp, *, counter: PageCounter, prefix: str) -> None:
         self._app = app
@@ -252,6 +252,9 @@ class _Pages:
         self._prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, partial(self._ending, receive), send)
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -270,6 +273,13 @@ class _Pages:
             await send(message)
 
         await self._app(scope, receive, sent)
+
+    async def _ending(self, receive: Receive) -> Message:
+        """A3: a worker that ends sends what waits, before the host closes its own; uvicorn lets no ``atexit`` do it."""
+        message = await receive()
+        if message["type"] == "lifespan.shutdown":
+            await run_sync(self._counter.close)
+        return message
 
 
 def _private(said: str) -> str:

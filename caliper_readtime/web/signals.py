@@ -129,8 +129,10 @@ def parse(body: bytes) -> PageSignal:
         raise Refused(Refusal.TOO_LARGE)
     said = None
     if body.count(b"{") + body.count(b"[") <= MAX_OPENED:
-        with suppress(ValueError):  # an error that quotes the body would go on with it
+        try:
             said = _DECODER.decode(body.decode())
+        except ValueError:  # of its own: an error that quotes the body would go on with it
+            said = None
     if said is None:
         raise Refused(Refusal.NOT_JSON)
     if type(said) is not dict:

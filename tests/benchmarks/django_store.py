@@ -82,8 +82,11 @@ def main() -> None:
     states = int(sys.argv[1]) if len(sys.argv) > 1 else STATES
     pin()
     with closing(PostgresqlServer()) as server, database(server.database) as alias:
+        from django.conf import settings  # noqa: PLC0415
+
         from caliper_readtime.web.django.store import DjangoStateStore  # noqa: PLC0415
 
+        settings.DEBUG = False  # Django keeps the text of every statement for it
         store = DjangoStateStore(alias)
         heartbeat(store, alias)
         store.delete("u1")

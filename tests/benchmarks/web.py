@@ -172,7 +172,10 @@ def measure(
     hostile = {
         "view with one INCRBY": poster(application, "/incrby/view", lambda: b"{}", "204"),
         "forged ticket": poster(application, path, lambda: forged, "403"),
-        "no JSON": poster(application, path, lambda: b"[" * MAX_BODY, "400"),
+        "4,096 brackets": poster(application, path, lambda: b"[" * MAX_BODY, "400"),
+        "1,300 objects": poster(application, path, lambda: b'{"s":1,"x":[1' + b",{}" * 1300 + b"]}", "400"),
+        "a number of 4,000 digits": poster(application, path, lambda: b'{"s":' + b"9" * 4000 + b"}", "400"),
+        "the same key 600 times": poster(application, path, lambda: b'{"s":1' + b',"s":1' * 600 + b"}", "400"),
         "1 MB": poster(application, path, lambda: b" " * 1_000_000, "413"),
     }
     show(f"{name}, hostile requests", medians(hostile, number=number, rounds=rounds), "view with one INCRBY", 2.0)

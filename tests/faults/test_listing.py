@@ -144,6 +144,23 @@ def test_a_list_that_changes_is_begun_again(monkeypatch):
         _listing.EventList("x", ask).read(ACTOR)
 
 
+def test_a_row_on_two_pages_is_no_second_delivery():
+    """J3: a service whose order changes shows one row twice and another not at all: neither doubled nor missing."""
+    first, second = ({"id": number, "externalId": f"urn:uuid:{number}"} for number in (1, 2))
+    again = {**first, "id": 3}  # the same event, delivered twice
+    pages = iter([[first], [first], [first], [second]])
+
+    def ask(_query):
+        return Reply(json.dumps({"events": next(pages), "pagination": {"total": 2}}))
+
+    assert _listing.EventList("x", ask).read(ACTOR) == [first, second]
+    pages = iter([[first, again]])
+    assert _listing.EventList("x", ask).read(ACTOR) == [first, again]
+    pages = iter([[first]] * 6)
+    with pytest.raises(EmitterUnavailable, match="changed"):
+        _listing.EventList("x", ask).read(ACTOR)
+
+
 class Reply:
     """A page's answer."""
 

@@ -109,6 +109,40 @@ def test_replies_that_are_lost_again_and_again(node, verb):
         assert failures > 0
 
 
+@pytest.mark.parametrize("verb", ["partial", "finalize", "flush", "sweep", "defer", "unpark"])
+@pytest.mark.parametrize("client", [None, {"decode_responses": True}], ids=["from_url", "client"])
+def test_a_heartbeat_between_a_lost_reply_and_its_repetition(node, client, verb, monkeypatch):
+    """T9, V11: heartbeats leave a write's nonce, so whoever repeats it knows it for its own: on_report hears of all."""
+    url = f"redis://127.0.0.1:{node.port}/0"
+    with behind(node, **(client or {})) as (scene, proxy), closing(RedisStateStore.from_url(url)) as other:
+        page = scene.another(store=other, on_report=None)
+        connect = driver.Connection.connect
+        beats = []
+
+        def connected(link, *more):
+            if link.port == proxy.port and proxy.lost and not beats:
+                beats.append(page.accumulate("anna", "owls", 5))
+                page.accumulate("anna", "bees", 5)
+            return connect(link, *more)
+
+        monkeypatch.setattr(driver.Connection, "connect", connected)
+        _, replies = undisturbed(node, scene, proxy, verb)
+        between = 0
+        for place in range(replies):
+            begin(node, scene)
+            page.accumulate("anna", "owls", 1)
+            beats.clear()
+            proxy.lose_next_reply(ANY, after=place)
+            VERBS[verb](scene.tracker)
+            proxy.heal()
+            between += bool(beats)
+            states, seconds, told = outcome(scene)
+            for what, (_, reported_ms) in states.items():
+                assert told[what] * 1000 == reported_ms == seconds[what] * 1000, (place, what)
+            assert len(scene.emitter.events) == len({event["id"] for event in scene.emitter.events})
+        assert between > 0
+
+
 def test_a_client_that_never_retries(node):
     """A host's client may give up at once: StoreUnavailable, and repeating the heartbeat counts it once."""
     with behind(node, retry=Retry(NoBackoff(), 0)) as (scene, proxy):

@@ -16,6 +16,7 @@ import pytest
 from caliper_readtime import (
     ConfigurationError,
     EmitterUnavailable,
+    PageView,
     ReadTimePolicy,
     ReadTimeTracker,
     SqliteStateStore,
@@ -27,7 +28,7 @@ from caliper_readtime.stores._sqlite import connection
 from caliper_readtime.testing import FlakyEmitter
 from tests.concurrency.children import child
 from tests.concurrency.roles import tracker_on
-from tests.scenes import ANNA, OWLS, events
+from tests.scenes import ANNA, OWLS, Scene, events
 
 # It goes
 
@@ -245,3 +246,32 @@ def test_what_is_no_file_is_refused(tmp_path, monkeypatch, url):
     with pytest.raises(ConfigurationError, match=r"^CALIPER_READTIME_STORE_URL: .*SQLite"):
         store_at(url)
     assert list(tmp_path.iterdir()) == []
+
+
+# It changes
+
+_CHANGES = {
+    "cumulative_ms": "UPDATE state SET cumulative_ms = cumulative_ms + 60000",
+    "views": "UPDATE state SET views = '\nv\t61000'",
+    "ledger": "UPDATE state SET ledger = replace(ledger, 'anna@example.org', 'anna@example.com')",
+}
+
+
+@pytest.mark.parametrize("change", _CHANGES)
+def test_a_row_that_others_have_changed_is_read_anew(tmp_path, change):
+    """What this process remembers to have left in a row counts for exactly that row, each column of it."""
+    path = tmp_path / "readtime.db"
+    scene = Scene(lambda: SqliteStateStore(path))
+    with closing(scene.store), closing(sqlite3.connect(path)) as other:
+        scene.tracker.observe(ANNA, OWLS, PageView("v", 0))
+        for total in (60, 120):  # the second one meets what the first one left
+            scene.clock.advance(60)
+            assert scene.tracker.observe("anna", "owls", PageView("v", total)).accepted_seconds == 60
+        with other:
+            other.execute(_CHANGES[change])
+        scene.clock.advance(60)
+        counted = scene.tracker.observe("anna", "owls", PageView("v", 121))
+        assert counted.accepted_seconds == (60 if change == "views" else 1)
+        total = {"cumulative_ms": 181, "views": 180}.get(change, 121)
+        assert counted.state.cumulative_read_time_seconds == total == scene.state().cumulative_read_time_seconds
+        assert counted.state.ledger.context.reader.email == f"anna@example.{'com' if change == 'ledger' else 'org'}"

@@ -162,7 +162,7 @@ class Differential(RuleBasedStateMachine):
         wanted = self.pure.load(key, self.now)
         assert self.redis.load(key, self.now) == wanted
         names, client = self.redis._layout.names(key), self.redis.client
-        due = self.pure._due._entries.get(key)
+        due = self.pure._due.entries.get(key)
         scores = client.zscore(names.due, names.member), client.zscore(names.idle, names.member)
         assert scores == ((None, None) if due is None else (None, due.at_ms) if due.soft else (due.at_ms, None))
         if wanted is not None:
@@ -220,7 +220,7 @@ class Differential(RuleBasedStateMachine):
             values["duration"],
             defers=self.steps % 2 == 0,
         )
-        entry = self.pure._due._entries.get(key)
+        entry = self.pure._due.entries.get(key)
         after, counted = signal(before, self.now)
         reason = declines(signal, before, counted, after)
         self.link.beats.clear()
@@ -232,7 +232,7 @@ class Differential(RuleBasedStateMachine):
         self.seen["steady"] += 1
         for name, met in met_by(signal, before, counted, after, self.now).items():
             self.seen[name] += met
-        self.seen["lost entry restored"] += entry is None and self.pure._due._entries.get(key) is not None
+        self.seen["lost entry restored"] += entry is None and self.pure._due.entries.get(key) is not None
 
     @rule(wait=waits | st.just(40 * DAY))
     def wait(self, wait):
@@ -322,7 +322,7 @@ class Differential(RuleBasedStateMachine):
         names, client = self.redis._layout.names(key), self.redis.client
         client.zrem(names.due, names.member)
         client.zrem(names.idle, names.member)
-        self.pure._due._entries.pop(key, None)
+        self.pure._due.entries.pop(key, None)
 
     @invariant()
     def agree(self):

@@ -427,6 +427,16 @@ def test_no_e_mail_address_is_shown(scene, ask, error):
     assert "no (e-mail address), mend it" in ask("inspect", "anna", "owls").out
 
 
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_e_mail_address_is_in_a_sweeps_words(scene, terminal, caplog):
+    """G2: neither in its line nor in the log."""
+    scene.read(ANNA, OWLS, 30)
+    scene.emitter.fail(EmitterUnavailable("no anna@example.org"))
+    ran = command("sweep", "--idle", "0", tracker=scene.tracker, terminal=terminal)
+    assert "@example" not in ran.out + ran.err + caplog.text
+    assert terminal or ran.document["error"] == "no (e-mail address)"
+
+
 def test_an_older_release_has_kept_addresses(parked, ask):
     """G2: what a state already holds of an error is shown without the address as well."""
     old = attrs.evolve(parked.state().ledger.parked[0], reason="EventRejected: no anna@example.org")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from contextlib import closing
+from contextlib import asynccontextmanager, closing
 
 import anyio
 import pytest
@@ -229,6 +229,37 @@ def test_a_browser_that_goes_away_within_its_signal_is_nobodys_failure(site):
     assert site.seconds() == 0
 
 
+@pytest.mark.parametrize("framework", [FastAPI, Starlette])
+def test_a_worker_that_ends_sends_what_waits(framework):
+    """A3: when the server ends the application, what pages have left goes out before the host closes its own parts."""
+    found = []
+
+    @asynccontextmanager
+    async def lifespan(_app):
+        yield
+        found.append(site._emitter.seconds("anna", "owls"))
+
+    with asgi_site(framework=lambda: framework(lifespan=lifespan)) as site:
+        site.counter._sender._monotonic = lambda: 0.0  # no moment ever comes for it
+        assert site.read(site.ticket(), 10, l=True).status_code == 204
+        assert asyncio.run(ended(site.app)) == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert found == [10]
+
+
+async def ended(app):
+    """Start an application and end it, as a server does; return what it says."""
+    asked, said = ["startup", "shutdown"], []
+
+    async def receive():
+        return {"type": f"lifespan.{asked.pop(0)}"}
+
+    async def send(message):
+        said.append(message["type"])
+
+    await app({"type": "lifespan", "asgi": {"version": "3.0"}, "state": {}}, receive, send)
+    return said
+
+
 async def ask(app, method, path, body, *, leaves=False):
     """Ask an ASGI application; who leaves does so after the first part of the body."""
     headers = [(b"content-type", b"text/plain"), (b"host", HOST.encode())]
@@ -277,6 +308,28 @@ def django():
         with closing(Bridge(bounded(get_asgi_application()))) as bridge:
             site.application, site.client = bridge, Client(bridge)
             yield site
+
+
+def test_a_django_worker_that_ends_sends_what_waits(django):
+    """A3: Django knows no lifespan, so the wrapper speaks it; an application of its own keeps its own."""
+    from django.core.asgi import get_asgi_application  # noqa: PLC0415
+
+    from caliper_readtime.web.django.asgi import bounded  # noqa: PLC0415
+
+    django.counter._sender._monotonic = lambda: 0.0  # no moment ever comes for it
+    assert django.read(django.ticket(), 10, l=True).status_code == 204
+    whole = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+    assert asyncio.run(ended(bounded(get_asgi_application()))) == whole
+    assert django._emitter.seconds("anna", "owls") == 10
+    begun = []
+
+    @asynccontextmanager
+    async def lifespan(_app):
+        begun.append(1)
+        yield
+
+    assert asyncio.run(ended(bounded(Starlette(lifespan=lifespan)))) == whole
+    assert begun == [1]
 
 
 def test_django_never_sees_a_long_body(django):

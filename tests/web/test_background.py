@@ -70,7 +70,7 @@ def gated(make_site):
 
 @pytest.mark.parametrize("more", [{"l": True}, {"c": True}, {"p": 1.0}])
 def test_no_request_waits_for_the_endpoint(gated, more):
-    """While the endpoint hangs, leaves and completions of every kind are answered; then all of it arrives."""
+    """A1: while the endpoint hangs, leaves and completions of every kind are answered; then all of it arrives."""
     site, gate = gated
     tickets = [site.ticket(name, duration_seconds=300) for name in CROWD]
     site.clock.advance(10)
@@ -88,7 +88,7 @@ def test_no_request_waits_for_the_endpoint(gated, more):
 
 
 def test_many_leaves_share_an_envelope(make_site):
-    """Forty readers who leave together cost the endpoint one request."""
+    """A2: forty readers who leave together cost the endpoint one request."""
     site = make_site(reader=CROWD.get)
     tickets = [site.ticket(name) for name in CROWD]
     site.clock.advance(10)
@@ -195,7 +195,7 @@ def test_whatever_the_sender_meets_it_goes_on(make_site, caplog):
 
 
 def test_one_reader_once_in_a_few_seconds():
-    """A reader (or a thief) who leaves each second for a minute costs one envelope in five seconds."""
+    """A2: a reader (or a thief) who leaves each second for a minute costs one envelope in five seconds."""
     waiting, sent = Waiting(), []
     for tenth in range(600):
         now = tenth / 10
@@ -225,7 +225,7 @@ def test_others_need_not_wait_for_her():
 
 
 def test_the_memory_is_bounded():
-    """Beyond the most that may wait nothing is kept, a call takes a bounded number, and who was served is forgotten."""
+    """A3: beyond the most that may wait nothing is kept, a call takes a bounded number, who was served is forgotten."""
     waiting = Waiting(most=500)
     for n in range(2000):
         waiting.add((f"r{n}", "owls"), 0)

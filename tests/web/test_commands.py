@@ -90,6 +90,10 @@ def test_what_is_wrong_comes_first(running):
         True,
     )
     assert second.startswith("usage: ")
+    code, _, complaint = run("no-such-command")
+    first, second, *_ = complaint.splitlines()
+    assert (code, "readtime: argument" in first, second.startswith("usage: ")) == (2, True, True)
+    assert "invalid choice: 'no-such-command'" in first
 
 
 def test_called_by_code_django_raises():

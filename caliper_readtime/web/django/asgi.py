@@ -1,5 +1,7 @@
 """Keeps long bodies from Django under ASGI, which writes a whole body to the disk before any view may refuse it.
 
+It also speaks the lifespan protocol in Django's stead, so that a worker that ends sends what pages have just left.
+
 ``application = bounded(get_asgi_application())``
 """
 
@@ -7,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIHandler
 from django.urls import reverse
 
 from caliper_readtime.web.django import current_page_counter
@@ -30,9 +34,16 @@ class _Nothing:
 
 
 def bounded(application: Application) -> Application:
-    """Return the application, with signals of more than 4 KiB refused before they are read to their end."""
+    """Return the application, with signals of more than 4 KiB refused before they are read to their end.
+
+    Django's own knows no lifespan: it is given one, and at its end what pages have left is sent (A3).
+    """
+    lifeless = isinstance(application, ASGIHandler)
 
     async def bounding(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+        if lifeless and scope["type"] == "lifespan":
+            await _lived(receive, send)
+            return
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != reverse("caliper_readtime:signals"):
             await application(scope, receive, send)
             return
@@ -56,3 +67,14 @@ def bounded(application: Application) -> Application:
         await application(scope, replayed, send)
 
     return bounding
+
+
+async def _lived(receive: Receive, send: Send) -> None:
+    """Begin and end; uvicorn lets no ``atexit`` send what waits."""
+    ends = False
+    while not ends:
+        kind = (await receive())["type"]
+        ends = kind == "lifespan.shutdown"
+        if ends:
+            await sync_to_async(current_page_counter().close, thread_sensitive=False)()
+        await send({"type": f"{kind}.complete"})
