@@ -263,8 +263,8 @@ MUTATIONS = (
     Mutation(
         "K1: a commit never lowers the pointer",
         outcome.commit,
-        "claim=None, pointer_ms=max(ledger.pointer_ms, verb.end_ms)",
-        "claim=None, pointer_ms=verb.end_ms",
+        "pointer_ms = max(ledger.pointer_ms, verb.end_ms) if claimed",
+        "pointer_ms = verb.end_ms if claimed",
         "parking",
     ),
     Mutation(
@@ -277,8 +277,8 @@ MUTATIONS = (
     Mutation(
         "K2: a commit removes the parked entry",
         outcome.commit,
-        "parked=tuple(parked for parked in ledger.parked if parked.event_id != verb.event_id)",
-        "parked=ledger.parked",
+        "parked=parked and tuple([entry for entry in parked if entry.event_id != verb.event_id])",
+        "parked=parked",
         "parking",
     ),
     Mutation(

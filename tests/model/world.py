@@ -132,7 +132,7 @@ class Scenario(NamedTuple):
                 (outcome, "MAX_PARKED", self.max_parked),
                 (state, "MAX_PARKED", self.max_parked),
                 (heartbeat, "MAX_VIEWS", self.max_views),
-                (claim, "event_id", lru_cache(maxsize=4096)(identity.event_id)),
+                (claim, "event_ids", lru_cache(maxsize=4096)(identity.event_ids)),
                 (claim, "generated_id", lru_cache(maxsize=4096)(identity.generated_id)),
             ):
                 stack.enter_context(mock.patch.object(module, name, value))
