@@ -38,7 +38,6 @@ _LEDGERS: Final[Recent[tuple[Key | None, str], Ledger]] = Recent()
 _WRITER: Final = json.JSONEncoder(separators=(",", ":"))
 _LINE: Final = "\n"
 _BEGIN: Final = f'{{"schema":[{SCHEMA[0]},{SCHEMA[1]}]'
-_WORDS: Final = {True: "true", False: "false", None: "null"}
 _PLAIN: Final = frozenset({int, str, bool, type(None)})
 
 
@@ -73,7 +72,7 @@ class _Form(Generic[T]):
             if part is default or part == default:
                 continue
             kind = type(part)
-            found.append(f"{label}{part if kind is int else quoted(part) if kind is str else _WORDS[part]}")
+            found.append(f"{label}{part if kind is int else quoted(part) if kind is str else _WRITER.encode(part)}")
         return "".join(found)
 
     def made(self, fields: Mapping[str, Any]) -> T:
