@@ -293,6 +293,7 @@ class Delivery:
                 _status(error),
                 _reason(error),
                 refused=not (isinstance(error, EmitterUnavailable) and error.ambiguous),
+                unavailable=not isinstance(error, EventRejected | EndpointRefused),
             ),
         )
         parked = found is ParkResult.PARKED

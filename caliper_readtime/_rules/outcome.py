@@ -259,6 +259,7 @@ class Park(Verb[ParkResult]):
         status: HTTP status.
         reason: why, for the operator.
         refused: the event itself was refused, so that it has not arrived; otherwise it keeps its bytes (I7).
+        unavailable: nobody has refused it, so it is tried again after the longest back-off, not after a day (P4).
     """
 
     name = "park"
@@ -270,6 +271,7 @@ class Park(Verb[ParkResult]):
     status: int | None
     reason: str
     refused: bool = True
+    unavailable: bool = False
 
 
 def park(verb: Park, state: ReadTimeState, now: int) -> tuple[ReadTimeState, ParkResult]:
@@ -283,7 +285,10 @@ def park(verb: Park, state: ReadTimeState, now: int) -> tuple[ReadTimeState, Par
         # P11: when the list is full it stays in the claim slot, released at the maximum back-off.
         stuck = Release(verb.owner, verb.event_id, verb.policy, verb.jitter, verb.reason, refused=True, at_maximum=True)
         return release(stuck, state, now)[0], ParkResult.STUCK
-    retry_at_ms = now + int(LONGEST_WAIT_MS * (1 - verb.jitter / 20))
+    if verb.unavailable:
+        retry_at_ms = now + spread(verb.policy.max_retry_backoff_ms, verb.jitter)
+    else:
+        retry_at_ms = now + int(LONGEST_WAIT_MS * (1 - verb.jitter / 20))
     ledger = set_aside(ledger, claim, now, retry_at_ms, verb.status, verb.reason, refused=verb.refused)
     return settled(evolved(state, ledger=ledger), now), ParkResult.PARKED
 

@@ -31,13 +31,19 @@ def heartbeats(notes):
 
 def drained(tracker):
     """Sweep until nothing whole is left: leases end and back-offs pass."""
+    swept, left = [], []
 
     def quiet():
-        tracker.sweep(idle_seconds=0)
+        swept[:] = [tracker.sweep(idle_seconds=0)]
         states = [state for reader in READERS for state in tracker.states(reader)]
-        return all(state.unreported_seconds < 1 and not state.in_flight for state in states)
+        left[:] = [state for state in states if state.unreported_seconds >= 1 or state.in_flight]
+        return not left
 
-    until(quiet)
+    try:
+        until(quiet)
+    except AssertionError:
+        found = [(state, state.due, state.meter, state.ledger) for state in left]
+        raise AssertionError(f"not drained at {tracker.now()}: {swept}, {found}") from None
 
 
 def ids_of(state):

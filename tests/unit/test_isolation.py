@@ -111,6 +111,27 @@ def test_after_three_failures_the_bad_one_is_set_aside(scene, error):
     assert "no" in parked.reason
 
 
+@pytest.mark.parametrize(
+    ("error", "longest"), [(refused(403), 24 * HOUR), (broken(500), HOUR), (broken(503), HOUR), (silent, HOUR)]
+)
+def test_what_nobody_has_refused_waits_for_no_day(scene, error, longest):
+    """P4, W9: bad luck may set an event aside, so once the endpoint takes it, it has arrived within a back-off."""
+    endpoint = Endpoint(error, of_reader("r5"))
+    scene.use(endpoint)
+    everybody_reads(scene, 20)
+    while not scene.tracker.parked():
+        scene.tracker.sweep(idle_seconds=0)
+        scene.clock.advance(60)
+        scene.read(BEN, OWLS, 10)
+    endpoint.bad = lambda event: False
+    waited = 0
+    while scene.tracker.parked():
+        scene.clock.advance(60)
+        waited += 60
+        scene.tracker.sweep(idle_seconds=0)
+    assert longest / 2 - 120 <= waited <= longest
+
+
 def test_alone_it_stays_due(scene):
     """W9: where nobody was accepted, nothing says that the event is to blame: it stays due."""
     scene.use(Endpoint(broken(500), of_reader("r0")))
