@@ -210,6 +210,17 @@ def test_numbers_of_a_meter_that_cannot_be(stored, native, number, value):
         assert not survives(side, {**raw, "meter": meter})
 
 
+@pytest.mark.parametrize("nonce", [b"", b"0" * 15, b"0" * 17, b"0" * 15 + b"g", b"ABCDEF0123456789"])
+def test_a_nonce_of_another_length_is_corrupt(stored, native, nonce):
+    """Sixteen hex digits name a write, whoever reads the meter; of either case."""
+    for side, lives in ((stored, survives), (native, heartbeats_survive)):
+        row = side.rows["unreported"]
+        first, line, lists = row["meter"].partition(b"\n")
+        fields = first.split(b" ")
+        fields[7] = nonce
+        assert lives(side, {**row, "meter": b" ".join(fields) + line + lists}) == (nonce == b"ABCDEF0123456789")
+
+
 @pytest.mark.parametrize(
     "lines",
     [

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # A steady heartbeat reads and writes these as one text: each field more costs it a tenth of its time, and memory.
 _METER_PATTERN: Final = re.compile(
-    r"(\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{0,19}) (\d{1,2}) ([0-9a-f]{16})(?: .*)?", re.ASCII
+    r"(\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{1,19}) (\d{0,19}) (\d{1,2}) ([0-9a-fA-F]{16})(?: .*)?", re.ASCII
 )
 #: Hex digits of a meter's nonce.
 NONCE: Final = 16

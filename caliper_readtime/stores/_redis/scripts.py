@@ -14,6 +14,7 @@ from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import MAX_VIEWS, MINUTE, SECOND
 from caliper_readtime.stores._codec import FINGERPRINT, SCHEMA
+from caliper_readtime.stores._redis.encoding import NONCE
 
 #: How long Redis keeps what nobody sees any more: a clock that a test moves must not race with the server's.
 GRACE_MS: Final = 3_600_000
@@ -47,6 +48,7 @@ _VALUES: Final = {
     "DIGITS": str(DIGITS_IN_LUA),
     "LARGEST": str(LARGEST_IN_LUA),
     "PRINT": str(FINGERPRINT),
+    "NONCE": "%x" * NONCE,
     "GRACE": str(GRACE_MS),
     "LONGEST_WAIT": str(LONGEST_WAIT_MS),
 }

@@ -42,7 +42,7 @@ repeat
     break
   end
   local cumulative, last_sync, budget, since, clamped_in_all, old_position, ids, rest, nonce, claimed_to, due, context =
-    meter:match('^(%d+) (%d+) (%d+) (%d+) (%d+) (%d*) (%d%d?) ()(%x+) $SCHEMA (%d+) (%d*) ()')
+    meter:match('^(%d+) (%d+) (%d+) (%d+) (%d+) (%d*) (%d%d?) ()($NONCE) $SCHEMA (%d+) (%d*) ()')
   -- Lua would write larger numbers with an exponent.
   if not context or #cumulative > $DIGITS or #last_sync > $DIGITS or #budget > $DIGITS or #since > $DIGITS
       or #clamped_in_all > $DIGITS or #old_position > $DIGITS or moment >= $LARGEST then
