@@ -171,7 +171,7 @@ def ledger_of(raw):
 
 def with_ledger(raw, document):
     """The row with another ledger."""
-    return {**raw, "ledger": text_of(document).encode()}
+    return {**raw, "ledger": text_of(document).encode(errors="surrogatepass")}  # what no writer of ours leaves
 
 
 def paths(document, path=()):
