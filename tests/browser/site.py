@@ -165,6 +165,11 @@ class Site:
     def until_heard(self, wanted, what="a signal", *, since=0):
         self.until(lambda: any(wanted(heard) for heard in self.heard[since:]), what)
 
+    def hears(self, wanted, seconds, *, since=0):
+        """Whether such a signal comes within these seconds."""
+        with self._news:
+            return self._news.wait_for(lambda: any(wanted(heard) for heard in self.heard[since:]), seconds)
+
     def until_left(self, *, since=0):
         """Wait for an accepted signal that says that its view was left."""
         self.until_heard(lambda heard: heard.message.get("l") and heard.status in (200, 204), "a leave", since=since)

@@ -8,13 +8,26 @@ from urllib.parse import quote
 from tests.browser.site import LOSE_SIGNAL
 from tests.browser.stage import JITTER, TICK, scene_of_engines
 
+SOON = 10.0  # a beacon takes milliseconds
 
-def finish(stage, tab, *, at_least=0, **allowed):
-    """Close the page, wait for what it says last, and judge."""
+
+def finish(stage, tab, *, at_least=0, less=JITTER, **allowed):
+    """Close the page, wait for what it says last, and judge.
+
+    A busy Firefox closes a page once in a while without its beacon. Then the next article brings what the last tick had
+    stored; that Chromium's beacons arrive is shown in ``test_leaving.py``.
+    """
+
+    def last(heard):
+        return heard.message["t"] > at_least and heard.status == 204
+
     before = len(stage.site.heard)
     tab.close()
-    stage.site.until_heard(lambda heard: heard.message["t"] > at_least and heard.status == 204, since=before)
-    stage.judge(**allowed)
+    if not stage.site.hears(last, SOON, since=before):
+        less += TICK
+        tab.engine.tab(stage.article("volcanoes"), window=True)
+        stage.site.until_heard(lambda heard: last(heard) and heard.message.get("l"), since=before)
+    stage.judge(less=less, **allowed)
 
 
 @scene_of_engines
