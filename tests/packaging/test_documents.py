@@ -102,7 +102,6 @@ def assert_passes(tmp_path, source):
     assert " passed" in ran.stdout
 
 
-@pytest.mark.usefixtures("_files_are_closed")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_imports_what_is_private(page):
     """Whatever a host is shown to import is public, by every part of its name."""
@@ -112,6 +111,7 @@ def test_no_page_imports_what_is_private(page):
     assert [line for line in imports if re.search(r"caliper_readtime[.\w]*\._", line)] == []
 
 
+@pytest.mark.usefixtures("_files_are_closed")
 def test_readme_reports(tmp_path, monkeypatch, capsys):
     """The README's first steps end with the reader's seconds at the endpoint, and settled."""
     monkeypatch.chdir(tmp_path)
