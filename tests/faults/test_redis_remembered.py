@@ -1,4 +1,4 @@
-"""T8: a claim is settled without reading its state again, and whatever others did to it meanwhile is respected."""
+"""T8 in Redis: how often a claim's state is read, and by which clock it is settled; nothing forgotten comes back."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from contextlib import closing
 import pytest
 
 from caliper_readtime import Outcome
-from caliper_readtime._rules import Commit, CommitResult
-from caliper_readtime._rules.state import Key
-from caliper_readtime.stores._redis import remembered, scripts
+from caliper_readtime.stores._redis import scripts
 from caliper_readtime.testing import RecordingEmitter
 from tests.backends import redis_store
 from tests.scenes import ANNA, BEN, OWLS, Hooked, Scene, article
@@ -63,19 +61,7 @@ def test_a_sweep_reads_each_state_once(scene):
     assert scene.tracker.sweep().events_sent == 21
     assert (counting.states["read"], counting.states["write"]) == (21, 42)
     assert counting.ran["read"] == 2
-    assert scene.store._remembered._states == {}
-
-
-def test_time_that_is_read_meanwhile_is_kept(scene, tmp_path):
-    """Another host counts while the event is on its way: the swap is refused, and the commit reads first."""
-    with closing(redis_store(tmp_path)) as store:
-        other = scene.another(RecordingEmitter(), store=store)
-        scene.use(Hooked(lambda: scene.read(seconds=12, tracker=other)))
-        assert scene.tracker.partial(ANNA, OWLS).delta_seconds == 30
-        state = scene.state()
-        assert (state.cumulative_read_time_seconds, state.reported_read_time_seconds) == (42, 30)
-        assert scene.tracker.finalize(ANNA, OWLS).delta_seconds == 12
-        assert scene.sent == [30, 12]
+    assert scene.store._remembered.claimed.kept == {}
 
 
 def test_what_is_forgotten_meanwhile_stays_forgotten(scene, tmp_path):
@@ -86,49 +72,6 @@ def test_what_is_forgotten_meanwhile_stays_forgotten(scene, tmp_path):
         scene.tracker.partial(ANNA, OWLS)
         assert scene.state() is None
         assert list(store.client.scan_iter(f"{store._layout.namespace}:*:state:*")) == []
-
-
-def test_another_owner_has_settled_it_meanwhile(scene, tmp_path):
-    """K3: the lease had run out, and another host sent the same event: committed once."""
-    with closing(redis_store(tmp_path)) as store:
-        other = scene.another(RecordingEmitter(), store=store)
-
-        def late():
-            scene.clock.advance(31)
-            assert other.partial(ANNA, OWLS).outcome is Outcome.SENT
-
-        scene.use(Hooked(late))
-        assert scene.tracker.partial(ANNA, OWLS).outcome is Outcome.NOTHING_TO_SEND
-        assert [entry.kind for entry in scene.state().history] == ["claimed", "claimed", "sent"]
-
-
-def test_an_answer_is_never_from_memory_alone(scene, tmp_path):
-    """T8: a transition that wants nothing written is decided by what is stored."""
-    key = Key("anna", "owls")
-    gone = Commit("of an earlier life", "urn:uuid:0", 0, 30_000)
-    with closing(redis_store(tmp_path)) as store:
-        other = scene.another(RecordingEmitter(), store=store)
-        answers = []
-
-        def settled():
-            other.forget(ANNA)
-            answers.extend((scene.store.update(key, gone), *scene.store.update_many([(key, gone)])))
-
-        scene.use(Hooked(settled))
-        scene.tracker.partial(ANNA, OWLS)
-        assert answers == [(CommitResult.GONE, None)] * 2
-
-
-def test_memory_is_bounded(scene, monkeypatch):
-    """Claims that are never settled here do not pile up."""
-    monkeypatch.setattr(remembered, "MOST", 5)
-    for number in range(12):
-        scene.read(BEN, article(f"page{number}"))
-    scene.use(Hooked(lambda: answers.append(len(scene.store._remembered._states))))
-    answers = []
-    scene.clock.advance(3600)
-    assert scene.tracker.sweep().events_sent == 13
-    assert answers[0] <= 5
 
 
 def test_the_clock_goes_on(scene):

@@ -200,12 +200,6 @@ def beat_args(names: Names, signal: Signal, known: str, now: int | None) -> tupl
     return (*first, *seldom)
 
 
-def claims(new: ReadTimeState, old: ReadTimeState | None) -> bool:
-    """Return whether somebody is about to send what this write claims."""
-    claim = new.ledger.claim
-    return claim is not None and claim.owner is not None and (old is None or old.ledger.claim != claim)
-
-
 def state_of(key: Key, fields: Sequence[Any]) -> ReadTimeState | None:
     """Return the state that a hash holds, or None where there is none.
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import attrs
+
+from caliper_readtime.stores._claimed import Claimed
 
 if TYPE_CHECKING:
     from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime.stores._redis.writing import Write
-
-#: States that are remembered at most. A batch is settled before the next one is claimed.
-MOST: Final = 1024
 
 
 @attrs.frozen
@@ -31,25 +30,19 @@ class Known:
 
 
 class Remembered:
-    """Bounded, and never trusted: what is made of a state is written by compare-and-swap on its nonce.
-
-    Safe for threads and forks, since it has no lock: whoever finds a state here has it alone.
-    """
+    """What was claimed, and how far the server's clock was ahead: what is made of it is swapped by its nonce."""
 
     def __init__(self) -> None:
-        self._states: dict[Key, tuple[float, str, ReadTimeState]] = {}
+        self.claimed: Claimed[tuple[float, str, ReadTimeState]] = Claimed()
 
     def keep(self, key: Key, write: Write) -> None:
         """Remember what was written, if somebody is about to send what it claims."""
-        if not write.claims:
-            return
-        if len(self._states) >= MOST:
-            self._states.clear()
-        self._states[key] = write.clock - time.monotonic() * 1000, write.args[1], write.state
+        if write.claims:
+            self.claimed.keep(key, (write.clock - time.monotonic() * 1000, write.args[1], write.state))
 
     def take(self, key: Key) -> Known | None:
-        """Return a state, and forget it here: of two who would settle it one finds nothing, and reads."""
-        found = self._states.pop(key, None)
+        """Return a state, and forget it here."""
+        found = self.claimed.take(key)
         if found is None:
             return None
         ahead, meter, state = found

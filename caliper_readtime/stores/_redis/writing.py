@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from caliper_readtime.stores._redis.encoding import claims, write_args
+from caliper_readtime.stores._claimed import claims
+from caliper_readtime.stores._redis.encoding import write_args
 from caliper_readtime.stores._redis.walls import with_record
 
 if TYPE_CHECKING:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 from caliper_readtime._rules.state import Key, Meter, ReadTimeState
 from caliper_readtime.errors import ConfigurationError, CorruptState
+from caliper_readtime.stores._claimed import Claimed, claims
 from caliper_readtime.stores._codec import (
     check_meter,
     dump_heartbeats,
@@ -17,7 +18,7 @@ from caliper_readtime.stores._codec import (
     named,
 )
 from caliper_readtime.stores._ledger_text import dump_ledger, load_ledger
-from caliper_readtime.stores._sqlite.claimed import Claimed, Row
+from caliper_readtime.stores._recent import Recent
 from caliper_readtime.stores._sqlite.walls import beside
 from caliper_readtime.stores._walls import walled
 
@@ -67,14 +68,27 @@ _BEAT: Final = (
 _SETTLE: Final = "UPDATE state SET due_at_ms = ?, soft = ?, expires_at_ms = ?, parked = ?, ledger = ? WHERE rowid = ?"
 #: The rows that heartbeats of this process have left, and the states that they hold: what nobody has changed since
 #: is not taken apart again.
-_LEFT: Final[dict[Key, tuple[tuple[Any, ...], ReadTimeState]]] = {}
-_MOST_LEFT: Final = 1024
+_LEFT: Final[Recent[Key, tuple[tuple[Any, ...], ReadTimeState]]] = Recent()
 # T8: where nobody has written since. The ledger names the state's birth, so a row of another state is none of them.
 _SWAP: Final = (
     f"{_SETTLE} AND cumulative_ms = ? AND last_sync_at_ms = ? AND budget_ms = ? AND since_at_ms = ? AND clamped_ms = ?"
     " AND position_ms IS ? AND views = ? AND heartbeats = ? AND ledger = ?"
 )
 _WRITE: Final = "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class Row(NamedTuple):
+    """A row as this process has written it with a claim.
+
+    Attributes:
+        rowid: SQLite's.
+        state: what stands there unless somebody has written since.
+        ledger: its text.
+    """
+
+    rowid: int
+    state: ReadTimeState
+    ledger: str
 
 
 def path_of(url: str) -> str:
@@ -97,7 +111,7 @@ def path_of(url: str) -> str:
 
 
 def updated(
-    sqlite: sqlite3.Cursor, key: Key, transition: Transition[R], moment: int, claimed: Claimed
+    sqlite: sqlite3.Cursor, key: Key, transition: Transition[R], moment: int, claimed: Claimed[Row]
 ) -> tuple[R, ReadTimeState | None]:
     """Apply a transition to the state under ``key``, inside the caller's transaction."""
     wanted = walled(transition)
@@ -120,13 +134,12 @@ def updated(
         if old is not None and new.meter is old.meter:
             account = _account(new)
             sqlite.execute(_SETTLE, (*account, row[10]))
-            claimed.keep(key, Row(row[10], new, account[-1]))
+            if claims(new, old):
+                claimed.keep(key, Row(row[10], new, account[-1]))
         elif indexed and old is not None and new.ledger is old.ledger:
             meter = (*new.meter[:6], *_lists(new.meter))
             sqlite.execute(_BEAT, (*meter, row[10]))
-            if len(_LEFT) >= _MOST_LEFT:
-                _LEFT.clear()
-            _LEFT[key] = (*meter, *row[8:]), new
+            _LEFT.keep(key, ((*meter, *row[8:]), new))
         else:
             sqlite.execute(_WRITE, _row(key, new))
     return result, new

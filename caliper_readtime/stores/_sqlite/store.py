@@ -12,10 +12,10 @@ from caliper_readtime._logs import log_unreadable
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
 from caliper_readtime.errors import CorruptState, StoreError
+from caliper_readtime.stores._claimed import Claimed
 from caliper_readtime.stores._codec import SCHEMA, compare_meta
-from caliper_readtime.stores._sqlite.claimed import Claimed
 from caliper_readtime.stores._sqlite.connection import SqliteFile
-from caliper_readtime.stores._sqlite.encoding import TABLES, found, path_of, state_of, updated
+from caliper_readtime.stores._sqlite.encoding import TABLES, Row, found, path_of, state_of, updated
 from caliper_readtime.stores._sqlite.walls import found_wall
 from caliper_readtime.stores._walls import standing
 
@@ -55,7 +55,7 @@ class SqliteStateStore:
 
     def __init__(self, path: str | os.PathLike[str], *, busy_seconds: float = BUSY_SECONDS) -> None:
         self._file = SqliteFile(path, busy_seconds, TABLES)
-        self._claimed = Claimed()
+        self._claimed: Claimed[Row] = Claimed()
 
     @classmethod
     def from_url(cls, url: str, **options: Any) -> Self:
