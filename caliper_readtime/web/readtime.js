@@ -103,9 +103,8 @@ var readtime = readtime || (() => {
   const eye = new IntersectionObserver((seen) => {
     const { target, boundingClientRect: box, intersectionRect: shown } = seen.pop();
     looking = 0;
-    // The box of a document of "height: 100%" stays behind when it scrolls, and then says nothing; one whose body is
-    // positioned has no height.
-    inView = top == self || shown.height || (shown.width && !box.height) || (!options.article && box.bottom < 0);
+    // The box of a document of "height: 100%" stays behind when it scrolls, and then says nothing.
+    inView = top == self || shown.height || (!options.article && box.bottom < 0);
     look();
     // What is scaled has the height of its box, but what flows over has its own.
     steady =
@@ -122,7 +121,8 @@ var readtime = readtime || (() => {
     if (looking == part) return; // a busy browser answers late
     eye.disconnect();
     part ||= document.querySelector(options.article || "html");
-    if (part) eye.observe((looking = part));
+    // A document whose body is positioned has no height.
+    if (part) eye.observe((looking = part).offsetHeight || options.article ? part : document.body);
     else inView = true;
   };
 
@@ -184,7 +184,7 @@ var readtime = readtime || (() => {
   const look = (take) => {
     settle();
     if (take) input = last;
-    const shown = id && !document.hidden && take != false; // prerendered pages are hidden, too
+    const shown = id && !document.hidden && take != false; // as long as a page is prerendered it is hidden
     const counted = counting;
     // Of all tabs and windows only the one used last counts; without storage each does.
     let owner, date;
@@ -293,10 +293,10 @@ var readtime = readtime || (() => {
   const hear = (types, listener) =>
     types.split(" ").forEach((type) => addEventListener(type, listener, true));
 
-  hear("visibilitychange prerenderingchange focus pageshow", () => look(true));
+  hear("pageshow focus visibilitychange", () => look(true));
   hear("pagehide freeze", () => look(false));
   // What people do; carousels scroll too.
-  hear("pointerdown pointermove wheel keydown beforeinput selectionchange resize", touch);
+  hear("wheel resize pointermove pointerdown keydown beforeinput selectionchange", touch);
   hear("storage", () => look());
   hear("online", () => {
     beat();
