@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from caliper_readtime import (
     ConfigurationError,
     EmitterUnavailable,
     EndpointRefused,
+    EventRejected,
     HttpCaliperEmitter,
     InMemoryStateStore,
     InvalidInput,
@@ -224,6 +226,48 @@ def test_since_leaves_out_what_is_older(caliper_endpoint, tracker, clock):
     read(tracker, clock)
     (one,) = tracker.reconcile("anna", since=since).articles
     assert (one.matching.seconds, one.held_seconds, one.reported_seconds) == (30.0, 30.0, 60.0)
+
+
+@pytest.mark.parametrize("hours", [1, 5, 9, 20, 40])
+def test_since_lies_among_events_that_can_no_longer_be_built_again(caliper_endpoint, tracker, clock, hours):
+    """J4: forty events, one an hour: what ended before is left out on both sides, and nothing passes for lost."""
+    start = clock()
+    for _ in range(40):
+        clock.advance(3570)
+        read(tracker, clock)
+    clock.advance(1000)
+    (one,) = tracker.reconcile("anna", since=start + timedelta(hours=hours)).articles
+    assert (len(one.matching.event_ids), one.missing.event_ids, one.held_seconds) == (41 - hours, (), 30 * (41 - hours))
+
+
+def test_since_with_an_old_event_that_was_accepted_late(caliper_endpoint, tracker, clock):
+    """J4: one that was set aside at first and accepted last says nothing of when the others ended."""
+    caliper_endpoint.misbehave(Answer(422))
+    with pytest.raises(EventRejected):
+        read(tracker, clock)
+    since = clock.advance(1)
+    for _ in range(40):
+        read(tracker, clock)
+    tracker.unpark("anna", "owls")
+    clock.advance(1000)
+    shown = list(caliper_endpoint.events)
+    lost = shown.pop(3)["id"]
+    caliper_endpoint.misbehave_reads(page(len(shown), *shown))
+    (one,) = tracker.reconcile("anna", since=since).articles
+    assert (one.missing.event_ids, len(one.matching.event_ids)) == ((lost,), 39)
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "NaN", "9" * 400, "1e308", "-5"])
+def test_a_value_that_is_no_time_is_none(caliper_endpoint, tracker, clock, value):
+    """J3: somebody's event with a value that is none does not hide the others."""
+    read(tracker, clock)
+    (event,) = caliper_endpoint.events
+    other = json.dumps({**event, "id": "urn:uuid:of-another"}).replace('"value": 30', f'"value": {value}')
+    text = f'{{"events": [{json.dumps(event)}, {other}], "pagination": {{"total": 2}}}}'
+    caliper_endpoint.misbehave_reads(Answer(200, text.encode()))
+    found = tracker.reconcile("anna")
+    (one,) = found.articles
+    assert (found.balanced, one.held_seconds, one.foreign.event_ids) == (True, 30.0, ("urn:uuid:of-another",))
 
 
 def test_an_event_that_was_changed_there(caliper_endpoint, tracker, clock):
