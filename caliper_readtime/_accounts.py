@@ -174,4 +174,4 @@ def _sum(events: Mapping[str, int]) -> EventSum:
 def elsewhere(held: Iterable[HeldEvent], activity_ids: Iterable[str]) -> EventSum:
     """Return what the endpoint holds of a reader on articles that no state is about."""
     known = set(activity_ids)
-    return _sum({event.event_id: event.ms for event in held if event.activity_id not in known})
+    return _sum({event.event_id: event.ms for event in held if event.activity_id not in known and not event.deleted})

@@ -216,6 +216,10 @@ def test_what_the_endpoint_lists_as_deleted_is_not_sent_again(caliper_endpoint, 
     (one,) = tracker.reconcile("anna", repair=True).articles
     assert (one.deleted.event_ids, one.missing.event_ids, one.held_seconds) == ((event["id"],), (), 0)
     assert len(caliper_endpoint.deliveries) == 1
+    other = {**event, "object": BEES.url, "externalId": "urn:uuid:x", "id": 8}
+    rows = {**other, "deleted_at": "now"}, {**other, "externalId": "urn:uuid:y", "id": 9, "deleted_at": None}
+    caliper_endpoint.misbehave_reads(page(2, *rows))
+    assert tracker.reconcile("anna").elsewhere.event_ids == ("urn:uuid:y",)
 
 
 def test_since_leaves_out_what_is_older(caliper_endpoint, tracker, clock):
