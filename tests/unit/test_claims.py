@@ -148,7 +148,7 @@ def test_an_event_that_cannot_be_built_is_parked(build_again):
 
 @pytest.mark.parametrize("made", [{"id": "urn:uuid:x"}, {}, [{"id": 1}], "event", None])
 def test_an_event_that_is_not_the_one_asked_for_cannot_be_built(made):
-    """C5, I6: a host's builder that gives it another id, or makes no object: no claim holds what it cannot be known by."""
+    """C5, I6: a builder that gives it another id, or makes no object: no claim holds what it is not known by."""
 
     class Other(Broken):
         """Such a builder."""
