@@ -133,7 +133,7 @@ class Operations:
 
         Raises:
             ConfigurationError: the tracker has no emitter, or one that cannot list events.
-            EmitError: the endpoint could not be asked, or not be sent to; what was repaired before stays repaired.
+            EmitError: the endpoint could not be asked, or certainly not be sent to; what was repaired stays repaired.
             InvalidInput: a value is not acceptable.
             StoreError: the store could not be reached.
         """
