@@ -20,7 +20,7 @@ from caliper_readtime import (
 )
 from caliper_readtime.emitters import _listing
 from caliper_readtime.testing import ManualClock, RecordingEmitter
-from caliper_readtime.testing.behaviours import AcceptThen, Answer, Drop
+from caliper_readtime.testing.behaviours import Answer, Drop
 from tests.scenes import ANNA, BEES, BEN, OWLS, START, events
 
 ACTOR = events().actor_id("anna")
@@ -301,25 +301,38 @@ def test_an_account_that_cannot_be_read_is_named(caliper_endpoint, tracker, cloc
     assert (found.unread, found.balanced, [one.resource_id for one in found.articles]) == (("owls",), False, ["bees"])
 
 
-def test_a_repair_that_fails_for_one_event_holds_up_no_other(caliper_endpoint, tracker, clock):
+class Failing(RecordingEmitter):
+    """It raises each of these errors once."""
+
+    errors = ()
+
+    def emit(self, batch, /):
+        if self.errors:
+            raise self.errors.pop(0)
+        super().emit(batch)
+
+
+def test_a_repair_that_fails_for_one_event_holds_up_no_other(clock):
     """J6: one that may have arrived waits for the next look; what certainly cannot be sent ends the call."""
+    emitter = Failing()
+    tracker = ReadTimeTracker(InMemoryStateStore(), emitter, events(), clock=clock)
     for what in (BEES, OWLS):
         read(tracker, clock, what=what)
-    clock.advance(999)
-    caliper_endpoint.misbehave_reads(page(0))
-    tracker.emitter.held = lambda _: frozenset()
-    caliper_endpoint.misbehave(AcceptThen(Answer(500)))
-    found = {one.resource_id: one for one in tracker.reconcile("anna", repair=True).articles}
-    (first, second) = found.values()
-    assert (first.repaired.event_ids, first.unrepaired[0][0]) == ((), first.missing.event_ids[0])
-    assert "may have arrived" in first.unrepaired[0][1]
-    assert second.repaired == second.missing
-    assert len(caliper_endpoint.deliveries) == 4
+    emitter.events.clear()
+    clock.advance(600)
+    emitter.errors = [EmitterUnavailable("h answered 500: ask anna@example.org", status=500)]
+    first, second = tracker.reconcile("anna", repair=True).articles
+    assert (first.repaired.event_ids, second.repaired) == ((), second.missing)
+    assert first.unrepaired == ((*first.missing.event_ids, MAYBE),)
+    assert [event["id"] for event in emitter.events] == [*second.missing.event_ids]
     assert tracker.reconcile("anna", repair=True).articles[0].pending
-    clock.advance(999)
-    caliper_endpoint.misbehave(Answer(401), Answer(401))
+    clock.advance(600)
+    emitter.errors = [EndpointRefused("h answered 401")]
     with pytest.raises(EndpointRefused):
         tracker.reconcile("anna", repair=True)
+
+
+MAYBE = "it was sent again and may have arrived: h answered 500: ask (e-mail address)"
 
 
 def test_what_reconcile_needs(tmp_path, tracker):
