@@ -259,14 +259,16 @@ class _Pages:
             await self._app(scope, receive, send)
             return
         # Here, and not where a route of the host's is, the root is this application's own, mounted or not.
-        page = scope[NAME] = Page(self._counter, scope.get("root_path", "") + self._prefix)
+        root = scope.get("root_path", "")
+        page = scope[NAME] = Page(self._counter, root + self._prefix)
+        path = scope["path"].removeprefix(root)  # another application that is mounted in this one has signals, too
+        signal = scope["method"] == "POST" and path == f"{self._prefix}/signals"
 
         async def sent(message: Message) -> None:
             if message["type"] == "http.response.start":
                 if page.ticket:
                     headers = MutableHeaders(scope=message)
                     headers["Cache-Control"] = _private(headers.get("Cache-Control", ""))
-                signal = scope["method"] == "POST" and scope["path"].endswith(f"{self._prefix}/signals")
                 if signal and not page.seen:
                     refused = Refused(Refusal.BEFORE_VIEW, f"status {message['status']}")
                     self._counter.refusals.count(refused)

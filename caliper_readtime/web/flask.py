@@ -145,7 +145,7 @@ def _blueprint(counter: PageCounter) -> Blueprint:
     @blueprint.after_request
     def seen(response: Response) -> Response:
         """Count a signal that something of the host's has turned away before its view, however it did so."""
-        if not hasattr(request, _SEEN) and request.endpoint == f"{NAME}.signals":
+        if request.method == "POST" and not hasattr(request, _SEEN) and request.endpoint == f"{NAME}.signals":
             counter.refusals.count(Refused(Refusal.BEFORE_VIEW, f"status {response.status_code}"))
         return response
 

@@ -35,6 +35,7 @@ var readtime = readtime || (() => {
   let part, height, steady, lines; // the article's element, and what of it was on screen
   let looking = 0; // the element that is asked about and not answered yet
   let held; // by what has to play, and does not
+  let pressed; // something, since the view began: a path that changes now is the reader's doing
   let inView, counting, timer, beating, later, caughtUp, tagged;
   let path = location.pathname;
   let back; // spent tickets count again: the path was reached through history, or has not changed
@@ -43,14 +44,12 @@ var readtime = readtime || (() => {
   const now = () => Math.floor(performance.now());
   const young = () => now() < begun + YOUNG;
 
-  // Storage may be full, blocked or missing; reading goes on without it.
+  // Storage may be full, blocked, broken or missing; reading goes on without it.
   let items = {};
-  try {
-    items = localStorage || items;
-  } catch {}
   const write = (key, value) => {
     try {
-      items[key] = value;
+      if (value) items[key] = value;
+      else delete items[key];
     } catch {}
   };
 
@@ -74,15 +73,14 @@ var readtime = readtime || (() => {
 
   // Send what earlier views (crashed, offline, killed) could not, the newest first, each by itself.
   const catchUp = () => {
-    Object.entries(items)
-      .flatMap(([key, text]) => {
-        try {
-          if (key.startsWith(PREFIX) && key != PREFIX + id) return [[key, text, ...JSON.parse(text)]];
-        } catch {
-          delete items[key]; // no record
-        }
-        return [];
-      })
+    const left = [];
+    for (const key in items)
+      try {
+        if (key.startsWith(PREFIX) && key != PREFIX + id) left.push([key, items[key], ...JSON.parse(items[key])]);
+      } catch {
+        delete items[key]; // no record
+      }
+    left
       .sort((one, other) => other[4] - one[4])
       .forEach(async ([key, text, to, body, opened], rank) => {
         // Tickets have the server's time; what the device takes for the time decides nothing.
@@ -93,7 +91,7 @@ var readtime = readtime || (() => {
 
   const settle = () => {
     const passed = -last + Math.min((last = now()), input + idle);
-    if (counting && passed > 0) total += passed > GAP ? TICK : passed;
+    if (counting && passed > 0) total += passed <= GAP ? passed : TICK;
   };
 
   const reach = (at) => {
@@ -103,14 +101,20 @@ var readtime = readtime || (() => {
   // What of the article is on screen, once a tick: lines that were jumped over were not read. What is clipped by a
   // frame, or out of sight with it, is not on screen.
   const eye = new IntersectionObserver((seen) => {
-    const { boundingClientRect: box, intersectionRect: shown } = seen.pop();
+    const { target, boundingClientRect: box, intersectionRect: shown } = seen.pop();
     looking = 0;
-    // The box of a document of "height: 100%" stays behind when it scrolls, and then says nothing.
-    inView = top == self || shown.height || (!options.article && box.bottom < 0);
+    // The box of a document of "height: 100%" stays behind when it scrolls, and then says nothing; one whose body is
+    // positioned has no height.
+    inView = top == self || shown.height || (shown.width && !box.height) || (!options.article && box.bottom < 0);
     look();
-    steady = height == (height = Math.max(part?.scrollHeight, box.height)) ? steady + 1 : 0;
+    // What is scaled has the height of its box, but what flows over has its own.
+    steady =
+      height == (height = Math.max(target.scrollHeight > target.clientHeight && target.scrollHeight, box.height))
+        ? steady + 1
+        : 0;
     if (!counting || options.media) return;
-    for (let line = Math.ceil((shown.top - box.top) / LINE); line < (shown.bottom - box.top) / LINE; line++) lines.add(line);
+    let line = Math.ceil((shown.top - box.top) / LINE);
+    while (line < (shown.bottom - box.top) / LINE) lines.add(line++);
     if (steady >= STEADY) reach(lines.size / Math.ceil(height / LINE));
   });
 
@@ -130,8 +134,6 @@ var readtime = readtime || (() => {
     return JSON.stringify({ s: 1, k: ticket, v: id, t: total, b: acked, p: position, c: completed, l });
   };
 
-  const pending = () => completed || total > acked;
-
   // Where the browser has fetchLater, it sends the newest total even for a page that crashes.
   const register = (body) => {
     later?.abort();
@@ -143,16 +145,14 @@ var readtime = readtime || (() => {
 
   const save = () => {
     const body = message(true);
-    const keep = pending();
-    const key = PREFIX + id;
-    if (keep) write(key, JSON.stringify([url, body, options.opened + ""]));
-    else delete items[key];
+    const keep = completed || total > acked; // of what a beat sends, too
+    write(PREFIX + id, keep && JSON.stringify([url, body, options.opened + ""]));
     register(keep && body);
     return body;
   };
 
   const beat = async () => {
-    if (beating || !pending()) return;
+    if (beating || !(completed || total > acked)) return;
     const body = message();
     const view = id;
     const tells = completed;
@@ -184,16 +184,22 @@ var readtime = readtime || (() => {
   const look = (take) => {
     settle();
     if (take) input = last;
-    const shown = id && take != false && !document.hidden && !document.prerendering;
+    const shown = id && !document.hidden && take != false; // prerendered pages are hidden, too
     const counted = counting;
     // Of all tabs and windows only the one used last counts; without storage each does.
-    const [owner, date] = (items[LEASE] + "").split(" ");
+    let owner, date;
+    try {
+      items = localStorage;
+      [owner, date] = (items[LEASE] + "").split(" ");
+    } catch {
+      items = {};
+    }
     const age = Math.abs(Date.now() - date);
     counting = shown && inView && !held && last < input + idle && (take || owner == id || !(age < LEASE_END));
     if (counting) {
       if (owner != id || age > LEASE_RENEW) write(LEASE, id + " " + Date.now());
     } else {
-      if (owner == id) delete items[LEASE];
+      if (owner == id) write(LEASE);
       if (counted) leave();
     }
     timer = shown ? timer || setInterval(tick, TICK) : clearInterval(timer);
@@ -233,7 +239,7 @@ var readtime = readtime || (() => {
     if (id && wanted.ticket == options.ticket) return;
     end();
     options = { ...wanted };
-    total = acked = sent = steady = position = 0;
+    total = acked = sent = steady = position = pressed = 0;
     tagged = completed = caughtUp = undefined;
     lines = new Set();
     held = wanted.media; // until it plays
@@ -244,17 +250,18 @@ var readtime = readtime || (() => {
     heartbeat = wait = wanted.heartbeat * 1000 || 10000;
     idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) | 0 : Infinity;
     begun = now();
-    id = crypto.getRandomValues(new Uint32Array(3)).join();
+    id = Math.random() + "";
     look(true);
   };
 
   // A view ends when its tag or its article leaves the document, or the path changes; a tag that comes begins one.
-  // A young one is left alone by what was meant for the one before: many pages change the path after the article.
+  // A young one is left alone by what was meant for the one before, for many pages change the path after the article;
+  // but not once its reader has pressed something, or has gone back or forward.
   const sync = (event) => {
     const moved = path != (path = location.pathname);
     let there = !tagged;
     let next;
-    if (moved) back = event?.navigationType == "traverse";
+    if (moved && (back = event?.navigationType == "traverse")) pressed = true;
     for (const tag of tags) {
       const { ticket } = tag.dataset;
       if (!ticket) continue;
@@ -263,10 +270,10 @@ var readtime = readtime || (() => {
       const came = tag.was != ticket; // or was given another one: morphs and frameworks change tags in place
       // What comes with a spent ticket is a preview or a snapshot, but where the reader went back or has not moved.
       if (came ? back || !known[ticket] : moved && tag.home == path) next = tag.dataset;
-      if (came || (mine && young())) tag.home = path;
+      if (came || (mine && !pressed && young())) tag.home = path;
       known[ticket] = tag.was = ticket;
     }
-    if (id && ((moved && !young()) || !there || part?.isConnected == false)) {
+    if (id && ((moved && (pressed || !young())) || !there || part?.isConnected == false)) {
       end();
       owed = true;
       back ||= !moved;
@@ -295,7 +302,9 @@ var readtime = readtime || (() => {
     beat();
     catchUp();
   });
+  hear("pointerdown keydown", () => (pressed = true));
   hear("popstate", () => {
+    pressed = true;
     sync();
     back = true;
   });

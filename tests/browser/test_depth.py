@@ -77,6 +77,27 @@ def test_short_article(stage):
     page.close()
 
 
+def seen_to_its_end(stage, style, **options):
+    """Open an article that fits on the screen."""
+    page = stage.browser().page(stage.article(depth=0.9, heartbeat=60, **options))
+    page.run(f"document.querySelector('article').style.cssText = '{style}'")
+    stage.site.until_heard(lambda heard: heard.message.get("c"), "a completion")
+    assert seen(stage) == 1
+    page.close()
+
+
+@scene_of_the_script
+def test_short_document(stage):
+    """So is a document that is shorter than its window, without a selector."""
+    seen_to_its_end(stage, "height: 100px")
+
+
+@scene_of_the_script
+def test_scaled_article(stage):
+    """And an article that is scaled down."""
+    seen_to_its_end(stage, "height: 600px; transform: scale(.5); transform-origin: top", article="article")
+
+
 @scene_of_the_script
 def test_swapped_before_stop(stage):
     """A view whose article is swapped for a short page before its host says stop() is not at its end."""

@@ -106,6 +106,19 @@ def test_frame_as_high_as_its_window(stage):
     stage.judge()
 
 
+@scene_of_engines
+def test_frame_without_height(stage):
+    """A frame whose document has no height, because its body is positioned, counts."""
+    tab = stage.engine().tab(outer(stage, frame("leaves"), site="127.0.0.1"))
+    positioned = "{ position: absolute; inset: 0; overflow: auto }"
+    tab.run(f"frames[0].document.body.insertAdjacentHTML('beforeend', '<style>body {positioned}</style>')")
+    assert tab.run("frames[0].document.documentElement.offsetHeight") == 0
+    stage.read(4)
+    tab.follow("/plain")  # a tab that closes may take its frames along before they can speak
+    stage.site.until_left()
+    stage.judge(less=2 * TICK + JITTER)  # WebKit is late to say that a frame is in sight
+
+
 def sandboxed(stage):
     """Open an article in a frame with ``sandbox="allow-scripts"``; the page around it hears the frame's console."""
     html = frame("leaves").replace("as=u1", "as=u1&heartbeat=1").replace("<iframe", '<iframe sandbox="allow-scripts"')

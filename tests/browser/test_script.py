@@ -83,6 +83,28 @@ def test_without_storage_random_ids_and_fetch_later(stage):
 
 
 @scene_of_the_script
+def test_storage_breaks(stage):
+    """Where storage begins to throw whenever it is asked, as damaged profiles have it, reading goes on counting."""
+    page = stage.browser().page(
+        stage.article(),
+        before="""
+        const torn = (act) => (...asked) => {
+          if (window.broken) throw Error("NS_ERROR_FILE_CORRUPTED");
+          return act(...asked);
+        };
+        const traps = ["get", "set", "has", "deleteProperty", "ownKeys"].map((name) => [name, torn(Reflect[name])]);
+        Object.defineProperty(window, "localStorage", { value: new Proxy({}, Object.fromEntries(traps)) });
+        """,
+    )
+    stage.read(2)
+    page.run("window.broken = true")
+    stage.read(2)
+    page.close()
+    stage.site.until_left()
+    stage.judge()
+
+
+@scene_of_the_script
 def test_without_beacon(stage):
     """Where the beacon refuses, a fetch that outlives the page carries the leave."""
     page = stage.browser().page(stage.article(), before="Navigator.prototype.sendBeacon = () => false")

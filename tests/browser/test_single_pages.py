@@ -87,6 +87,33 @@ def test_turbo_with_the_tag_in_the_head(stage):
     walked(stage, "head")
 
 
+def left_at_once(stage, leave):
+    """An article whose tag stays in the head is left before it has been there for long."""
+    walk = Walk(stage, "head")
+    walk.click("leaves")
+    stage.read(0.5)
+    leave(walk)
+    stage.read(3)
+    walk.judge()
+
+
+@scene_of_the_script
+def test_gone_at_once(stage):
+    """A page to which the reader goes on at once, by a link, is none of the article's."""
+
+    def press(walk):
+        walk.page.call("Input.dispatchKeyEvent", type="keyDown", key="Enter")
+        walk.click("front")
+
+    left_at_once(stage, press)
+
+
+@scene_of_the_script
+def test_back_at_once(stage):
+    """Nor is one to which they go back at once."""
+    left_at_once(stage, lambda walk: walk.back("front"))
+
+
 @scene_of_the_script
 def test_htmx_2(stage):
     """The same with htmx 2 and hx-boost."""

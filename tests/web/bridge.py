@@ -37,7 +37,7 @@ class Bridge:
             for key, value in environ.items()
             if key.startswith("HTTP_") or (key in names and value)
         ]
-        path = environ["PATH_INFO"].encode("latin-1").decode(errors="replace")
+        path = (environ["SCRIPT_NAME"] + environ["PATH_INFO"]).encode("latin-1").decode(errors="replace")
         scope = {
             "type": "http",
             "asgi": {"version": "3.0"},
@@ -46,7 +46,7 @@ class Bridge:
             "scheme": environ["wsgi.url_scheme"],
             "path": unquote(path),
             "raw_path": path.encode(),
-            "root_path": "",
+            "root_path": environ["SCRIPT_NAME"],
             "query_string": environ["QUERY_STRING"].encode("latin-1"),
             "headers": headers,
             "server": (environ["SERVER_NAME"], int(environ["SERVER_PORT"])),

@@ -91,6 +91,15 @@ def test_an_application_that_is_mounted(site, framework):
             assert (found["data-url"], answer.status_code) == ("/news/readtime/signals", 204)
 
 
+def test_each_application_counts_its_own(site):
+    """An application that counts pages may be mounted in another one that does: nothing passes for turned away."""
+    with asgi_site(framework=FastAPI) as outer:
+        outer.app.mount("/news", site.app)
+        outer.client.post("/news/readtime/signals", data=b"", content_type="text/plain", base_url=f"http://{HOST}")
+        assert site.counter.refusals.counts()[Refusal.EMPTY] == 1
+        assert set(outer.counter.refusals.counts().values()) == {0}
+
+
 def test_a_page_never_breaks(site):
     """What a page passes that cannot be cleaned is no tag; raised in debug alone."""
 
@@ -332,8 +341,9 @@ def test_a_django_worker_that_ends_sends_what_waits(django):
     assert begun == [1]
 
 
-def test_django_never_sees_a_long_body(django):
-    """Of 300 MB no more is asked for than is taken: nothing comes to the disk, and the refusal is counted."""
+@pytest.mark.parametrize("base", ["", "/news"])
+def test_django_never_sees_a_long_body(django, base):
+    """Of 300 MB no more is asked for than is taken, below a path too: nothing comes to the disk, and it is counted."""
 
     class Endless:
         def read(self, size):
@@ -344,11 +354,37 @@ def test_django_never_sees_a_long_body(django):
         "/readtime/signals",
         environ_overrides=endless,
         content_type="text/plain",
-        base_url=f"http://{HOST}",
+        base_url=f"http://{HOST}{base}",
     )
     assert (answer.status_code, answer.json) == (413, refusal("too_large"))
     assert django.application.read <= MAX_BODY + 1 + Bridge.CHUNK
     assert django.counter.refusals.counts()[Refusal.TOO_LARGE] == 1
+
+
+def tenants_urls(get_response):
+    """Middleware that chooses the URLs of a request's host."""
+
+    async def tenant(request):
+        request.urlconf = "news.urls"
+        return await get_response(request)
+
+    return tenant
+
+
+tenants_urls.async_capable, tenants_urls.sync_capable = True, False
+
+
+def test_django_with_urls_that_a_middleware_chooses():
+    """Where the project's own URLs do not have ours, nothing breaks, and signals count."""
+    overrides = {"ROOT_URLCONF": "tests.web.no_urls", "MIDDLEWARE": ["tests.web.test_asgi.tenants_urls"]}
+    with django_site(overrides=overrides) as site:
+        from django.core.asgi import get_asgi_application  # noqa: PLC0415
+
+        from caliper_readtime.web.django.asgi import bounded  # noqa: PLC0415
+
+        with closing(Bridge(bounded(get_asgi_application()))) as bridge:
+            site.client = Client(bridge)
+            assert site.read(site.ticket()).status_code == 204
 
 
 def test_django_counts_under_asgi(django):

@@ -83,6 +83,13 @@ def test_what_flask_turns_away_is_counted(guard, status, caplog):
     assert f"signals refused reason=before_view count=1 detail=status {status}" in caplog.text
 
 
+def test_a_question_is_no_signal():
+    """Flask answers OPTIONS by itself: no signal was turned away."""
+    _, site = flask_app()
+    assert site.client.options("/readtime/signals", base_url=f"http://{HOST}").status_code == 200
+    assert site.counter.refusals.counts()[Refusal.BEFORE_VIEW] == 0
+
+
 def test_what_django_turns_away_is_counted():
     """As far as it stands below our middleware."""
     with django_site():

@@ -7,11 +7,12 @@ It also speaks the lifespan protocol in Django's stead, so that a worker that en
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import sync_to_async
 from django.core.handlers.asgi import ASGIHandler
-from django.urls import reverse
+from django.urls import NoReverseMatch, reverse
 
 from caliper_readtime.web.django import current_page_counter
 from caliper_readtime.web.refusals import Refusal, Refused
@@ -44,7 +45,7 @@ def bounded(application: Application) -> Application:
         if lifeless and scope["type"] == "lifespan":
             await _lived(receive, send)
             return
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] != reverse("caliper_readtime:signals"):
+        if not _is_signal(scope):
             await application(scope, receive, send)
             return
         read, size = [], 0
@@ -67,6 +68,16 @@ def bounded(application: Application) -> Application:
         await application(scope, replayed, send)
 
     return bounding
+
+
+def _is_signal(scope: MutableMapping[str, Any]) -> bool:
+    """Return whether a request is for the signals, as far as the project's own URLs say where they are."""
+    if scope["type"] != "http" or scope["method"] != "POST":
+        return False
+    with suppress(NoReverseMatch):  # a middleware may choose other URLs: for each tenant, or for a subdomain
+        path: str = scope["path"].removeprefix(scope.get("root_path", ""))
+        return path == reverse("caliper_readtime:signals")
+    return False
 
 
 async def _lived(receive: Receive, send: Send) -> None:
