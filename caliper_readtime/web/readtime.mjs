@@ -250,7 +250,7 @@ var readtime = readtime || (() => {
     heartbeat = wait = wanted.heartbeat * 1000 || 10000;
     idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) | 0 : Infinity;
     begun = now();
-    id = Math.random() + "";
+    id = Date.now() + "" + Math.random(); // which pages may have seeded
     look(true);
   };
 
@@ -293,7 +293,7 @@ var readtime = readtime || (() => {
   const hear = (types, listener) =>
     types.split(" ").forEach((type) => addEventListener(type, listener, true));
 
-  hear("visibilitychange prerenderingchange focus pageshow", () => look(true));
+  hear("visibilitychange focus pageshow", () => look(true));
   hear("pagehide freeze", () => look(false));
   // What people do; carousels scroll too.
   hear("pointerdown pointermove wheel keydown beforeinput selectionchange resize", touch);
@@ -304,7 +304,7 @@ var readtime = readtime || (() => {
   });
   hear("pointerdown keydown", () => (pressed = true));
   hear("popstate", () => {
-    pressed = true;
+    pressed ||= path != location.pathname;
     sync();
     back = true;
   });
