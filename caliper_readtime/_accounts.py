@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from caliper_readtime._results import ArticleReconciliation, EventSum
 from caliper_readtime._rules.account import recent
 from caliper_readtime._rules.reconcile import committed, id_of
-from caliper_readtime._units import to_epoch_ms, to_seconds
+from caliper_readtime._units import MAX_SECONDS, to_epoch_ms, to_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,8 @@ def held_event(document: Mapping[str, Any]) -> HeldEvent | None:
     activity = target.get("activity") if isinstance(target, dict) else None
     activity_id = activity.get("id") if isinstance(activity, dict) else None
     values = (one.get("value") for one in items if isinstance(one, dict) and one.get("type") == "active")
-    ms = sum(round(value * 1000) for value in values if isinstance(value, int | float))
+    # What cannot be a time (Python reads 1e999 and NaN in JSON) is none: somebody's event must not hide all others.
+    ms = sum(round(value * 1000) for value in values if isinstance(value, int | float) and 0 <= value <= MAX_SECONDS)
     return HeldEvent(
         name,
         activity_id if isinstance(activity_id, str) else None,
@@ -106,7 +107,7 @@ def compared(
         sensor: ours.
         now: milliseconds since the epoch.
         settle_ms: what was sent within this time is not judged.
-        since_ms: leave out events whose time ended before; milliseconds since the epoch.
+        since_ms: leave out events whose time ended before, as far as that is known; milliseconds since the epoch.
     """
     held = [event for event in listed if not event.deleted]
     ours, untold_ms = committed(state)
@@ -115,11 +116,16 @@ def compared(
     # What is not among the last ones was accepted before them all.
     old_is_settled = all(event.sent_at_ms <= settled_ms for event in list(last.values())[:1])
     if since_ms is not None:
-        # What is not among the last ones ended before the first of them; when exactly, nobody knows.
-        first_ms = min((event.ended_at_ms for event in last.values()), default=since_ms)
-        old = {name for name in ours if (last[name].ended_at_ms if name in last else first_ms) < since_ms}
+        # When one that is not among the last ones ended, the endpoint may show; or else: before the first was accepted.
+        before = {one.event_id for one in held if one.at_ms is not None and one.at_ms < since_ms}
+        first_ms = next((event.sent_at_ms for event in last.values()), since_ms)
+        old = {
+            name
+            for name in ours
+            if (last[name].ended_at_ms < since_ms if name in last else name in before or first_ms < since_ms)
+        }
         ours = {name: ms for name, ms in ours.items() if name not in old}
-        held = [one for one in held if one.event_id not in old and (one.at_ms is None or one.at_ms >= since_ms)]
+        held = [one for one in held if one.event_id in ours or one.event_id not in old | before]
         untold_ms = 0 if first_ms < since_ms else untold_ms
     open_ms = {entry.event_id: entry.end_ms - entry.start_ms for entry in state.ledger.parked}
     claim = state.ledger.claim
@@ -168,4 +174,4 @@ def _sum(events: Mapping[str, int]) -> EventSum:
 def elsewhere(held: Iterable[HeldEvent], activity_ids: Iterable[str]) -> EventSum:
     """Return what the endpoint holds of a reader on articles that no state is about."""
     known = set(activity_ids)
-    return _sum({event.event_id: event.ms for event in held if event.activity_id not in known})
+    return _sum({event.event_id: event.ms for event in held if event.activity_id not in known and not event.deleted})

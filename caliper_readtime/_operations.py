@@ -121,7 +121,8 @@ class Operations:
 
         Args:
             reader: whose time.
-            since: leave out events whose time ended before; aware.
+            since: leave out events whose time ended before; aware. A missing one that is older than the last 32 is told
+                unless it was accepted before.
             repair: send missing events again, under the same id and byte for byte; each only once it has been missing
                 for ``settle_seconds``, was never shown before, and is not shown when asked for by its id.
             settle_seconds: how long the endpoint may take to show what it has accepted.
@@ -132,7 +133,7 @@ class Operations:
 
         Raises:
             ConfigurationError: the tracker has no emitter, or one that cannot list events.
-            EmitError: the endpoint could not be asked, or not be sent to; what was repaired before stays repaired.
+            EmitError: the endpoint could not be asked, or certainly not be sent to; what was repaired stays repaired.
             InvalidInput: a value is not acceptable.
             StoreError: the store could not be reached.
         """

@@ -322,13 +322,14 @@ class ArticleReconciliation:
         resource_id: the article.
         reported_seconds: what our state says that the endpoint has accepted.
         held_seconds: what the endpoint's list adds up to, every delivery counted.
-        matching: held once, with the seconds that were sent.
+        matching: held with the seconds that were sent; of what is doubled one copy.
         missing: accepted ``settle_seconds`` ago or longer, and never shown.
         deleted: shown to an earlier reconciliation, and gone since.
         doubled: held more than once; the seconds are what is too much.
         altered: held with other seconds than were sent; the seconds are the endpoint's.
         foreign: of another sensor, or of nobody knows whom.
-        earlier: of our sensor and of no event of this state: of an earlier, expired or forgotten one.
+        earlier: of our sensor and of no event of this state: of an earlier, expired or forgotten one, or one of those
+            that can no longer be told apart.
         pending: sent too recently to be judged, or held although our state has not heard of its acceptance.
         untold_seconds: reported in events that can no longer be told apart.
         repaired: missing, and sent again by this call.

@@ -55,7 +55,6 @@ pygments_dark_style = "github-dark"
 html_title = f"caliper-readtime {__version__}"
 html_logo = html_favicon = "_static/logo.svg"
 html_static_path = ["_static"]
-html_extra_path: list[str] = []  # docs/_ext/downloads.py fills it
 html_css_files = ["site.css"]
 html_use_index = False  # the search finds more
 html_domain_indices = False

@@ -7,8 +7,10 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from caliper_readtime._accounts import SETTLE_SECONDS
+from caliper_readtime._checks import without_emails
 from caliper_readtime._cli.accounts import account
 from caliper_readtime._cli.session import (
+    FAILED,
     OK,
     UNHEALTHY,
     USAGE,
@@ -19,9 +21,11 @@ from caliper_readtime._cli.session import (
     known_states,
     roster,
     seconds,
+    stored_states,
 )
 from caliper_readtime._results import SUMS
 from caliper_readtime._units import plural
+from caliper_readtime.errors import EmitterUnavailable, EndpointRefused
 from caliper_readtime.protocols import ListsEvents, reading_back
 
 if TYPE_CHECKING:
@@ -102,16 +106,18 @@ def audit(arguments: argparse.Namespace, session: Session) -> int:
     emitter = session.tracker.emitter
     asks = reading_back(emitter) is not None and isinstance(emitter, ListsEvents)
     problems: list[str] = []
+    unasked: list[str] = []
     rows = []
     with session.output.progress("readers") as bar:
         for number, reader in enumerate(readers):
             bar(number, len(readers))
-            document, wrong = _audited(session, reader, alone=len(readers) == 1, asks=asks)
+            document, wrong = _audited(session, reader, alone=len(readers) == 1, asks=asks, unasked=unasked)
             problems += wrong
             if arguments.json:
                 session.output.json(document)
             sums = [sum(getattr(one, name) for one in document["accounts"]) for name in _PARTS]
-            rows.append((reader, len(document["accounts"]), *sums, document["held"], not wrong))
+            known = not asks or document["reconciliation"] is not None
+            rows.append((reader, len(document["accounts"]), *sums, document["held"], not wrong if known else None))
         bar(len(readers), len(readers))
     if not arguments.json:
         columns = ("reader", "articles", "read s", "= reported", "+ parked", "+ claimed", "+ rest", "held s", "adds up")
@@ -120,21 +126,28 @@ def audit(arguments: argparse.Namespace, session: Session) -> int:
             session.output.line("the endpoint was not asked: set CALIPER_READTIME_READ_BACK where it shows its events")
         for problem in problems:
             session.output.line(problem)
-    return _ended(problems, plural(len(readers), "reader") if len(readers) > 1 else f"reader {readers[0]}", session)
+    for complaint in unasked:
+        session.output.complain(complaint)
+    whose = plural(len(readers), "reader") if len(readers) > 1 else f"reader {readers[0]}"
+    return _ended(problems, whose, session) or (FAILED if unasked else OK)
 
 
-def _audited(session: Session, reader: str, *, alone: bool, asks: bool) -> tuple[dict[str, Any], list[str]]:
-    """Return what is known of a reader, and what is wrong."""
-    try:
-        states, unread = known_states(session, reader)
-    except CommandError:
-        if alone:
-            raise
-        states, unread = (), None  # a roster names readers who have read nothing
+def _audited(
+    session: Session, reader: str, *, alone: bool, asks: bool, unasked: list[str]
+) -> tuple[dict[str, Any], list[str]]:
+    """Return what is known of a reader, and what is wrong; ``unasked`` grows where the endpoint could not be asked."""
+    states, unread = (known_states if alone else stored_states)(session, reader)
     accounts = [account(state) for state in states]
     problems = [] if unread is None else [unread]
     problems += [f"{reader}, {one.resource_id}: {problem}" for one in accounts for problem in one.problems]
-    found = session.tracker.reconcile(reader) if asks else None
+    found = None
+    try:
+        found = session.tracker.reconcile(reader) if asks else None
+    except EmitterUnavailable as error:
+        # One list that cannot be read keeps nobody else from being audited; credentials are everybody's.
+        if alone or isinstance(error, EndpointRefused):
+            raise
+        unasked.append(f"{reader}: the endpoint could not be asked: {without_emails(str(error))}")
     problems += [] if found is None else [f"{reader}, {problem}" for problem in _differences(found)]
     held = None if found is None else float(sum(one.held_seconds for one in found.articles))
     document = {

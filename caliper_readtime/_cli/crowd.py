@@ -17,6 +17,7 @@ from caliper_readtime._cli.session import (
     count,
     known_states,
     roster,
+    stored_states,
 )
 from caliper_readtime._inspection import began_at_ms
 from caliper_readtime._records import STATE, STEPS, columns
@@ -79,13 +80,10 @@ def _chosen(arguments: argparse.Namespace, session: Session) -> Iterator[ReadTim
 def _named(readers: list[str], session: Session) -> Iterator[ReadTimeState]:
     unknown = 0
     for reader in readers:
-        try:
-            states, unread = known_states(session, reader)
-        except CommandError:
-            unknown += 1  # a roster names readers who have read nothing
-            continue
+        states, unread = stored_states(session, reader)
         if unread is not None:
             session.output.complain(unread)
+        unknown += not states and unread is None
         yield from states
     if unknown:
         session.output.complain(f"nothing is stored of {unknown} of {plural(len(readers), 'reader')}")

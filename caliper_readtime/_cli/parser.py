@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from caliper_readtime._cli.session import Action, Add, BareAction
 
+COMMAND: Final = "COMMAND"
+
 
 def add_commands(
     parser: argparse.ArgumentParser, *, settings: bool = False, more: Sequence[Callable[[Add], object]] = ()
@@ -68,6 +70,9 @@ class ErrorFirst(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         problem = re.sub(r"\S+://\S*", "a URL (flags such as --store-url come after the command)", message)
+        for action in self._actions:
+            if action.metavar == COMMAND and action.choices and problem.endswith(f": {COMMAND}"):
+                problem += f", one of {', '.join(action.choices)}"
         # Django's parsers tell by this whether somebody typed it; to code they raise.
         if not getattr(self, "called_from_command_line", True):
             super().error(problem)
@@ -115,7 +120,7 @@ def _commands(parser: argparse.ArgumentParser) -> Any:
     kind = type(parser)
     if not issubclass(kind, ErrorFirst):
         kind = type(kind.__name__, (ErrorFirst, kind), {})
-    return parser.add_subparsers(title="commands", required=True, parser_class=kind)
+    return parser.add_subparsers(title="commands", metavar=COMMAND, required=True, parser_class=kind)
 
 
 def _sentence(text: str) -> str:

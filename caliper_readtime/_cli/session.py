@@ -86,19 +86,24 @@ def known_states(session: Session, reader: str) -> tuple[tuple[ReadTimeState, ..
     Raises:
         CommandError: there are none that can be.
     """
+    states, unreadable = stored_states(session, reader)
+    if not states:
+        nothing = f"nothing is stored of reader {reader}: check that this is the OneRoster sourcedId"
+        raise CommandError(unreadable or f"{nothing}, and the right store")
+    return states, unreadable
+
+
+def stored_states(session: Session, reader: str) -> tuple[tuple[ReadTimeState, ...], str | None]:
+    """Return the same of somebody who may have read nothing, as a roster names them."""
     tracker = session.tracker
     states = tracker.states(reader)
     plain = reduced(reader, "reader", None if tracker.events is None else tracker.events.oneroster_url)
     keys = tracker.store.keys(plain, to_epoch_ms(tracker.now(), "now"))
     unread = sorted({key.resource_id for key in keys} - {state.resource_id for state in states})
-    unreadable = None
-    if unread:
-        named = ", ".join(unread)
-        unreadable = f"stored states of reader {reader} cannot be read: {named}; were they written by a newer release?"
-    if not states:
-        nothing = f"nothing is stored of reader {reader}: check that this is the OneRoster sourcedId"
-        raise CommandError(unreadable or f"{nothing}, and the right store")
-    return states, unreadable
+    if not unread:
+        return states, None
+    named = ", ".join(unread)
+    return states, f"stored states of reader {reader} cannot be read: {named}; were they written by a newer release?"
 
 
 def unknown_article(reader: str, article: str, known: tuple[str, ...]) -> CommandError:

@@ -122,11 +122,24 @@ class Reconciling:
             return "somebody else is sending it"
         fields = {**key._asdict(), "event_id": event_id, "delta": (event.end_ms - event.start_ms) / SECOND}
         try:
-            _asked(lambda: self._emitter.emit([json.loads(body)]))
+            doubt = _asked(lambda: self._emit(json.loads(body)))
         except EventRejected as error:
             log(logging.ERROR, "reconcile: the endpoint refuses an event that it had accepted", **fields)
             return without_emails(f"the endpoint refuses it: {error}")
+        if doubt is not None:
+            return without_emails(f"it was sent again and may have arrived: {doubt}")
         log(logging.WARNING, "reconcile: an event that the endpoint did not hold was sent again", **fields)
+        return None
+
+    def _emit(self, event: Mapping[str, Any]) -> EmitterUnavailable | None:
+        """Emit; what may be about this event alone is returned, since it must not hold up the others."""
+        try:
+            self._emitter.emit([event])
+        except EmitterUnavailable as error:
+            pass_interruption(error)
+            if error.tried and error.ambiguous:
+                return error
+            raise
         return None
 
     def _shows(self, event_id: str) -> bool:

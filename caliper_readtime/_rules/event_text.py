@@ -92,6 +92,9 @@ def event_text(
             started_at_ms=began_at_ms,
             ended_at_ms=ended_at_ms,
         )
+        # I6: whatever is known by this id, a stored claim first of all, would be another event's.
+        if event["id"] != ids[0]:
+            raise ValueError("the builder has given the event another id")
         return _dumped(event)
     parts, users = frame
     ended = to_caliper_time(ended_at_ms)

@@ -104,7 +104,7 @@ var readtime = readtime || (() => {
     const { target, boundingClientRect: box, intersectionRect: shown } = seen.pop();
     looking = 0;
     // The box of a document of "height: 100%" stays behind when it scrolls, and then says nothing.
-    inView = top == self || shown.height || (!options.article && box.bottom < 0);
+    inView = top == self || shown.height || (!options.article && 0 > box.bottom);
     look();
     // What is scaled has the height of its box, but what flows over has its own.
     steady =
@@ -127,7 +127,7 @@ var readtime = readtime || (() => {
   };
 
   const message = (l) => {
-    if (completed == undefined && (total >= (options.dwell * 1000 || Infinity) || position >= (+options.depth || Infinity))) {
+    if (completed == undefined && (position >= (+options.depth || Infinity) || total >= (options.dwell * 1000 || Infinity))) {
       completed = true;
       sent = -Infinity; // a beat is due
     }
@@ -184,7 +184,7 @@ var readtime = readtime || (() => {
   const look = (take) => {
     settle();
     if (take) input = last;
-    const shown = id && !document.hidden && take != false; // as long as a page is prerendered it is hidden
+    const shown = id && !document.hidden && take != false; // prerendered pages are hidden, too
     const counted = counting;
     // Of all tabs and windows only the one used last counts; without storage each does.
     let owner, date;
@@ -235,7 +235,7 @@ var readtime = readtime || (() => {
   };
 
   const start = (wanted) => {
-    if (!wanted.url || !wanted.ticket) throw TypeError("no url or ticket");
+    if (!wanted.url || !wanted.ticket) throw TypeError("url and ticket");
     if (id && wanted.ticket == options.ticket) return;
     end();
     options = { ...wanted };
@@ -250,7 +250,7 @@ var readtime = readtime || (() => {
     heartbeat = wait = wanted.heartbeat * 1000 || 10000;
     idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) | 0 : Infinity;
     begun = now();
-    id = Math.random() + "";
+    id = Date.now() + "" + Math.random(); // which pages may have seeded
     look(true);
   };
 
@@ -273,7 +273,7 @@ var readtime = readtime || (() => {
       if (came || (mine && !pressed && young())) tag.home = path;
       known[ticket] = tag.was = ticket;
     }
-    if (id && ((moved && (pressed || !young())) || !there || part?.isConnected == false)) {
+    if (id && (((pressed || !young()) && moved) || !there || part?.isConnected == false)) {
       end();
       owed = true;
       back ||= !moved;
@@ -304,7 +304,7 @@ var readtime = readtime || (() => {
   });
   hear("pointerdown keydown", () => (pressed = true));
   hear("popstate", () => {
-    pressed = true;
+    pressed ||= path != location.pathname;
     sync();
     back = true;
   });
@@ -312,7 +312,7 @@ var readtime = readtime || (() => {
   new MutationObserver(sync).observe(document, { childList: true, subtree: true });
   sync();
 
-  return { start, stop, touch, playing };
+  return { start, touch, stop, playing };
 })();
 
 export const { start, stop, touch, playing } = readtime;

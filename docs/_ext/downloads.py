@@ -12,7 +12,6 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
-    from sphinx.config import Config
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 
@@ -35,21 +34,22 @@ class Whole(SphinxPostTransform):
                 link.replace_self(whole)
 
 
-def pack(app: Sphinx, _config: Config) -> None:
-    """Write an archive of each example where the site's other files are taken from."""
-    out = Path(app.doctreedir) / "extra"
-    (out / "examples").mkdir(parents=True, exist_ok=True)
+def pack(app: Sphinx, failed: Exception | None) -> None:
+    """Write an archive of each example beside the site's pages."""
+    if failed or app.builder.format != "html":
+        return
+    out = Path(app.outdir) / "examples"
+    out.mkdir(exist_ok=True)
     for folder in filter(Path.is_dir, EXAMPLES.iterdir()):
-        with zipfile.ZipFile(out / "examples" / f"{folder.name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        with zipfile.ZipFile(out / f"{folder.name}.zip", "w", zipfile.ZIP_DEFLATED) as archive:
             for file in sorted(folder.rglob("*")):
                 if file.is_file() and "__pycache__" not in file.parts:
                     name = PurePosixPath(folder.name, *file.relative_to(folder).parts)
                     archive.writestr(zipfile.ZipInfo(str(name)), file.read_bytes(), zipfile.ZIP_DEFLATED)
-    app.config.html_extra_path.append(str(out))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register both."""
     app.add_post_transform(Whole)
-    app.connect("config-inited", pack)
+    app.connect("build-finished", pack)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

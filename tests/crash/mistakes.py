@@ -1,4 +1,4 @@
-"""Eleven more mistakes that hosts make, each planted in a host that is otherwise right."""
+"""Twelve more mistakes that hosts make, each planted in a host that is otherwise right."""
 
 from __future__ import annotations
 
@@ -113,6 +113,13 @@ class AnswersThatAllIsWell(Diary):
             super().signal(view, total)
 
 
+class TakesEveryAnswerForYes(Diary):
+    """The endpoint's answer is not looked at: an answer is an acceptance."""
+
+    def send(self, event):
+        self.http.post(self.url, json=self.envelope(event), timeout=5)
+
+
 class GivesUp(Diary):
     """After three tries the event is dropped."""
 
@@ -182,6 +189,7 @@ MORE = [
     (KeepsTimeInMemory, Fault.CRASH_BEFORE, "cache.script", "self.cache.script(STATE, lambda state: self.add("),
     (ForgetsAtTheEnd, Fault.CRASH_AFTER, "cache.script", 'state["views"].clear()'),
     (AnswersThatAllIsWell, Fault.UNREACHABLE, "cache.script", "self.cache.script(STATE"),
+    (TakesEveryAnswerForYes, Fault.UNAVAILABLE, "http.post", "self.http.post("),
     (GivesUp, Fault.OUTAGE, "http.post", "self.http.post("),
     (RollsItsClaimBack, Fault.CRASH_AFTER, "http.post", "self.http.post("),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 
 import pytest
 
@@ -10,6 +11,7 @@ from caliper_readtime import (
     ConfigurationError,
     EmitterUnavailable,
     EndpointRefused,
+    EventRejected,
     HttpCaliperEmitter,
     InMemoryStateStore,
     InvalidInput,
@@ -214,6 +216,10 @@ def test_what_the_endpoint_lists_as_deleted_is_not_sent_again(caliper_endpoint, 
     (one,) = tracker.reconcile("anna", repair=True).articles
     assert (one.deleted.event_ids, one.missing.event_ids, one.held_seconds) == ((event["id"],), (), 0)
     assert len(caliper_endpoint.deliveries) == 1
+    other = {**event, "object": BEES.url, "externalId": "urn:uuid:x", "id": 8}
+    rows = {**other, "deleted_at": "now"}, {**other, "externalId": "urn:uuid:y", "id": 9, "deleted_at": None}
+    caliper_endpoint.misbehave_reads(page(2, *rows))
+    assert tracker.reconcile("anna").elsewhere.event_ids == ("urn:uuid:y",)
 
 
 def test_since_leaves_out_what_is_older(caliper_endpoint, tracker, clock):
@@ -224,6 +230,19 @@ def test_since_leaves_out_what_is_older(caliper_endpoint, tracker, clock):
     read(tracker, clock)
     (one,) = tracker.reconcile("anna", since=since).articles
     assert (one.matching.seconds, one.held_seconds, one.reported_seconds) == (30.0, 30.0, 60.0)
+
+
+@pytest.mark.parametrize("value", ["1e999", "-1e999", "NaN", "9" * 400, "1e308", "-5"])
+def test_a_value_that_is_no_time_is_none(caliper_endpoint, tracker, clock, value):
+    """J3: somebody's event with a value that is none does not hide the others."""
+    read(tracker, clock)
+    (event,) = caliper_endpoint.events
+    other = json.dumps({**event, "id": "urn:uuid:of-another"}).replace('"value": 30', f'"value": {value}')
+    text = f'{{"events": [{json.dumps(event)}, {other}], "pagination": {{"total": 2}}}}'
+    caliper_endpoint.misbehave_reads(Answer(200, text.encode()))
+    found = tracker.reconcile("anna")
+    (one,) = found.articles
+    assert (found.balanced, one.held_seconds, one.foreign.event_ids) == (True, 30.0, ("urn:uuid:of-another",))
 
 
 def test_an_event_that_was_changed_there(caliper_endpoint, tracker, clock):
@@ -251,6 +270,74 @@ def test_an_account_that_cannot_be_read_is_named(caliper_endpoint, tracker, cloc
     store._states[key] = type(state)(*key, state.meter, type(ledger)(**{**vars(ledger), "account": account}))
     found = tracker.reconcile("anna")
     assert (found.unread, found.balanced, [one.resource_id for one in found.articles]) == (("owls",), False, ["bees"])
+
+
+class Failing(RecordingEmitter):
+    """It raises each of these errors once."""
+
+    errors = ()
+
+    def emit(self, batch, /):
+        if self.errors:
+            raise self.errors.pop(0)
+        super().emit(batch)
+
+
+def failing(clock):
+    """Such an emitter, and a tracker that sends by it."""
+    emitter = Failing()
+    return emitter, ReadTimeTracker(InMemoryStateStore(), emitter, events(), clock=clock)
+
+
+@pytest.mark.parametrize("hours", [1, 5, 9, 20, 40])
+def test_since_lies_among_events_that_can_no_longer_be_built_again(clock, hours):
+    """J4: forty events, one an hour: what ended before is left out on both sides, and nothing passes for lost."""
+    _, tracker = failing(clock)
+    start = clock()
+    for _ in range(40):
+        clock.advance(3570)
+        read(tracker, clock)
+    clock.advance(1000)
+    (one,) = tracker.reconcile("anna", since=start + timedelta(hours=hours)).articles
+    assert (len(one.matching.event_ids), one.missing.event_ids, one.held_seconds) == (41 - hours, (), 30 * (41 - hours))
+
+
+def test_since_with_an_old_event_that_was_accepted_late(clock):
+    """J4: one that was set aside at first and accepted last says nothing of when the others ended."""
+    emitter, tracker = failing(clock)
+    emitter.errors = [EventRejected("refused", status=422)]
+    with pytest.raises(EventRejected):
+        read(tracker, clock)
+    since = clock.advance(1)
+    for _ in range(40):
+        read(tracker, clock)
+    tracker.unpark("anna", "owls")
+    clock.advance(1000)
+    lost = emitter.events.pop(3)["id"]
+    (one,) = tracker.reconcile("anna", since=since).articles
+    assert (one.missing.event_ids, len(one.matching.event_ids)) == ((lost,), 39)
+
+
+def test_a_repair_that_fails_for_one_event_holds_up_no_other(clock):
+    """J6: one that may have arrived waits for the next look; what certainly cannot be sent ends the call."""
+    emitter, tracker = failing(clock)
+    for what in (BEES, OWLS):
+        read(tracker, clock, what=what)
+    emitter.events.clear()
+    clock.advance(600)
+    emitter.errors = [EmitterUnavailable("h answered 500: ask anna@example.org", status=500)]
+    first, second = tracker.reconcile("anna", repair=True).articles
+    assert (first.repaired.event_ids, second.repaired) == ((), second.missing)
+    assert first.unrepaired == ((*first.missing.event_ids, MAYBE),)
+    assert [event["id"] for event in emitter.events] == [*second.missing.event_ids]
+    assert tracker.reconcile("anna", repair=True).articles[0].pending
+    clock.advance(600)
+    emitter.errors = [EndpointRefused("h answered 401")]
+    with pytest.raises(EndpointRefused):
+        tracker.reconcile("anna", repair=True)
+
+
+MAYBE = "it was sent again and may have arrived: h answered 500: ask (e-mail address)"
 
 
 def test_what_reconcile_needs(tmp_path, tracker):

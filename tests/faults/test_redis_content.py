@@ -224,6 +224,16 @@ def test_forget_erases_what_the_index_has_lost(node, redis):
     assert list(node.admin.scan_iter("*:state:*")) == [names_of(BEN, BEES).state]
 
 
+@pytest.mark.parametrize("namespace", ["school[1]", "a*", "b?", r"c\d"])
+def test_forget_looks_around_in_a_namespace_that_looks_like_a_pattern(node, namespace):
+    """X4: what SCAN takes for a pattern stands for itself."""
+    with closing(RedisStateStore.from_url(node.server.url, namespace=namespace)) as store:
+        tracker, _ = tracker_on(store)
+        tracker.accumulate(ANNA, OWLS, 30)
+        node.admin.delete(*node.admin.scan_iter("*:reader:*"))
+        assert tracker.forget(ANNA) == 1
+
+
 def test_forget_without_the_right_to_look_around(node, caplog):
     """X4: a user without SCAN: what the index names is erased, and a warning says that no more was looked for."""
     node.admin.execute_command("ACL", "SETUSER", "reader", "on", ">pw", "~*", "+@all", "-scan")

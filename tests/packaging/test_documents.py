@@ -187,7 +187,7 @@ def fenced():
 
 def test_fragments_say_that_they_are():
     """Code is run as it stands, or begins with a comment that says it is a fragment, and of what."""
-    run, shown = {"python"}, {"sh", "text", "json", "http", "mermaid"}
+    run, shown = {"python"}, {"sh", "text", "json", "http", "ini", "yaml", "mermaid"}
     marks = {"py": "# fragment: ", "nginx": "# fragment: ", "js": "// fragment: ", "html": "<!-- fragment: "}
     unmarked = [
         (page.name, lines[0])

@@ -65,8 +65,6 @@ def site(tmp_path_factory):
             "-n",
             "-b",
             "html",
-            "-d",
-            out / "doctrees",
             "docs",
             out / "html",
         ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import warnings
@@ -12,7 +13,7 @@ from queue import Queue
 
 import pytest
 
-from caliper_readtime import EventRejected, StoreUnavailable
+from caliper_readtime import EventRejected, SqliteStateStore, StoreUnavailable
 from tests.packaging.quickstarts import FOLDER, ROOT, Followed
 from tests.recipes.pages import ran
 from tests.recipes.sentry import Away
@@ -161,3 +162,27 @@ def test_prometheus_in_django_goes_on_from_the_quickstart(tmp_path):
     """Pasted after the quickstart, the page's path shows one report, its seconds, and what waits."""
     Followed(FOLDER / "django.md", tmp_path).follow()
     Followed(ROOT / "docs" / "how-to" / "django-prometheus.md", tmp_path).follow()
+
+
+# cron
+
+
+def test_cron_sweeps_with_the_file_that_systemd_reads(tmp_path):
+    """The lines of the crontab work in cron's bare environment, with plain assignments: systemd knows no export."""
+    page = (ROOT / "docs" / "how-to" / "operate.md").read_text("utf-8")
+    lines = re.findall(r"^\* \* \* \* \*  app  (.*)$", page, re.MULTILINE)
+    assert len(lines) == 2
+    settings = {"STORE_URL": f"sqlite:///{tmp_path}/a.db", "ENDPOINT": f"jsonl://{tmp_path}/events.jsonl"}
+    settings |= {"ONEROSTER_URL": "https://oneroster.example.org", "SENSOR": "https://a.example.org", "APP_NAME": "A B"}
+    SqliteStateStore(tmp_path / "a.db").close()  # the application has made it
+    file = tmp_path / "readtime.env"
+    file.write_text("".join(f'CALIPER_READTIME_{name}="{value}"\n' for name, value in settings.items()))
+    program = f"{sys.executable} -m caliper_readtime"
+    for line in lines:
+        for folder in ("/var/log/app", "/var/lib/node_exporter"):
+            line = line.replace(folder, str(tmp_path))  # noqa: PLW2901
+        line = line.replace("/opt/app/bin/caliper-readtime", program).replace("/etc/app/readtime.env", str(file))  # noqa: PLW2901
+        bare = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+        subprocess.run(["/bin/sh", "-c", line], env=bare, check=True, cwd="/")
+    assert json.loads((tmp_path / "readtime.jsonl").read_text())["stopped_by"] == "drained"
+    assert (tmp_path / "readtime.prom").read_text().endswith("# EOF\n")

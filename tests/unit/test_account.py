@@ -59,6 +59,19 @@ def test_an_event_whose_claim_was_lost_is_known():
     assert (sorted(known.values()), untold) == ([25_000, 30_000], 0)
 
 
+def test_what_a_lost_claim_covers_is_told_once_totals_have_climbed_back():
+    """J1, K6: the pointer steps over the rest of its range, and none of that is untold."""
+    life = Life().sent(30.0).read(10.0)
+    life.do(Commit(life.ledger.generation, "urn:uuid:x", ms(20), ms(45)))
+    life.wait(60.0).beat(2.0)
+    assert life.take().claim is None
+    assert committed(life.state)[1] == 0
+    life.sent(20.0)
+    assert life.ledger.account.cuts == "30 20000:45000:40000 ~45000 17"
+    known, untold = committed(life.state)
+    assert (sorted(known.values()), untold) == ([17_000, 25_000, 30_000], 0)
+
+
 def test_what_an_older_version_reported_is_untold():
     """J1: cut points that nobody wrote down cannot be told apart; what comes later can."""
     life = Life().sent(30.0)

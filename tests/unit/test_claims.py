@@ -146,6 +146,21 @@ def test_an_event_that_cannot_be_built_is_parked(build_again):
         assert span(life.read(5).take(tried=frozenset({parked.event_id})).claim) == (30.0, 35.0)
 
 
+@pytest.mark.parametrize("made", [{"id": "urn:uuid:x"}, {}, [{"id": 1}], "event", None])
+def test_an_event_that_is_not_the_one_asked_for_cannot_be_built(made):
+    """C5, I6: a builder that gives it another id, or makes no object: no claim holds what it is not known by."""
+
+    class Other(Broken):
+        """Such a builder."""
+
+        def event(self, *_args, **_more):
+            return made
+
+    life = Life().read()
+    assert life.take(builder=Other()).result is AcquireResult.UNBUILDABLE
+    assert life.take().claim.event_id == life.state.parked[0].event_id
+
+
 def test_an_event_that_cannot_be_built_waits_where_the_list_is_full():
     """C5, P10: the list's eight holds for such an event too: its time stays unclaimed, and nothing is lost."""
     life = Life()

@@ -313,6 +313,36 @@ def test_audit_of_many_readers(scene, ask, tmp_path):
     complained(ask("audit"), 2)
 
 
+class OneBadList(RecordingEmitter):
+    """Its list of Anna's events cannot be read."""
+
+    error = EmitterUnavailable("h: its answer is not a list of events, anna@example.org")
+
+    def listed(self, actor_id, /):
+        if actor_id.endswith("anna"):
+            raise self.error
+        return super().listed(actor_id)
+
+
+def test_audit_goes_on_where_one_list_cannot_be_read(scene, ask):
+    """The others are audited, and it says who was not: a failure, or unhealthy where somebody's do not add up."""
+    scene.use(OneBadList())
+    for reader in (ANNA, BEN):
+        scene.read(reader, OWLS, 30)
+        scene.tracker.partial(reader, OWLS)
+    ran = ask("audit", "anna", "ben", "--json")
+    assert (ran.code, [line["held"] for line in ran.json]) == (1, [None, 30])
+    assert "anna: the endpoint could not be asked: h" in ran.err
+    assert "@example" not in ran.err
+    assert ask("audit", "anna", "ben").out.splitlines()[2].split()[-2:] == ["30", "yes"]
+    complained(ask("audit", "anna"))
+    scene.emitter.events.clear()
+    scene.clock.advance(301)
+    assert ask("audit", "anna", "ben").code == 3
+    scene.emitter.error = EndpointRefused("h answered 401")
+    complained(ask("audit", "anna", "ben"))
+
+
 # reconcile
 
 
@@ -467,6 +497,10 @@ def test_states_that_cannot_be_read(tmp_path):
         with closing(sqlite3.connect(path)) as other, other:
             other.execute("UPDATE state SET ledger = '{}'")
         assert "bees, owls" in complained(command("flush", "anna", tracker=tracker))
+        ran = command("audit", "anna", "zoe", "--json", tracker=tracker)
+        assert (ran.code, "bees, owls" in ran.json[0]["problems"][0], ran.json[1]["problems"]) == (3, True, [])
+        ran = command("export", "anna", "zoe", tracker=tracker)
+        assert ("bees, owls" in ran.err, "nothing is stored of 1 of 2 readers" in ran.err) == (True, True)
 
 
 def test_explain_tells_the_story(scene, ask):

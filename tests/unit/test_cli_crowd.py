@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 
 import pandas as pd
 import pytest
 
-from caliper_readtime import EventRejected
+from caliper_readtime import EventRejected, Reader
 from tests.commands import command, complained
 from tests.scenes import ANNA, BEES, BEN, OWLS, article
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -95,6 +99,23 @@ def test_export_makes_a_frame_in_one_line(ask):
     for frame in (lines, table):
         assert str(frame["due_at"].dt.tz) == "UTC"
     assert table["finalized_at"].isna().all()
+
+
+def test_the_pages_lines_keep_ids(scene, tmp_path, monkeypatch):
+    """What the page about analysis says reads ids of digits as they are."""
+    monkeypatch.chdir(tmp_path)
+    scene.read(Reader("007", "bond@example.org"), article("0012"), 30)
+    for file, form in (("time.jsonl", "jsonl"), ("time.csv", "csv")):
+        (tmp_path / file).write_text(command("export", "007", "--format", form, tracker=scene.tracker).out)
+    page = (ROOT / "docs" / "how-to" / "analyse.md").read_text("utf-8")
+    ids, *reads = re.search(r"```text\n(ids = .*?)```", page, re.DOTALL)[1].splitlines()
+    assert len(reads) == 2
+    known = {"pd": pd}
+    exec(ids, known)  # noqa: S102
+    for line in reads:
+        frame = eval(line, known)  # noqa: S307
+        assert (frame["reader_sourced_id"][0], frame["resource_id"][0]) == ("007", "0012")
+        assert frame["unreported_seconds"].sum() == 30
 
 
 def test_export_of_steps(ask):

@@ -115,9 +115,9 @@ def test_every_argument_has_help():
     [
         (["status", "--max-age", "x"], "caliper-readtime status: argument --max-age: 'x' is not a number of seconds"),
         (["inspect"], "caliper-readtime inspect: the following arguments are required: READER"),
-        (["parked"], "caliper-readtime parked: the following arguments are required"),
-        (["nonsense"], "caliper-readtime: argument"),
-        ([], "caliper-readtime: the following arguments are required"),
+        (["parked"], "caliper-readtime parked: the following arguments are required: COMMAND"),
+        (["nonsense"], "caliper-readtime: argument COMMAND: invalid choice: 'nonsense'"),
+        ([], "caliper-readtime: the following arguments are required: COMMAND"),
     ],
 )
 def test_what_is_wrong_comes_first(words, said, settings, capsys):

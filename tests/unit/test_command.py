@@ -87,8 +87,10 @@ def test_a_redis_that_is_not_there_is_one_line(capsys):
 
 
 def test_no_command_is_a_usage_error(capsys):
-    """Without a command the usage is shown."""
+    """Without a command the commands are shown."""
     with pytest.raises(SystemExit) as ended:
         main([])
     assert ended.value.code == 2
-    assert "demo" in capsys.readouterr().err
+    first, usage = capsys.readouterr().err.splitlines()
+    assert first.startswith("caliper-readtime: the following arguments are required: COMMAND, one of sweep, doctor, ")
+    assert usage == "usage: caliper-readtime [-h] [--version] COMMAND ..."

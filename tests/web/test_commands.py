@@ -92,7 +92,7 @@ def test_what_is_wrong_comes_first(running):
     assert second.startswith("usage: ")
     code, _, complaint = run("no-such-command")
     first, second, *_ = complaint.splitlines()
-    assert (code, "readtime: argument" in first, second.startswith("usage: ")) == (2, True, True)
+    assert (code, "readtime: argument COMMAND: " in first, second.startswith("usage: ")) == (2, True, True)
     assert "invalid choice: 'no-such-command'" in first
 
 

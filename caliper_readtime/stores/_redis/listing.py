@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,15 +35,14 @@ def of_reader(redis: Link, layout: Layout, reader: str) -> dict[Key, Names]:
 
 
 def lost_of_reader(redis: Link, layout: Layout, reader: str) -> dict[Key, Names]:
-    """Return the states of a reader by their own names, whatever the indexes have lost; bounded by ``MOST_PAGES``.
-
-    Names have no characters that SCAN takes for a pattern: the layout escapes them.
-    """
+    """Return the states of a reader by their own names, whatever the indexes have lost; bounded by ``MOST_PAGES``."""
     some = layout.names(Key(reader, "-"))
     prefix = some.state[: -len(some.resource)]
+    # Ids have no characters that SCAN takes for a pattern, since the layout escapes them; a namespace may have some.
+    pattern = re.sub(r"[\\*?\[\]]", r"\\\g<0>", prefix)
     found: dict[Key, Names] = {}
     try:
-        for number, page in enumerate(redis.scanned(some.state, "SCAN", "MATCH", f"{prefix}*")):
+        for number, page in enumerate(redis.scanned(some.state, "SCAN", "MATCH", f"{pattern}*")):
             for name in page:
                 key = layout.resource_key(reader, name[len(prefix) :])
                 found[key] = layout.names(key)

@@ -14,6 +14,7 @@ class Fault(StrEnum):
     CRASH_AFTER = "killed after"  #: the effect happened, and the process was killed before it saw the answer
     UNREACHABLE = "no connection at"  #: a time-out, and nothing happened
     LOST_ANSWER = "lost answer at"  #: a time-out, though it happened
+    UNAVAILABLE = "answer 503 at"  #: a watched ``CaliperEndpoint`` says so, and nothing happened
     LATE = "late effect of"  #: a time-out, and it happens once the handler has given up
     MEANWHILE = "another worker before"  #: a second run, from its beginning to its end, just before the effect
     OUTAGE = "outage for ten days from"  #: what the events are sent with fails from this step on

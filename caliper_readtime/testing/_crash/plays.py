@@ -11,7 +11,7 @@ from caliper_readtime.errors import InvalidInput
 from caliper_readtime.testing._crash.faults import Crash, Fault, Step, Taken
 from caliper_readtime.testing._crash.places import hosts_line
 from caliper_readtime.testing._endpoint import CaliperEndpoint
-from caliper_readtime.testing.behaviours import Drop
+from caliper_readtime.testing.behaviours import Answer, Drop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -85,10 +85,12 @@ class Play:
             case Fault.OUTAGE:
                 self._out = client.root
             case Fault.LATE:
-                self._late.append(perform)
-            case Fault.LOST_ANSWER if at.reached:
+                if not client.in_transaction():  # what is open ends with its connection, and nothing of it comes late
+                    self._late.append(perform)
+            case Fault.LOST_ANSWER | Fault.UNAVAILABLE if at.reached:
                 for position in at.reached:
-                    self._watched[position][0].misbehave(Drop(after="accept"))
+                    how = Answer(503) if fault is Fault.UNAVAILABLE else Drop(after="accept")
+                    self._watched[position][0].misbehave(how)
                 return perform()
             case Fault.LOST_ANSWER | Fault.CRASH_AFTER:
                 with suppress(Exception):
@@ -148,7 +150,8 @@ class Play:
             )
             sends = len(self.deliveries()) > before
             self.taken[position] = Taken(attrs.evolve(step, sends=sends), client.root, reached)
-        if result is target:
+        # A cursor returns itself as well, and has done what it was told.
+        if result is target and not (hasattr(target, "fetchone") and ".execute" in step.name):
             self.taken[position] = attrs.evolve(self.taken[position], fluent=True)
         return result
 

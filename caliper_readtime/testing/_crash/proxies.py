@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import cache
-from inspect import getattr_static, isawaitable
+from inspect import getattr_static, isawaitable, ismethod
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import attrs
@@ -50,6 +50,7 @@ class Client:
         methods: which calls are effects; None for all that may be.
         makers: which calls make another such part.
         error: makes the exception of a call that was not answered.
+        in_transaction: whether what it does now ends with its connection.
     """
 
     steps: Takes
@@ -58,6 +59,7 @@ class Client:
     methods: Collection[str] | None
     makers: Collection[str]
     error: Callable[[], Exception]
+    in_transaction: Callable[[], bool] = bool
 
     def called(self, proxy: object, target: object, method: str, args: tuple[Any, ...], more: dict[str, Any]) -> Any:
         """Call a method, as a step where it is an effect."""
@@ -111,7 +113,9 @@ def _stand_in(kind: type) -> type:
 def _get(self: Any, name: str) -> Any:
     if name == "_numbered":
         raise AttributeError(name)
-    return getattr(self._numbered[0], name)
+    found = getattr(self._numbered[0], name)
+    # What stands for another object, as django.db.connection does, finds its methods only when asked.
+    return _method(name).__get__(self) if ismethod(found) and not name.startswith("_") else found
 
 
 def _set(self: Any, name: str, value: Any) -> None:
@@ -129,6 +133,16 @@ def _method(name: str) -> Callable[..., Any]:
 
 def _attribute(name: str) -> property:
     return property(lambda self: getattr(self._numbered[0], name), lambda self, value: _set(self, name, value))
+
+
+def in_transaction(client: object) -> bool:
+    """Return whether a client of a database has begun a transaction."""
+    for name in ("in_transaction", "in_atomic_block"):  # sqlite3 and SQLAlchemy, Django
+        found = getattr(client, name, False)
+        if (found() if callable(found) else found) is True:
+            return True
+    status = getattr(getattr(client, "info", None), "transaction_status", 0)  # psycopg: 0 is none
+    return isinstance(status, int) and status > 0
 
 
 def timed_out(target: object) -> Callable[[], Exception]:

@@ -28,6 +28,8 @@ _MORE_BY: Final = {
 _LESS_BY: Final = {
     Fault.UNREACHABLE: "The failure was taken for success: let the exception out, or answer 503, so that the client"
     " comes back; mark as reported only what the endpoint has accepted",
+    Fault.UNAVAILABLE: "The answer was not looked at: only 2xx is an acceptance (raise_for_status()); mark as reported"
+    " what had one, and let a job send the rest",
     Fault.LOST_ANSWER: "Nobody came back for them: let the exception out, or answer 503, and know your own lock or"
     " write again after a time-out",
     Fault.MEANWHILE: "One worker undid what another had done: change state in one atomic update, carry what is below a"

@@ -79,6 +79,8 @@ def crash_every_step(
     if not any(wanted.values()):
         raise InvalidInput("host", "nothing was delivered, so nothing can be lost: read, report, watch the endpoint")
     findings = list(calm.findings(wanted))
+    if not taken and not findings:
+        raise InvalidInput("host", "the handler took no step: build what it calls by steps.tracker(…), steps.wrap(…)")
     runs = 1
     with _quietly():
         for fault, at in () if findings else _plan(taken, faults):
@@ -106,8 +108,17 @@ def _quietly() -> Iterator[None]:
 def _plan(taken: tuple[Taken, ...], faults: Collection[Fault]) -> Iterator[tuple[Fault, Taken]]:
     for at in taken:
         for fault in Fault:
-            if fault in faults and not at.fluent and (fault is not Fault.OUTAGE or at.step.sends):
+            if fault in faults and not at.fluent and _applies(fault, at):
                 yield fault, at
+
+
+def _applies(fault: Fault, at: Taken) -> bool:
+    match fault:
+        case Fault.OUTAGE:
+            return at.step.sends
+        case Fault.UNAVAILABLE:
+            return bool(at.reached)
+    return True
 
 
 @attrs.define(eq=False)
@@ -167,7 +178,7 @@ class _Run:
     def _attempt(self, action: Callable[[], object]) -> Exception | None:
         """Return why its client has to come back, or None."""
         try:
-            answer = action()
+            answer = _read(action())
         except Exception as error:  # noqa: BLE001 - whatever a host raises
             return error
         except BaseException:
@@ -263,6 +274,18 @@ class _Run:
         taken = self.played.taken
         sent = [found.step for found in taken if found.step.sends] or [found.step for found in taken]
         return sent[-1] if sent else None
+
+
+def _read(answer: Any) -> Any:
+    """Return an answer, read to its end as its client does: what a host streams happens only then."""
+    if inspect.isgenerator(answer):
+        for _ in answer:
+            pass
+    for name in ("get_data", "getvalue"):  # Flask's test client, Django's
+        read = getattr(answer, name, None)
+        if callable(read) and hasattr(answer, "status_code"):
+            read()
+    return answer
 
 
 def _why(failure: Exception | None) -> str:

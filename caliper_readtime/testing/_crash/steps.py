@@ -9,7 +9,7 @@ from caliper_readtime._rules.event import TimeSpentEvents
 from caliper_readtime._tracker import ReadTimeTracker
 from caliper_readtime.errors import EmitterUnavailable, StoreUnavailable
 from caliper_readtime.stores._memory import InMemoryStateStore
-from caliper_readtime.testing._crash.proxies import MAKERS, Client, numbered, timed_out
+from caliper_readtime.testing._crash.proxies import MAKERS, Client, in_transaction, numbered, timed_out
 from caliper_readtime.testing._kit import ManualClock, RecordingEmitter
 
 if TYPE_CHECKING:
@@ -144,4 +144,4 @@ class Steps:
         error: Callable[[], Exception],
         makers: Collection[str] = (),
     ) -> Any:
-        return numbered(target, Client(self._play, name, name, methods, makers, error))
+        return numbered(target, Client(self._play, name, name, methods, makers, error, lambda: in_transaction(target)))
