@@ -108,7 +108,7 @@ var readtime = readtime || (() => {
     look();
     // What is scaled has the height of its box, but what flows over has its own.
     steady =
-      height == (height = Math.max(target.scrollHeight > target.clientHeight && target.scrollHeight, box.height))
+      height == (height = Math.max(target.clientHeight < target.scrollHeight && target.scrollHeight, box.height))
         ? steady + 1
         : 0;
     if (!counting || options.media) return;
@@ -121,8 +121,8 @@ var readtime = readtime || (() => {
     if (looking == part) return; // a busy browser answers late
     eye.disconnect();
     part ||= document.querySelector(options.article || "html");
-    // A document whose body is positioned has no height.
-    if (part) eye.observe((looking = part).offsetHeight || options.article ? part : document.body);
+    // A document whose body is positioned has no height, and one that is being read has no body.
+    if (part) eye.observe((!(looking = part).offsetHeight && !options.article && document.body) || part);
     else inView = true;
   };
 
@@ -239,7 +239,7 @@ var readtime = readtime || (() => {
     if (id && wanted.ticket == options.ticket) return;
     end();
     options = { ...wanted };
-    total = acked = sent = steady = position = pressed = 0;
+    pressed = total = acked = sent = steady = position = 0;
     tagged = completed = caughtUp = undefined;
     lines = new Set();
     held = wanted.media; // until it plays
@@ -250,7 +250,7 @@ var readtime = readtime || (() => {
     heartbeat = wait = wanted.heartbeat * 1000 || 10000;
     idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) | 0 : Infinity;
     begun = now();
-    id = Date.now() + "" + Math.random(); // which pages may have seeded
+    id = "" + Date.now() + Math.random(); // which pages may have seeded
     look(true);
   };
 

@@ -50,16 +50,18 @@ def test_media_played(stage):
 
 @scene_of_engines
 def test_media_twice_as_fast(stage):
-    """Seconds are the viewer's: four of them at rate 2 are four, and eight of the medium have been played."""
+    """Seconds are the viewer's: four of them at rate 2 are four, and what is played are the medium's own."""
     tab = opened(stage)
     tab.run(f"({FILM}.playbackRate = 2, 0)")
     plays(tab)
     stage.read(4)
+    played = tab.run(f"{FILM}.currentTime")  # eight, where the machine keeps up
+    assert played > stage.true
     # As it plays: at this rate WebKit's player does not pause when it is told to.
     untold = stage.close(tab, lambda heard: heard.message["t"] > 2000)
     finish(stage, tab, at_least=2000, less=JITTER + untold)
     off = 0.5 + 2 * (stage.between() + untold)
-    assert abs(max(heard.message["p"] for heard in stage.site.heard) * TONE_SECONDS - 8) < off
+    assert abs(max(heard.message["p"] for heard in stage.site.heard) * TONE_SECONDS - played) < off
 
 
 @scene_of_engines

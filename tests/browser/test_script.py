@@ -83,6 +83,16 @@ def test_without_storage_random_ids_and_fetch_later(stage):
 
 
 @scene_of_the_script
+def test_tag_before_the_body(stage):
+    """A tag that runs before its page has a body counts as others do."""
+    page = stage.browser().page(stage.site("/early/leaves"))
+    stage.read(2)
+    page.close()
+    stage.site.until_left()
+    stage.judge()
+
+
+@scene_of_the_script
 def test_random_numbers_that_the_page_has_seeded(stage):
     """Where a quiz has seeded Math.random, so that each load draws the same numbers, a reload is still another view."""
     page = stage.browser().page(stage.article(), before="Math.random = () => 0.5;")
