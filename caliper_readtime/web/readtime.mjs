@@ -32,7 +32,7 @@ var readtime = readtime || (() => {
   let completed; // true: to be told, false: told
   let last; // look at the clock
   let input; // the last sign of the reader
-  let part, height, steady, lines; // the article's element, and what of it was on screen
+  let height, steady, lines, part; // of the article: what of it was on screen, and its element
   let looking = 0; // the element that is asked about and not answered yet
   let held; // by what has to play, and does not
   let pressed; // something, since the view began: a path that changes now is the reader's doing
@@ -95,7 +95,7 @@ var readtime = readtime || (() => {
   };
 
   const reach = (at) => {
-    if (at > position) position = Math.min(1, at);
+    if (at > position) position = Math.min(at, 1);
   };
 
   // What of the article is on screen, once a tick: lines that were jumped over were not read. What is clipped by a
@@ -122,7 +122,7 @@ var readtime = readtime || (() => {
     eye.disconnect();
     part ||= document.querySelector(options.article || "html");
     // A document whose body is positioned has no height.
-    if (part) eye.observe((looking = part).offsetHeight || options.article ? part : document.body);
+    if (part) eye.observe((!(looking = part).offsetHeight && !options.article && document.body) || part);
     else inView = true;
   };
 
@@ -235,7 +235,7 @@ var readtime = readtime || (() => {
   };
 
   const start = (wanted) => {
-    if (!wanted.url || !wanted.ticket) throw TypeError("url and ticket");
+    if (!wanted.ticket || !wanted.url) throw TypeError("no ticket or url");
     if (id && wanted.ticket == options.ticket) return;
     end();
     options = { ...wanted };
@@ -258,9 +258,9 @@ var readtime = readtime || (() => {
   // A young one is left alone by what was meant for the one before, for many pages change the path after the article;
   // but not once its reader has pressed something, or has gone back or forward.
   const sync = (event) => {
-    const moved = path != (path = location.pathname);
     let there = !tagged;
     let next;
+    const moved = path != (path = location.pathname);
     if (moved && (back = event?.navigationType == "traverse")) pressed = true;
     for (const tag of tags) {
       const { ticket } = tag.dataset;
