@@ -29,9 +29,6 @@ from tests.browser.site import Clock
 ARTICLE = """<!doctype html><title>{resource}</title>
 <article style="height: 3000px">Leaves eat light.</article>
 {script}"""
-#: And one whose script runs before there is a body.
-EARLY = "<!doctype html><title>{resource}</title>{script}<article>Leaves eat light.</article>"
-ARTICLES = {"articles": ARTICLE, "early": EARLY}
 TYPES = {"html": "text/html; charset=utf-8", "js": "text/javascript", "mjs": "text/javascript"}
 #: No inline code, no other origin: the strictest policy under which the script must work.
 POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'unsafe-inline'"
@@ -92,9 +89,9 @@ class PlainHost:
         """The HTML of a page, if it is one."""
         if name == "frames":
             return f"<!doctype html><title>frames</title>{unquote(query)}"
-        script = partial(self._script, reader, rest, query, "" if name == "early" else "defer")
-        if name in ARTICLES:
-            return ARTICLES[name].format(resource=escape(rest), script=script())
+        script = partial(self._script, reader, rest, query)
+        if name == "articles":
+            return ARTICLE.format(resource=escape(rest), script=script())
         if name in KINDS:
             time.sleep(self.late_seconds)
             return single_page(name, rest, script())
@@ -118,7 +115,7 @@ class PlainHost:
         self.tickets[ticket] = (Reader(reader, f"{reader}@example.org"), article, self.clock())
         return ticket
 
-    def _script(self, reader, resource, query, how):
+    def _script(self, reader, resource, query):
         if self.counter is not None:
             article = Article(resource, resource, f"https://app.example.org/{resource}")
             return SPY + self.counter.script_tag(("/readtime.min.js", "/signals"), reader, article, debug=True)
@@ -126,7 +123,7 @@ class PlainHost:
         if query == "module=1":
             return f'<main data-ticket="{ticket}"></main><script type="module" src="/module.js"></script>'
         options = f'data-url="/signals" data-ticket="{ticket}" data-opened="{self.clock().timestamp():.0f}"'
-        return f'<script {how} src="/readtime.min.js" {options}></script>'
+        return f'<script defer src="/readtime.min.js" {options}></script>'
 
     def _signal(self, environ):
         body = environ["wsgi.input"].read()

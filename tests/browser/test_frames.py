@@ -109,9 +109,10 @@ def test_frame_as_high_as_its_window(stage):
 @scene_of_engines
 def test_frame_without_height(stage):
     """A frame whose document has no height, because its body is positioned, counts, wherever it is scrolled to."""
-    tab = stage.engine().tab(outer(stage, frame("leaves", "height: 3000px"), site="127.0.0.1"))
+    tab = stage.engine().tab(outer(stage, frame("leaves", "height: 3000px; display: none"), site="127.0.0.1"))
     positioned = "{ position: absolute; inset: 0; overflow: auto }"
     tab.run(f"frames[0].document.body.insertAdjacentHTML('beforeend', '<style>body {positioned}</style>')")
+    tab.run("document.querySelector('#leaves').style.display = 'block'")
     assert tab.run("frames[0].document.documentElement.offsetHeight") == 0
     tab.run("scrollTo(0, 1000)")
     stage.read(4)

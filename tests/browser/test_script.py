@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 from tests.browser.stage import scene_of_the_script
 
 #: What marks an answer as the endpoint's own.
@@ -83,16 +85,6 @@ def test_without_storage_random_ids_and_fetch_later(stage):
 
 
 @scene_of_the_script
-def test_tag_before_the_body(stage):
-    """A tag that runs before its page has a body counts as others do."""
-    page = stage.browser().page(stage.site("/early/leaves"))
-    stage.read(2)
-    page.close()
-    stage.site.until_left()
-    stage.judge()
-
-
-@scene_of_the_script
 def test_random_numbers_that_the_page_has_seeded(stage):
     """Where a quiz has seeded Math.random, so that each load draws the same numbers, a reload is still another view."""
     page = stage.browser().page(stage.article(), before="Math.random = () => 0.5;")
@@ -103,6 +95,18 @@ def test_random_numbers_that_the_page_has_seeded(stage):
     page.close()
     stage.site.until_left(since=before)
     assert len({heard.message["v"] for heard in stage.site.heard}) == 2
+    stage.judge()
+
+
+@scene_of_the_script
+def test_in_the_head(stage):
+    """A tag in the head that does not wait for the body begins its view all the same."""
+    ticket = stage.site.host.ticket("u1", "leaves")
+    tag = f'<script src="/readtime.min.js" data-url="/signals" data-ticket="{ticket}"></script><p>Leaves.'
+    page = stage.browser().page(stage.site(f"/frames?{quote(tag)}"))
+    stage.read(2)
+    page.close()
+    stage.site.until_left()
     stage.judge()
 
 
