@@ -32,7 +32,7 @@ var readtime = readtime || (() => {
   let completed; // true: to be told, false: told
   let last; // look at the clock
   let input; // the last sign of the reader
-  let part, height, steady, lines; // the article's element, and what of it was on screen
+  let height, steady, lines, part; // of the article: what of it was on screen, and its element
   let looking = 0; // the element that is asked about and not answered yet
   let held; // by what has to play, and does not
   let pressed; // something, since the view began: a path that changes now is the reader's doing
@@ -95,7 +95,7 @@ var readtime = readtime || (() => {
   };
 
   const reach = (at) => {
-    if (at > position) position = Math.min(1, at);
+    if (at > position) position = Math.min(at, 1);
   };
 
   // What of the article is on screen, once a tick: lines that were jumped over were not read. What is clipped by a
@@ -108,7 +108,7 @@ var readtime = readtime || (() => {
     look();
     // What is scaled has the height of its box, but what flows over has its own.
     steady =
-      height == (height = Math.max(target.clientHeight < target.scrollHeight && target.scrollHeight, box.height))
+      height == (height = Math.max(target.scrollHeight > target.clientHeight && target.scrollHeight, box.height))
         ? steady + 1
         : 0;
     if (!counting || options.media) return;
@@ -235,11 +235,11 @@ var readtime = readtime || (() => {
   };
 
   const start = (wanted) => {
-    if (!wanted.url || !wanted.ticket) throw TypeError("url and ticket");
+    if (!wanted.ticket || !wanted.url) throw TypeError("no ticket or url");
     if (id && wanted.ticket == options.ticket) return;
     end();
     options = { ...wanted };
-    pressed = total = acked = sent = steady = position = 0;
+    total = acked = sent = steady = position = pressed = 0;
     tagged = completed = caughtUp = undefined;
     lines = new Set();
     held = wanted.media; // until it plays
@@ -250,7 +250,7 @@ var readtime = readtime || (() => {
     heartbeat = wait = wanted.heartbeat * 1000 || 10000;
     idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) | 0 : Infinity;
     begun = now();
-    id = "" + Date.now() + Math.random(); // which pages may have seeded
+    id = Date.now() + "" + Math.random(); // which pages may have seeded
     look(true);
   };
 
@@ -258,9 +258,9 @@ var readtime = readtime || (() => {
   // A young one is left alone by what was meant for the one before, for many pages change the path after the article;
   // but not once its reader has pressed something, or has gone back or forward.
   const sync = (event) => {
-    const moved = path != (path = location.pathname);
     let there = !tagged;
     let next;
+    const moved = path != (path = location.pathname);
     if (moved && (back = event?.navigationType == "traverse")) pressed = true;
     for (const tag of tags) {
       const { ticket } = tag.dataset;
