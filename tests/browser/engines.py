@@ -69,15 +69,19 @@ class Engine:
 class Tab:
     """A page of an engine: what all of them are asked the same way."""
 
-    def until(self, condition):
-        """Wait until JavaScript's condition holds; from outside, for pages come and go."""
-        ends = time.monotonic() + WAIT_SECONDS
-        while True:
+    def comes(self, condition, seconds):
+        """Whether JavaScript's condition comes true within so long; from outside, for pages come and go."""
+        ends = time.monotonic() + seconds
+        while time.monotonic() < ends:
             with suppress(Refused):  # of a page that is going
                 if self.run(f"Boolean({condition})"):
-                    return
-            assert time.monotonic() < ends, f"{condition} never came true"
+                    return True
             time.sleep(_LOOK_SECONDS)
+        return False
+
+    def until(self, condition):
+        """Wait until JavaScript's condition holds."""
+        assert self.comes(condition, WAIT_SECONDS), f"{condition} never came true"
 
     def to(self, path, act):
         """Do something that leads to a path."""
