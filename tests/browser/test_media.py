@@ -76,7 +76,7 @@ def test_media_twice_as_fast(stage):
     # As it plays: at this rate WebKit's player does not pause when it is told to.
     untold = stage.close(tab, lambda heard: heard.message["t"] > 2000)
     finish(stage, tab, at_least=2000, less=JITTER + untold)
-    off = 0.5 + 2 * (stage.between() + untold)
+    off = 0.5 + 2 * (stage.between() + untold + TICK / 2)  # a busy machine's player says seldom where it is
     assert abs(max(heard.message["p"] for heard in stage.site.heard) * TONE_SECONDS - played) < off
 
 
