@@ -14,6 +14,8 @@ TICK = 1.0  # the script looks at the clock once a second
 #: What a scene's own measure may be off by, beside the time between reading and not reading: for as long as a page
 #: takes to open, to come into view or to close, nobody can say from outside whether it is being read.
 JITTER = 0.25
+#: So late WebKit says at times that a frame is in sight, and the script asks once a tick.
+LATE = 2.0 + TICK
 _SOON = 10.0  # a beacon takes milliseconds
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from caliper_readtime.web.refusals import Refusal
-from tests.browser.stage import JITTER, TICK, scene_of_engines, scene_of_the_script
+from tests.browser.stage import JITTER, LATE, scene_of_engines, scene_of_the_script
 
 FRAMES = ("shown", "none", "folded", "below")
 
@@ -120,10 +120,10 @@ def test_frame_without_height(stage):
     tab.run("document.querySelector('#leaves').style.display = 'block'")
     assert tab.run("frames[0].document.documentElement.offsetHeight") == 0
     tab.run("scrollTo(0, 1000)")
-    stage.read(4)
+    stage.read(5)
     tab.follow("/plain")  # a tab that closes may take its frames along before they can speak
     stage.site.until_left()
-    stage.judge(less=2 * TICK + JITTER)  # WebKit is late to say that a frame is in sight
+    stage.judge(less=LATE + JITTER)
 
 
 def sandboxed(stage):
@@ -152,7 +152,7 @@ def test_sandboxed_frame_that_is_trusted(stage):
     """With TRUST_NULL_ORIGIN tickets alone decide: a sandboxed frame counts, and its script hears the answers."""
     stage.site.host.count(trust_null_origin=True)
     tab = sandboxed(stage)
-    stage.read(3)
+    stage.read(5)
     tab.follow("/plain")  # a tab that closes may take its frames along before they can speak
     stage.site.until_left()
-    stage.judge(less=2 * TICK + JITTER)  # WebKit is late to say that a frame is in sight
+    stage.judge(less=LATE + JITTER)
