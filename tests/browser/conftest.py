@@ -41,11 +41,10 @@ def playing(request, tmp_path_factory):
         for item in request.session.items
         if hasattr(getattr(item, "function", None), "scene")
     ]
-    # Hosts are made here, because frameworks do not like to be set up in several threads.
-    played = {
-        (scene, name): pool.submit(play, scene, name, (HOSTS | OTHERS)[name](), tmp_path_factory.mktemp("browser"))
-        for scene, name in selected
-    }
+    # Hosts are made here and before any scene plays, because frameworks do not like to be set up in several threads:
+    # Flask parses code, which Python 3.11 cannot do in two of them at once.
+    scenes = [(scene, name, (HOSTS | OTHERS)[name](), tmp_path_factory.mktemp("browser")) for scene, name in selected]
+    played = {(scene, name): pool.submit(play, scene, name, host, home) for scene, name, host, home in scenes}
     yield lambda scene, host: played[scene, host].result()
     pool.shutdown(cancel_futures=True)
 
