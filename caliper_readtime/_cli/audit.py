@@ -111,13 +111,14 @@ def audit(arguments: argparse.Namespace, session: Session) -> int:
     with session.output.progress("readers") as bar:
         for number, reader in enumerate(readers):
             bar(number, len(readers))
-            document, wrong = _audited(session, reader, alone=len(readers) == 1, asks=asks, unasked=unasked)
-            problems += wrong
+            document, silent = _audited(session, reader, alone=len(readers) == 1, asks=asks)
+            problems += document["problems"]
+            unasked += [] if silent is None else [silent]
             if arguments.json:
                 session.output.json(document)
             sums = [sum(getattr(one, name) for one in document["accounts"]) for name in _PARTS]
-            known = not asks or document["reconciliation"] is not None
-            rows.append((reader, len(document["accounts"]), *sums, document["held"], not wrong if known else None))
+            sound = not document["problems"] if silent is None else None
+            rows.append((reader, len(document["accounts"]), *sums, document["held"], sound))
         bar(len(readers), len(readers))
     if not arguments.json:
         columns = ("reader", "articles", "read s", "= reported", "+ parked", "+ claimed", "+ rest", "held s", "adds up")
@@ -132,22 +133,20 @@ def audit(arguments: argparse.Namespace, session: Session) -> int:
     return _ended(problems, whose, session) or (FAILED if unasked else OK)
 
 
-def _audited(
-    session: Session, reader: str, *, alone: bool, asks: bool, unasked: list[str]
-) -> tuple[dict[str, Any], list[str]]:
-    """Return what is known of a reader, and what is wrong; ``unasked`` grows where the endpoint could not be asked."""
+def _audited(session: Session, reader: str, *, alone: bool, asks: bool) -> tuple[dict[str, Any], str | None]:
+    """Return what is known of a reader, and why the endpoint could not be asked, if so."""
     states, unread = (known_states if alone else stored_states)(session, reader)
     accounts = [account(state) for state in states]
     problems = [] if unread is None else [unread]
     problems += [f"{reader}, {one.resource_id}: {problem}" for one in accounts for problem in one.problems]
-    found = None
+    found = silent = None
     try:
         found = session.tracker.reconcile(reader) if asks else None
     except EmitterUnavailable as error:
         # One list that cannot be read keeps nobody else from being audited; credentials are everybody's.
         if alone or isinstance(error, EndpointRefused):
             raise
-        unasked.append(f"{reader}: the endpoint could not be asked: {without_emails(str(error))}")
+        silent = f"{reader}: the endpoint could not be asked: {without_emails(str(error))}"
     problems += [] if found is None else [f"{reader}, {problem}" for problem in _differences(found)]
     held = None if found is None else float(sum(one.held_seconds for one in found.articles))
     document = {
@@ -157,7 +156,7 @@ def _audited(
         "reconciliation": found,
         "problems": problems,
     }
-    return document, problems
+    return document, silent
 
 
 def _differences(found: Reconciliation) -> Iterator[str]:

@@ -163,7 +163,7 @@ class Site:
             assert self._news.wait_for(condition, WAIT_SECONDS), f"{what} never came; heard {self.heard}"
 
     def until_heard(self, wanted, what="a signal", *, since=0):
-        self.until(lambda: any(wanted(heard) for heard in self.heard[since:]), what)
+        assert self.hears(wanted, WAIT_SECONDS, since=since), f"{what} never came; heard {self.heard}"
 
     def hears(self, wanted, seconds, *, since=0):
         """Whether such a signal comes within these seconds."""

@@ -15,7 +15,7 @@ TICK = 1.0  # the script looks at the clock once a second
 #: takes to open, to come into view or to close, nobody can say from outside whether it is being read.
 JITTER = 0.25
 #: So late WebKit says at times that a frame is in sight, and the script asks once a tick.
-LATE = 2.0 + TICK
+_LATE = 2.0 + TICK
 _SOON = 10.0  # a beacon takes milliseconds
 
 
@@ -103,6 +103,12 @@ class Stage:
         tab.engine.tab(self.article("volcanoes"), window=True)
         self.site.until_heard(lambda heard: last(heard) and heard.message.get("l"), since=before)
         return TICK
+
+    def judge_frame(self, tab):
+        """Judge by what a frame says as its tab goes elsewhere: one that closes may take its frames along unheard."""
+        tab.follow("/plain")
+        self.site.until_left()
+        self.judge(less=_LATE + JITTER)
 
     def timed(self, act):
         """Do something, and return how long it took."""

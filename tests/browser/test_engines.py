@@ -6,7 +6,7 @@ import time
 from urllib.parse import quote
 
 from tests.browser.site import LOSE_SIGNAL
-from tests.browser.stage import JITTER, LATE, TICK, scene_of_engines
+from tests.browser.stage import JITTER, TICK, scene_of_engines
 
 
 def finish(stage, tab, *, view=None, less=JITTER, **allowed):
@@ -141,9 +141,7 @@ def test_engine_frame(stage):
     outer = stage.site(f"/frames?{quote(frame)}").replace("127.0.0.1", "localhost")
     tab = stage.engine().tab(outer)
     stage.read(5)
-    tab.follow("/plain")  # a tab that closes may take its frames along before they can speak
-    stage.site.until_left()
-    stage.judge(less=LATE + JITTER)
+    stage.judge_frame(tab)
 
 
 def walked(stage, kind):

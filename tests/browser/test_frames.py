@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import quote
 
 from caliper_readtime.web.refusals import Refusal
-from tests.browser.stage import JITTER, LATE, scene_of_engines, scene_of_the_script
+from tests.browser.stage import JITTER, scene_of_engines, scene_of_the_script
 
 FRAMES = ("shown", "none", "folded", "below")
 
@@ -121,9 +121,7 @@ def test_frame_without_height(stage):
     assert tab.run("frames[0].document.documentElement.offsetHeight") == 0
     tab.run("scrollTo(0, 1000)")
     stage.read(5)
-    tab.follow("/plain")  # a tab that closes may take its frames along before they can speak
-    stage.site.until_left()
-    stage.judge(less=LATE + JITTER)
+    stage.judge_frame(tab)
 
 
 def sandboxed(stage):
@@ -153,6 +151,4 @@ def test_sandboxed_frame_that_is_trusted(stage):
     stage.site.host.count(trust_null_origin=True)
     tab = sandboxed(stage)
     stage.read(5)
-    tab.follow("/plain")  # a tab that closes may take its frames along before they can speak
-    stage.site.until_left()
-    stage.judge(less=LATE + JITTER)
+    stage.judge_frame(tab)

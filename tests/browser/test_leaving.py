@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 
-from tests.browser.stage import JITTER, TICK, scene
+from tests.browser.stage import JITTER, TICK, scene, scene_of_the_script
 
 #: Browsers that cannot promise a request for later: most, at this time.
 NO_FETCH_LATER = "delete window.fetchLater"
@@ -36,11 +36,9 @@ def test_follow_a_link(stage):
     stage.judge()
 
 
-@scene
-def test_reload(stage):
-    """3: a reloaded page is a new view, and both count."""
+def reloaded(stage, **how):
     browser = stage.browser()
-    page = browser.page(stage.article())
+    page = browser.page(stage.article(), **how)
     stage.read(3)
     page.moves(lambda: page.call("Page.reload"))
     stage.read(3)
@@ -50,6 +48,18 @@ def test_reload(stage):
     browser.quit()
     assert len({heard.message["v"] for heard in stage.site.heard}) == 2
     stage.judge()
+
+
+@scene
+def test_reload(stage):
+    """3: a reloaded page is a new view, and both count."""
+    reloaded(stage)
+
+
+@scene_of_the_script
+def test_reload_where_random_numbers_come_again(stage):
+    """So it is where a quiz has seeded Math.random, and each load draws the same numbers."""
+    reloaded(stage, before="Math.random = () => 0.5;")
 
 
 @scene

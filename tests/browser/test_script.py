@@ -85,20 +85,6 @@ def test_without_storage_random_ids_and_fetch_later(stage):
 
 
 @scene_of_the_script
-def test_random_numbers_that_the_page_has_seeded(stage):
-    """Where a quiz has seeded Math.random, so that each load draws the same numbers, a reload is still another view."""
-    page = stage.browser().page(stage.article(), before="Math.random = () => 0.5;")
-    stage.read(2)
-    page.moves(lambda: page.call("Page.reload"))
-    stage.read(2)
-    before = len(stage.site.heard)
-    page.close()
-    stage.site.until_left(since=before)
-    assert len({heard.message["v"] for heard in stage.site.heard}) == 2
-    stage.judge()
-
-
-@scene_of_the_script
 def test_in_the_head(stage):
     """A tag in the head that does not wait for the body begins its view all the same."""
     ticket = stage.site.host.ticket("u1", "leaves")
