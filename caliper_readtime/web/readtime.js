@@ -41,7 +41,7 @@ var readtime = readtime || (() => {
   let back; // spent tickets count again: the path was reached through history, or has not changed
   let owed; // a view has ended by itself, and its host may not have said stop() yet
 
-  const now = () => Math.floor(performance.now());
+  const now = () => performance.now();
   const young = () => now() < begun + YOUNG;
 
   // Storage may be full, blocked, broken or missing; reading goes on without it.
@@ -131,16 +131,18 @@ var readtime = readtime || (() => {
       completed = true;
       sent = -Infinity; // a beat is due
     }
-    return JSON.stringify({ s: 1, k: ticket, v: id, t: total, b: acked, p: position, c: completed, l });
+    return JSON.stringify({ s: 1, k: ticket, v: id, t: total | 0, b: acked | 0, p: position, c: completed, l });
   };
 
-  // Where the browser has fetchLater, it sends the newest total even for a page that crashes.
+  // Where the browser has fetchLater, it sends the newest total even for a page that crashes. The one before is given
+  // up last, for a page may crash here, too.
   const register = (body) => {
-    later?.abort();
+    const before = later;
     later = new AbortController();
     try {
       if (body) fetchLater(url, { method: "POST", body, signal: later.signal });
     } catch {}
+    before?.abort();
   };
 
   const save = () => {
@@ -248,7 +250,7 @@ var readtime = readtime || (() => {
     ticket = wanted.ticket;
     url = new URL(wanted.url, document.baseURI);
     heartbeat = wait = wanted.heartbeat * 1000 || 10000;
-    idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) | 0 : Infinity;
+    idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) : Infinity;
     begun = now();
     id = Date.now() + "" + Math.random(); // which pages may have seeded
     look(true);

@@ -129,6 +129,31 @@ def test_without_beacon(stage):
 
 
 @scene_of_the_script
+def test_a_request_for_later_is_always_there(stage):
+    """A page may crash at its tick, too: the next request for later is made before the one before is given up."""
+    page = stage.browser().page(
+        stage.article(),
+        before="""
+        window.lonely = window.made = 0;
+        const real = fetchLater;
+        let last;
+        window.fetchLater = (url, request) => {
+          made++;
+          lonely += last?.aborted ? 1 : 0;
+          last = request.signal;
+          return real(url, request);
+        };
+        """,
+    )
+    stage.read(3.5)
+    assert page.run("[made > 2, lonely]") == [True, 0]
+    page.close()
+    stage.site.until_left()
+    assert len(stage.site.heard) == 1  # and given up it was
+    stage.judge()
+
+
+@scene_of_the_script
 def test_pagehide_alone(stage):
     """Where a browser tells of no change of visibility as a page goes away, pagehide does."""
     deaf = "addEventListener('visibilitychange', (event) => event.stopImmediatePropagation(), true);"
