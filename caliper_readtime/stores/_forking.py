@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Any
 from weakref import WeakSet
 
 
@@ -16,8 +17,12 @@ class SurvivesFork:
     """
 
     def __init__(self) -> None:
-        self.lock: threading.Lock = threading.Lock()
+        self.lock: Any = self.new_lock()
         _forks.watch(self)
+
+    def new_lock(self) -> Any:
+        """Return what lets in one thread at a time."""
+        return threading.Lock()
 
     def let_go(self) -> None:
         """Close what must not be open in two processes. Called with the lock held; the next call opens it again."""
@@ -30,7 +35,7 @@ class SurvivesFork:
     def after_fork(self, *, child: bool) -> None:
         """Go on."""
         if child:
-            self.lock = threading.Lock()
+            self.lock = self.new_lock()
         else:
             self.lock.release()
 

@@ -126,6 +126,9 @@ class Link(SurvivesFork):
             return describe(self.client, self.where)
         except DRIVER_ERRORS as error:
             raise unavailable(error, self.where) from error
+        except BaseException:
+            self._start_anew()
+            raise
 
     def close(self) -> None:
         """Close the connections that nobody uses just now: another thread's would break under its hands."""
@@ -157,6 +160,21 @@ class Link(SurvivesFork):
     def _costly(self, error: BaseException) -> bool:
         return costly(error)
 
+    def _pools(self) -> list[Any]:
+        """Return the driver's pools."""
+        raise NotImplementedError
+
+    def _start_anew(self) -> None:
+        """L5: after what came from outside, part with every connection that it may have come upon.
+
+        The driver gives one back that an answer is still on its way to, and whoever came next would take it for theirs;
+        or it never gives it back. Of a pool that others use as well only what lies idle is closed.
+        """
+        for pool in self._pools():
+            pool.disconnect(inuse_connections=False)
+            if self.owned:
+                pool.reset()  # who is using one now closes it when they are done
+
     def _asked(self, name: str, call: Callable[[], T], key: Key | None = None) -> T:
         circuit = self._circuit(name)
         seen = circuit.failures and circuit.enter()
@@ -177,6 +195,7 @@ class Link(SurvivesFork):
                 self._why = str(failure).removeprefix(f"Redis at {self.where}: ")
             raise failure from error
         except BaseException:
+            self._start_anew()
             circuit.leave(seen, failed=None)
             raise
         if circuit.failures:
@@ -254,6 +273,13 @@ class SingleLink(Link):
 
     def _circuit(self, _: str) -> Circuit:
         return self._breaker
+
+    def _pools(self) -> list[Any]:
+        return [self._pool]
+
+    def _start_anew(self) -> None:
+        self._free = []
+        super()._start_anew()
 
     def _held(self) -> Any:
         """Return a connection that nobody else uses."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import threading
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from caliper_readtime.errors import ConfigurationError, StoreUnavailable
 from caliper_readtime.stores._forking import SurvivesFork
@@ -113,6 +114,9 @@ class _Transaction:
                 raise file.unavailable("it is locked by this process's other threads")
             seconds = max(0.0, seconds - (time.monotonic() - since))
         try:
+            if file.inside:  # L5: this thread was interrupted on its way out
+                file.let_go()
+            file.inside = True
             connection = file.connection(seconds)
             if connection.synchronous != self._level:
                 connection.durably(self._level)
@@ -121,7 +125,7 @@ class _Transaction:
             connection.cursor.execute(self._begin)
         except BaseException as error:
             file.let_go()
-            lock.release()
+            file.leave(lock)
             if isinstance(error, sqlite3.Error):
                 raise file.unavailable(error) from error
             raise
@@ -148,7 +152,7 @@ class _Transaction:
                 file.let_go()
                 raise file.unavailable("it was removed or replaced while it was open, or its -wal was")
         finally:
-            lock.release()
+            file.leave(lock)
         if isinstance(error, sqlite3.Error):
             raise file.unavailable(error) from error
 
@@ -165,6 +169,7 @@ class SqliteFile(SurvivesFork):
         reading: transactions that only read.
         beating: those that a power loss may take.
         writing: those that are on the disk once they have ended.
+        inside: somebody who has the lock is in a transaction.
 
     Raises:
         ConfigurationError: ``path`` is not a file path, or Python's SQLite is older than 3.37.
@@ -178,6 +183,7 @@ class SqliteFile(SurvivesFork):
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigurationError(f"SQLite 3.37 or newer is needed, Python has {sqlite3.sqlite_version}")
         super().__init__()
+        self.inside = False
         self.path = str(Path(text).absolute())
         self.busy_seconds = busy_seconds
         self._tables = tables
@@ -187,6 +193,19 @@ class SqliteFile(SurvivesFork):
         self.writing = _Transaction(self, "FULL")
         with self.writing:
             pass
+
+    def new_lock(self) -> Any:
+        """Return a lock that a thread can take though an interruption has left it to that thread (L5)."""
+        return threading.RLock()
+
+    def leave(self, lock: Any) -> None:
+        """Let others in, however often an interruption has left this thread the lock."""
+        self.inside = False
+        try:
+            while True:
+                lock.release()
+        except RuntimeError:
+            pass  # it is nobody's, or another's
 
     def unavailable(self, why: sqlite3.Error | OSError | str) -> StoreUnavailable:
         """Return what hosts are told of it."""

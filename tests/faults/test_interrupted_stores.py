@@ -1,0 +1,106 @@
+"""L5: a call that is interrupted from outside, wherever that is, costs later calls neither lock nor answer."""
+
+import gc
+import sys
+from contextlib import closing
+
+import pytest
+import redis as driver
+
+from caliper_readtime import PageView, RedisStateStore, SqliteStateStore
+from caliper_readtime.testing import RecordingEmitter
+from tests.redis_scenes import tracker_on
+from tests.scenes import ANNA, BEN, OWLS
+
+# What the driver has in hand when it is interrupted, it leaves to Python to close.
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+
+# Where most of what interrupts a heartbeat, a look and a report comes upon a store, and what the driver pipelines.
+VERBS = {
+    "heartbeat": lambda tracker, turn: tracker.observe(ANNA, OWLS, PageView("hers", turn)),
+    "state": lambda tracker, _: tracker.state(ANNA, OWLS),
+    "last sweep": lambda tracker, _: tracker._store.last_sweep(),
+    "reports": lambda tracker, _: tracker._store.due(10, None, 0),
+}
+
+
+class Interrupted(BaseException):
+    """Raised from outside, as a signal handler does."""
+
+
+def interrupted(call, place):
+    """Raise at the so-many-th place where Python looks for signals: a function begins, or one of C returns.
+
+    Returns whether there was such a place.
+    """
+    left = place
+
+    def count(frame, event, _):
+        nonlocal left
+        if event in ("call", "c_return") and (
+            "redis" in frame.f_code.co_filename or "sqlite" in frame.f_code.co_filename
+        ):
+            left -= 1
+            if not left:
+                sys.setprofile(None)
+                raise Interrupted
+
+    sys.setprofile(count)
+    try:
+        call()
+    except Interrupted:
+        pass
+    finally:
+        sys.setprofile(None)
+    return left <= 0
+
+
+@pytest.fixture(params=["from_url", "own client"])
+def in_redis(request, node):
+    """A store in Redis; few connections, so that none may be lost."""
+    url = f"{node.server.url}?max_connections=2"
+    if request.param == "from_url":
+        with closing(RedisStateStore.from_url(url, timeout_seconds=10)) as store:
+            yield store
+    else:
+        with closing(driver.Redis.from_url(node.server.url, socket_timeout=10, max_connections=9999)) as client:
+            yield RedisStateStore(client)
+
+
+@pytest.fixture
+def in_sqlite(tmp_path):
+    """A store in a file, whose lock nobody waits long for."""
+    with closing(SqliteStateStore(tmp_path / "readtime.db", busy_seconds=0.2)) as store:
+        yield store
+
+
+def interrupt_everywhere(store, verb):
+    """After each interruption another reader gets their own answers, and time goes on."""
+    tracker, emitter = tracker_on(store, RecordingEmitter())
+    tracker.observe(ANNA, OWLS, PageView("hers", 0))
+    tracker.observe(BEN, OWLS, PageView("his", 0))
+    turn = 1
+    while interrupted(lambda turn=turn: verb(tracker, turn), turn):
+        assert tracker.observe(BEN, OWLS, PageView("his", turn)).state.cumulative_read_time_seconds == turn
+        assert tracker.state(BEN, OWLS).reader_sourced_id == BEN.sourced_id
+        assert store.last_sweep() is None
+        assert tracker.state(ANNA, OWLS).cumulative_read_time_seconds in (turn - 1, turn, 0)
+        assert tracker.observe(ANNA, OWLS, PageView("hers", turn)).state.cumulative_read_time_seconds == turn
+        turn += 1
+    assert turn > 5
+    gc.collect()
+    tracker.partial(ANNA, OWLS)
+    assert emitter.seconds(ANNA.sourced_id, OWLS.resource_id) == tracker.state(ANNA, OWLS).cumulative_read_time_seconds
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_an_interruption_crosses_no_answers_and_loses_no_connection(in_redis, verb):
+    """L5: an answer that nobody has read is not taken for another's, and a connection is there for every call."""
+    interrupt_everywhere(in_redis, verb)
+
+
+@pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
+def test_an_interruption_leaves_no_lock(in_sqlite, verb):
+    """L5: the file's lock is free for the next call, and what was under way is done or undone."""
+    interrupt_everywhere(in_sqlite, verb)
