@@ -275,3 +275,12 @@ def test_a_row_that_others_have_changed_is_read_anew(tmp_path, change):
         total = {"cumulative_ms": 181, "views": 180}.get(change, 121)
         assert counted.state.cumulative_read_time_seconds == total == scene.state().cumulative_read_time_seconds
         assert counted.state.ledger.context.reader.email == f"anna@example.{'com' if change == 'ledger' else 'org'}"
+
+
+def test_a_store_that_is_not_used_has_no_file_open(tmp_path):
+    """Built at import, before a server forks without telling Python of it, it leaves its workers nothing to share."""
+    path = tmp_path / "readtime.db"
+    with closing(SqliteStateStore(path)) as store:
+        assert [file.name for file in tmp_path.iterdir()] == [path.name]  # an open one has its log beside it
+        assert store.last_sweep() is None
+        assert len(list(tmp_path.iterdir())) > 1

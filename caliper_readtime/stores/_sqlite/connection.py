@@ -193,6 +193,8 @@ class SqliteFile(SurvivesFork):
         self.writing = _Transaction(self, "FULL")
         with self.writing:
             pass
+        # What is built before a fork is seldom used there, and not every server tells Python of its forks (uWSGI).
+        self.close()
 
     def new_lock(self) -> Any:
         """Return a lock that a thread can take though an interruption has left it to that thread (L5)."""
