@@ -264,11 +264,6 @@ def meter_of(text: str) -> tuple[Meter, str]:
     return meter, nonce
 
 
-def nonce_of(meter: str) -> str:
-    """Return the nonce of a meter's text."""
-    return meter.partition("\n")[0].split(" ", 7)[-1][:NONCE]
-
-
 def _lists(text: str, lines: list[str], ids: int) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
     """Return the page views and the heartbeat ids of a meter's text, whose lines these are but for the first."""
     views = len(lines) - 1 - ids
