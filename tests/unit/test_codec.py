@@ -148,6 +148,13 @@ def test_another_major_schema_says_what_to_do(major, do):
         load_ledger(changed(schema=[major, 3]))
 
 
+def _full(change):
+    """A full ledger's document, changed."""
+    document = document_of(dump_ledger(FULL))
+    change(document)
+    return document
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -193,11 +200,20 @@ def test_another_major_schema_says_what_to_do(major, do):
         changed(history=[[NOW, "sent"]]).replace("sent", "s\\x"),
         changed(parked={}),
         changed(claim={"event_id": "e"}),
+        changed(duration_ms=0),
+        *(changed(account={"contexts": [], "cuts": cuts}) for cuts in ("x", "30 ", "1:2", "~", "30  5", "1.2345", "٣")),
+        text_of(_full(lambda full: full["claim"].update(end_ms=full["claim"]["start_ms"]))),
+        text_of(_full(lambda full: full["parked"][0].update(start_ms=full["parked"][0]["end_ms"] + 1))),
+        text_of(_full(lambda full: full["claim"].update(event={"id": full["claim"]["event_id"], "name": "\ud800"}))),
         changed(generation=5),
     ],
 )
 def test_what_is_no_ledger_is_corrupt_and_not_quoted(text):
-    """CorruptState says what kind of mistake it is; no address is in it, nor in anything that a log would print."""
+    """CorruptState says what kind of mistake it is; no address is in it, nor in anything that a log would print.
+
+    What can be read is also safe to go on with: there is no depth of nothing, no range without a length, no event
+    that cannot be sent, and what was cut can be counted.
+    """
     with pytest.raises(CorruptState) as caught:
         load_ledger(text)
     assert "@" not in "".join(traceback.format_exception(caught.value, limit=0))
