@@ -212,11 +212,7 @@ def _read(text: str, key: Key | None) -> Ledger:
     if "parked" in fields:
         fields["parked"] = tuple([_parked(parked, own, key) for parked in _listed(fields["parked"])])
     if "account" in fields:
-        account = fields["account"]
-        contexts = [own if one is None else _context(one, key) for one in _listed(account.get("contexts", []))]
-        fields["account"] = _ACCOUNT.made({**account, "contexts": tuple(contexts)})
-        if not are_cuts(fields["account"].cuts):
-            raise ValueError("no cut points")
+        fields["account"] = _account(fields["account"], own, key)
     count = fields.get("history", 0)
     if type(count) is not int or count != rest.count(_LINE) or not is_history(rest):
         raise ValueError("another history")
@@ -224,6 +220,14 @@ def _read(text: str, key: Key | None) -> Ledger:
     if fields.get("duration_ms") == 0:  # which a depth is divided by
         raise ValueError("no duration")
     return _LEDGER.made(fields)
+
+
+def _account(fields: Mapping[str, Any], own: Context, key: Key | None) -> Account:
+    contexts = [own if one is None else _context(one, key) for one in _listed(fields.get("contexts", []))]
+    account = _ACCOUNT.made({**fields, "contexts": tuple(contexts)})
+    if not are_cuts(account.cuts):
+        raise ValueError("no cut points")
+    return account
 
 
 def _parked(fields: Mapping[str, Any], own: Context, key: Key | None) -> Parked:
