@@ -13,10 +13,12 @@ from caliper_readtime._rules.heartbeat import widening
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._codec import (
     FINGERPRINT,
+    LARGEST,
     dump_heartbeats,
     dump_views,
     fingerprint,
     load_heartbeats,
+    load_time,
     load_views,
     named,
 )
@@ -230,7 +232,21 @@ def test_lists_are_short_text():
 
 
 @pytest.mark.parametrize(
-    "text", ["v", "v\t1", "\nv", "\nv\t", "\nv\tx", "\nv\t1.5", "\nv\t1\nw", "\t", "\nv\t-1", "\n"]
+    "text",
+    [
+        "v",
+        "v\t1",
+        "\nv",
+        "\nv\t",
+        "\nv\tx",
+        "\nv\t1.5",
+        "\nv\t1\nw",
+        "\t",
+        "\nv\t-1",
+        "\n",
+        "\nv\t٣",
+        "\nv\t" + "9" * 5000,
+    ],
 )
 def test_torn_views_are_corrupt(text):
     """An id without a total, or a total that is no whole number."""
@@ -285,6 +301,13 @@ def test_equal_contexts_have_equal_fingerprints():
     assert len({fingerprint(value) for value in values}) == len(values)
     assert fingerprint(Reader("r", "r@example.org")) == fingerprint(reader)
     assert {len(fingerprint(value)) for value in values} == {FINGERPRINT}
+
+
+@pytest.mark.parametrize("text", [None, "", "x", b"\xff", "-1", "1.5", "9" * 5000, str(LARGEST)])
+def test_a_recorded_time_that_is_none_is_as_if_nothing_were_recorded(text):
+    """Nobody's heartbeat or status fails because it is not known when a sweep last ran."""
+    assert load_time(text) is None
+    assert load_time("1790000000000") == load_time(b"1790000000000") == 1_790_000_000_000
 
 
 def test_an_error_names_whom_it_is_about():

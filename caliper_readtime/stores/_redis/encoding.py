@@ -15,6 +15,7 @@ from caliper_readtime.stores._codec import (
     SCHEMA,
     check_meter,
     fingerprint,
+    is_total,
     named,
 )
 from caliper_readtime.stores._ledger_text import dump_ledger, load_ledger
@@ -276,7 +277,7 @@ def _lists(text: str, lines: list[str], ids: int) -> tuple[tuple[tuple[str, int]
 
 def _view(line: str) -> tuple[str, int]:
     view, tab, total = line.partition("\t")
-    if not tab or not (total.isascii() and total.isdecimal()):
+    if not tab or not is_total(total):
         raise CorruptState("the stored page views cannot be read")
     return view, int(total)
 

@@ -13,7 +13,7 @@ from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import Release, Signal
 from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import ContentionError, StoreError
-from caliper_readtime.stores._codec import SCHEMA, compare_meta
+from caliper_readtime.stores._codec import SCHEMA, compare_meta, load_time
 from caliper_readtime.stores._redis import durability, listing, scripts
 from caliper_readtime.stores._redis.beats import Beats
 from caliper_readtime.stores._redis.encoding import (
@@ -357,8 +357,7 @@ class RedisStateStore:
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""
-        found = self._redis.command(self._layout.meta, "HGET", self._layout.meta, "last_sweep")
-        return None if found is None else int(found)
+        return load_time(self._redis.command(self._layout.meta, "HGET", self._layout.meta, "last_sweep"))
 
     def info(self) -> dict[str, dict[str, Any]]:
         """Return what each server tells of itself, and what this store asks of it; for ``doctor``."""
