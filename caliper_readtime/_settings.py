@@ -6,7 +6,9 @@ field here and a line to the page of settings.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import Path
@@ -30,6 +32,8 @@ GRACE_SECONDS: Final = 7 * 86400.0
 #: How long after the opening a page's last ticket runs out: a day covers every reading, and ends what was stolen.
 LIFE_SECONDS: Final = 24 * 3600.0
 
+# Of an error such as "ReadTimePolicy.reader_budget: must be …".
+_FIELD: Final = re.compile(r"(?:[A-Za-z]+\.)?([a-z_0-9]+)(?=:? must )")
 # What tests and ``caliper_readtime.testing`` are told by an environment, which may be an application's, too.
 _OF_TESTS: Final = ("redis_server", "require_browser", "require_redis", "require_postgresql")
 _BOOLEANS: Final = {
@@ -60,6 +64,18 @@ class Leave(StrEnum):
 def variable(name: str) -> str:
     """Return what a setting is called in the environment, and in errors."""
     return f"{PREFIX}{name.upper()}"
+
+
+@contextmanager
+def naming_settings() -> Iterator[None]:
+    """Name the setting in an error of whoever reads it, who knows no more than its field."""
+    try:
+        yield
+    except ConfigurationError as error:
+        found = _FIELD.match(str(error))
+        if found is None or found[1] not in TABLE:
+            raise
+        raise ConfigurationError(f"{variable(found[1])}{str(error)[found.end() :]}") from error
 
 
 def _leave(value: Any) -> Any:
@@ -195,7 +211,8 @@ class Settings:
         for name, value in values.items():
             if value is not None:
                 groups[TABLE[name].group][name] = TABLE[name].structure(value)
-        return cls(*(kind(**groups[group]) for group, kind in _groups()))
+        with naming_settings():
+            return cls(*(kind(**groups[group]) for group, kind in _groups()))
 
 
 @attrs.frozen

@@ -102,13 +102,14 @@ class ReadTimeTracker(Operations):
         Raises:
             ConfigurationError: settings are missing (all are named), unknown or wrong.
         """
-        parts = _building.parts(mapping, overrides)
-        try:
-            tracker = cls(parts.store, parts.emitter, parts.events, parts.policy, parts.clock, **parts.options)
-        except BaseException:
-            for part in parts.created:
-                part.close()
-            raise
+        with _settings.naming_settings():
+            parts = _building.parts(mapping, overrides)
+            try:
+                tracker = cls(parts.store, parts.emitter, parts.events, parts.policy, parts.clock, **parts.options)
+            except BaseException:
+                for part in parts.created:
+                    part.close()
+                raise
         tracker._created = parts.created
         return tracker
 

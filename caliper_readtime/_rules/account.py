@@ -12,6 +12,7 @@ of the last events, with what it takes to send it again byte for byte (J2).
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
 MAX_CUTS: Final = 1024
 #: How many of its last events can be sent again byte for byte.
 MAX_RECENT: Final = 32
+
+_NUMBER: Final = r"\d{1,15}"
+_CUT: Final = rf"(?:~{_NUMBER}|{_NUMBER}:{_NUMBER}:{_NUMBER}|{_NUMBER}(?:\.\d{{1,3}})?)"
+_CUTS: Final = re.compile(rf"(?:{_CUT}(?: {_CUT})*)?", re.ASCII)
 
 
 @attrs.frozen(slots=False)  # quicker to make than with slots, and every event makes some
@@ -113,6 +118,11 @@ def _merged(words: list[str]) -> str:
     older, newer = words[: len(words) // 2], words[len(words) // 2 :]
     *_, last = _walked(older)
     return " ".join([f"~{last[1]}", *newer])
+
+
+def are_cuts(text: str) -> bool:
+    """Return whether a text is one of cut points, so that ``cut`` and ``spans`` can never fail."""
+    return _CUTS.fullmatch(text) is not None
 
 
 def spans(account: Account, pointer_ms: int) -> Iterator[Span]:

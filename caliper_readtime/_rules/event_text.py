@@ -127,4 +127,16 @@ def _in_utf8(text: str) -> str:
 
 
 def _dumped(event: dict[str, Any]) -> str:
-    return json.dumps(event, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(event, separators=(",", ":"), allow_nan=False)
+    check_sendable(text)
+    return text
+
+
+def check_sendable(text: str) -> None:
+    """Make sure that an event's text can be sent as UTF-8: it would fail every envelope that it is put in.
+
+    Raises:
+        UnicodeEncodeError: it holds a lone surrogate.
+    """
+    if "\\ud" in text:
+        _in_utf8(text).encode()

@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL
 import attrs
 
 from caliper_readtime import _checks
-from caliper_readtime._model import Activity, Reader
+from caliper_readtime._model import Activity, Article, Course, Reader
 from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import InvalidInput
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _NAMESPACE: Final = NAMESPACE_URL.bytes
 _VARIANTS: Final = dict(zip("0123456789abcdef", "89ab" * 4, strict=True))
+_KINDS: Final = frozenset({Article, Activity})
+_COURSES: Final = frozenset({Course, type(None)})
 #: Where OneRoster's rostering service lies below a base URL.
 ROSTERING: Final = "/ims/oneroster/rostering/v1p2"
 
@@ -51,11 +53,25 @@ def identified(
         _checks.identifier(reader_id, "reader")
         _checks.identifier(resource_id, "article")
         raise
-    if known_reader is not None and known_reader.sourced_id != key.reader_sourced_id:
-        known_reader = attrs.evolve(known_reader, sourced_id=key.reader_sourced_id)
-    if known_article is not None and known_article.resource_id != key.resource_id:
-        known_article = attrs.evolve(known_article, resource_id=key.resource_id)
+    if known_reader is not None and (
+        known_reader.sourced_id != key.reader_sourced_id or type(known_reader) is not Reader
+    ):
+        known_reader = Reader(key.reader_sourced_id, known_reader.email)
+    if known_article is not None and (
+        known_article.resource_id != key.resource_id
+        or type(known_article) not in _KINDS
+        or type(known_article.course) not in _COURSES
+    ):
+        known_article = _own(known_article, key.resource_id)
     return key, known_reader, known_article
+
+
+def _own(given: Activity, resource_id: str) -> Activity:
+    """Return an activity as our own class: of what a host's subclass adds, no store would keep anything."""
+    fields = {str(field.alias): getattr(given, field.name) for field in attrs.fields(Activity)}
+    course = None if given.course is None else Course(given.course.name, given.course.id)
+    kind = Article if isinstance(given, Article) else Activity
+    return kind(**{**fields, "resource_id": resource_id, "course": course})
 
 
 @lru_cache(maxsize=4096)

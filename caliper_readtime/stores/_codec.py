@@ -30,6 +30,7 @@ SCHEMA: Final = (2, 0)
 # Ids hold no control characters, so neither can stand inside one. A script finds an id by what stands around it.
 _LINE: Final = "\n"
 _TAB: Final = "\t"
+_DIGITS: Final = 19
 #: Characters of a fingerprint.
 FINGERPRINT: Final = 12
 
@@ -126,13 +127,18 @@ def load_views(text: str) -> tuple[tuple[str, int], ...]:
     try:
         for line in lines:  # most states have one: map and zip would take three times as long to get going
             view, _, total = line.partition(_TAB)
-            good = good and total.isdecimal()
+            good = good and is_total(total)
             views.append((view, int(total)))
     except ValueError:
         good = False
     if not good:
         raise CorruptState("the stored page views cannot be read")
     return tuple(views)
+
+
+def is_total(text: str) -> bool:
+    """Return whether a text is a page view's total: digits, no more of them than a database's integers have."""
+    return text.isdecimal() and text.isascii() and len(text) <= _DIGITS
 
 
 def dump_heartbeats(heartbeats: tuple[str, ...]) -> str:
@@ -172,6 +178,15 @@ def named(error: CorruptState, key: Key) -> CorruptState:
         f"{error}; reader {key.reader_sourced_id}, article {key.resource_id}; it was left as it is",
         **key._asdict(),
     )
+
+
+def load_time(text: Any) -> int | None:
+    """Return a recorded time, milliseconds since the epoch; None where it is none, as if nothing were recorded."""
+    try:
+        at_ms = int(text)
+    except (ValueError, TypeError):
+        return None
+    return at_ms if 0 <= at_ms < LARGEST else None
 
 
 def compare_meta(recorded: Mapping[str, str], expected: Mapping[str, str]) -> dict[str, str]:

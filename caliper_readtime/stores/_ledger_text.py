@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, get_args, get_or
 import attrs
 
 from caliper_readtime._model import Activity, Reader
-from caliper_readtime._rules.account import NO_ACCOUNT, Account
+from caliper_readtime._rules.account import NO_ACCOUNT, Account, are_cuts
+from caliper_readtime._rules.event_text import check_sendable
 from caliper_readtime._rules.history import is_history
 from caliper_readtime._rules.state import Claim, Context, Key, Ledger, Parked
 from caliper_readtime._units import LARGEST
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 T = TypeVar("T")
+E = TypeVar("E", Claim, Parked)
 
 #: What a ledger's time to live is where its text says nothing; a part of the format, whatever a policy's default is.
 USUAL_TTL_MS: Final = 30 * 86_400_000
@@ -205,25 +207,40 @@ def _read(text: str, key: Key | None) -> Ledger:
         # An event that cannot be sent would fail every envelope that it is put in.
         if json.loads(event)["id"] != claim["event_id"]:
             raise ValueError("the claim holds another event")
-        fields["claim"] = _CLAIM.made({**claim, "event": event, "context": _built_from(claim, own, key)})
+        check_sendable(event)
+        fields["claim"] = _ranged(_CLAIM.made({**claim, "event": event, "context": _built_from(claim, own, key)}))
     if "parked" in fields:
         fields["parked"] = tuple([_parked(parked, own, key) for parked in _listed(fields["parked"])])
     if "account" in fields:
-        account = fields["account"]
-        contexts = [own if one is None else _context(one, key) for one in _listed(account.get("contexts", []))]
-        fields["account"] = _ACCOUNT.made({**account, "contexts": tuple(contexts)})
+        fields["account"] = _account(fields["account"], own, key)
     count = fields.get("history", 0)
     if type(count) is not int or count != rest.count(_LINE) or not is_history(rest):
         raise ValueError("another history")
     fields["history"] = rest
+    if fields.get("duration_ms") == 0:  # which a depth is divided by
+        raise ValueError("no duration")
     return _LEDGER.made(fields)
+
+
+def _account(fields: Mapping[str, Any], own: Context, key: Key | None) -> Account:
+    contexts = [own if one is None else _context(one, key) for one in _listed(fields.get("contexts", []))]
+    account = _ACCOUNT.made({**fields, "contexts": tuple(contexts)})
+    if not are_cuts(account.cuts):
+        raise ValueError("no cut points")
+    return account
 
 
 def _parked(fields: Mapping[str, Any], own: Context, key: Key | None) -> Parked:
     tried = _listed(fields.get("tried", []))
     if not all(type(one) is str for one in tried):
         raise TypeError("not texts")
-    return _PARKED.made({**fields, "tried": tuple(tried), "context": _built_from(fields, own, key)})
+    return _ranged(_PARKED.made({**fields, "tried": tuple(tried), "context": _built_from(fields, own, key)}))
+
+
+def _ranged(of_event: E) -> E:
+    if not of_event.start_ms < of_event.end_ms:
+        raise ValueError("no range")
+    return of_event
 
 
 def _built_from(fields: Mapping[str, Any], own: Context, key: Key | None) -> Context:

@@ -51,7 +51,7 @@ def load_wall(text: str, reader: str) -> Wall:
             spans = list(zip(numbers[::3], numbers[1::3], numbers[2::3], strict=True))
             if all(0 < ms <= length <= ends < LARGEST for ends, length, ms in spans):
                 return Wall(tuple([Stretch(ends - length, ends, ms) for ends, length, ms in spans]), expires)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         pass
     raise unreadable(reader)
 

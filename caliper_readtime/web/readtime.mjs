@@ -2,8 +2,8 @@
 // so that no single message matters. Options, and why so: the documentation, Reference and Explanation.
 // readtime.mjs and readtime.min.js are built from this file: python -m tests.browser.build
 var readtime = readtime || (() => {
-  const PREFIX = "readtime:"; // of our records in localStorage, one for each view
   const LEASE = "readtime";
+  const PREFIX = LEASE + ":"; // of our records in localStorage, one for each view
   const TICK = 1000; // all times in milliseconds
   const GAP = 5000; // a longer gap between two looks at the clock was sleep, a lock screen or a stopped process
   const LEASE_RENEW = 2000; // seldom: what two windows write at once is one's
@@ -22,24 +22,25 @@ var readtime = readtime || (() => {
 
   // A tag's own properties: `was`, the ticket with which it came into the document, and `home`, the path at which.
   let id; // of the view, while there is one; in memory only: a duplicated or restored tab is another view
+  let last; // look at the clock
   let options = {};
-  let url, ticket, heartbeat, idle, begun;
   let total; // time seen so far
+  let left; // how much of the total the last leave carried
   let acked; // how much of it an answer has acknowledged
   let sent; // how much of it the last beat carried
   let wait; // for how much more the next one is due
   let position; // the part of the article that was on screen, 0 to 1
-  let completed; // true: to be told, false: told
-  let last; // look at the clock
-  let input; // the last sign of the reader
-  let height, steady, lines, part; // of the article: what of it was on screen, and its element
-  let looking = 0; // the element that is asked about and not answered yet
-  let held; // by what has to play, and does not
-  let pressed; // something, since the view began: a path that changes now is the reader's doing
-  let inView, counting, timer, beating, later, caughtUp, tagged;
-  let path = location.pathname;
-  let back; // spent tickets count again: the path was reached through history, or has not changed
   let owed; // a view has ended by itself, and its host may not have said stop() yet
+  let completed; // true: to be told, false: told
+  let pressed; // something, since the view began: a path that changes now is the reader's doing
+  let steady, lines, part, height; // of the article: what of it was on screen, and its element
+  let looking = 0; // the element that is asked about and not answered yet
+  let url, ticket, begun, idle, heartbeat;
+  let inView, counting, timer, caughtUp, later, beating, tagged;
+  let back; // spent tickets count again: the path was reached through history, or has not changed
+  let path = location.pathname;
+  let held; // by what has to play, and does not
+  let input; // the last sign of the reader
 
   const now = () => performance.now();
   const young = () => now() < begun + YOUNG;
@@ -78,20 +79,15 @@ var readtime = readtime || (() => {
       try {
         if (key.startsWith(PREFIX) && key != PREFIX + id) left.push([key, items[key], ...JSON.parse(items[key])]);
       } catch {
-        delete items[key]; // no record
+        write(key); // no record
       }
     left
       .sort((one, other) => other[4] - one[4])
       .forEach(async ([key, text, to, body, opened], rank) => {
         // Tickets have the server's time; what the device takes for the time decides nothing.
         const done = rank >= MOST || options.opened - opened > KEEP || (await post(to, body)) != undefined;
-        if (done && items[key] == text) delete items[key];
+        if (done && items[key] == text) write(key);
       });
-  };
-
-  const settle = () => {
-    const passed = -last + Math.min((last = now()), input + idle);
-    if (counting && passed > 0) total += passed <= GAP ? passed : TICK;
   };
 
   const reach = (at) => {
@@ -135,14 +131,15 @@ var readtime = readtime || (() => {
   };
 
   // Where the browser has fetchLater, it sends the newest total even for a page that crashes. The one before is given
-  // up last, for a page may crash here, too.
-  const register = (body) => {
-    const before = later;
+  // up last, for a page may crash here, too; or first, where there is no room for two.
+  const register = (body, before = later) => {
     later = new AbortController();
     try {
       if (body) fetchLater(url, { method: "POST", body, signal: later.signal });
-    } catch {}
-    before?.abort();
+      before?.abort();
+    } catch {
+      if (before) register(body, (later = before.abort()));
+    }
   };
 
   const save = () => {
@@ -154,7 +151,7 @@ var readtime = readtime || (() => {
   };
 
   const beat = async () => {
-    if (beating || !(completed || total > acked)) return;
+    if (beating || !id || !(completed || total > acked)) return;
     const body = message();
     const view = id;
     const tells = completed;
@@ -176,6 +173,7 @@ var readtime = readtime || (() => {
 
   const leave = () => {
     const body = save();
+    left = total;
     try {
       if (navigator.sendBeacon(url, body)) return register();
     } catch {}
@@ -184,10 +182,10 @@ var readtime = readtime || (() => {
 
   // Take: the reader has turned to this page (true), or it goes away (false).
   const look = (take) => {
-    settle();
+    const passed = -last + Math.min((last = now()), input + idle);
+    if (counting && passed > 0) total += passed <= GAP ? passed : TICK;
     if (take) input = last;
     const shown = id && !document.hidden && take != false; // prerendered pages are hidden, too
-    const counted = counting;
     // Of all tabs and windows only the one used last counts; without storage each does.
     let owner, date;
     try {
@@ -202,7 +200,7 @@ var readtime = readtime || (() => {
       if (owner != id || age > LEASE_RENEW) write(LEASE, id + " " + Date.now());
     } else {
       if (owner == id) write(LEASE);
-      if (counted) leave();
+      if (total - left > (shown && TICK)) leave(); // what stops and goes on all the time tells it now and then
     }
     timer = shown ? timer || setInterval(tick, TICK) : clearInterval(timer);
     if (shown) caughtUp ||= !catchUp();
@@ -233,7 +231,8 @@ var readtime = readtime || (() => {
 
   const end = () => {
     look(false);
-    id = part = later = undefined;
+    register(); // it has been left
+    id = part = undefined;
   };
 
   const start = (wanted) => {
@@ -241,17 +240,17 @@ var readtime = readtime || (() => {
     if (id && wanted.ticket == options.ticket) return;
     end();
     options = { ...wanted };
-    total = acked = sent = steady = position = pressed = 0;
-    tagged = completed = caughtUp = undefined;
-    lines = new Set();
-    held = wanted.media; // until it plays
+    idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) : Infinity;
+    ticket = wanted.ticket;
+    heartbeat = wait = wanted.heartbeat * 1000 || 10000;
+    position = acked = sent = total = steady = left = pressed = 0;
     inView = top == self; // in a frame it has to be seen first
     see(); // a wrong selector is told at once
-    ticket = wanted.ticket;
-    url = new URL(wanted.url, document.baseURI);
-    heartbeat = wait = wanted.heartbeat * 1000 || 10000;
-    idle = wanted.idle > 0 ? Math.max(wanted.idle * 1000, MIN_IDLE) : Infinity;
+    tagged = completed = caughtUp = undefined;
+    lines = new Set();
     begun = now();
+    held = wanted.media; // until it plays
+    url = new URL(wanted.url, document.baseURI);
     id = Date.now() + "" + Math.random(); // which pages may have seeded
     look(true);
   };
@@ -295,10 +294,9 @@ var readtime = readtime || (() => {
   const hear = (types, listener) =>
     types.split(" ").forEach((type) => addEventListener(type, listener, true));
 
-  hear("pageshow focus visibilitychange", () => look(true));
-  hear("pagehide freeze", () => look(false));
-  // What people do; carousels scroll too.
-  hear("wheel resize pointermove pointerdown keydown beforeinput selectionchange", touch);
+  // What people do, and pages that come into view; carousels scroll too.
+  hear("selectionchange pointerdown keydown focus wheel pointermove beforeinput resize pageshow visibilitychange", touch);
+  hear("freeze pagehide", () => look(false));
   hear("storage", () => look());
   hear("online", () => {
     beat();

@@ -116,6 +116,44 @@ def test_media_that_waits(stage):
 test_media_that_waits = scene_of_engines(test_media_that_waits, hosts=("plain", "firefox"))
 
 
+@scene_of_the_script
+def test_media_seeks(stage):
+    """Seeking again and again, as a key that is held down does, sends no more than a signal a second."""
+    tab = opened(stage)
+    plays(tab)
+    tab.run(
+        f"""new Promise((done) => {{
+        const begun = performance.now();
+        const real = navigator.sendBeacon.bind(navigator);
+        let seeks = 0;
+        window.sent = 0;
+        navigator.sendBeacon = (...said) => real(...said, sent++);
+        {FILM}.addEventListener("seeked", () => {{
+          if (++seeks < 60) setTimeout(seek, 20);
+          else done(window.took = (performance.now() - begun) / 1000);
+        }});
+        const seek = () => {FILM}.currentTime += 0.01;
+        seek();
+        }})"""
+    )
+    assert tab.run("sent") <= tab.run("took") + 1
+    tab.close()
+    stage.site.until_left()
+
+
+@scene_of_the_script
+def test_short_play(stage):
+    """What was played for less than a second arrives as the page is left, where nothing else tells it."""
+    page = stage.browser().page(stage.article(media="video"), before="delete window.fetchLater")
+    page.tell("readtime.playing(true)")
+    stage.read(0.5)
+    page.tell("readtime.playing(false)")
+    stage.pass_by(0.5)
+    page.close()
+    stage.site.until_left()
+    stage.judge()
+
+
 @scene_of_engines
 def test_media_removed(stage):
     """A medium that leaves the page without a word counts no longer."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from tests.browser.site import LOSE_REPLY, LOSE_SIGNAL
 from tests.browser.stage import scene, scene_of_the_script
 from tests.browser.test_leaving import NO_FETCH_LATER
@@ -42,6 +44,29 @@ def test_offline_then_online(stage):
     arrives = lambda: stage.site.until_heard(lambda heard: heard.status == 204)  # noqa: E731
     page.between(lambda: (network(page, offline=False), arrives()))
     assert len(stage.site.heard) == 1
+    stage.judge()
+
+
+@scene_of_the_script
+def test_online_after_the_view(stage):
+    """A view that ended offline is told once, by its record, as the browser is online again."""
+    stage.site.host.count()
+    browser = stage.browser()
+    page = browser.page(stage.article())
+    network(page, offline=True)
+    stage.read(2)
+    page.tell("readtime.stop()")
+    page.run(
+        """{
+        window.posted = [];
+        const real = fetch;
+        window.fetch = (url, how) => posted.push(how.body) && real(url, how);
+        }"""
+    )
+    network(page, offline=False)
+    stage.site.until_left()
+    assert [json.loads(body) for body in page.run("posted")] == [stage.site.heard[0].message]
+    assert page.run("window.told") is None
     stage.judge()
 
 

@@ -153,6 +153,63 @@ def test_a_request_for_later_is_always_there(stage):
     stage.judge()
 
 
+#: Counts the requests for later that a page has made and not given up.
+PENDING = """
+window.pending = 0;
+window.unseen = fetchLater;
+window.fetchLater = (url, request) => {
+  unseen(url, request);
+  pending++;
+  request.signal.addEventListener("abort", () => pending--);
+};
+"""
+#: How much the only record tells, in milliseconds.
+TOLD = "JSON.parse(JSON.parse(Object.entries(localStorage).find(([key]) => key.startsWith('readtime:'))[1])[1]).t"
+
+
+@scene_of_the_script
+def test_views_leave_no_request_for_later(stage):
+    """A view that ends while it does not count gives its request for later up: else they would all come at the end."""
+    page = stage.browser().page(stage.article(module=1), before=PENDING)
+    page.run("import('/readtime.mjs').then((module) => { window.readtime = module; })")
+    ticket = stage.site.host.ticket("u1", "leaves")
+    page.run(f"readtime.start({{ url: '/signals', ticket: '{ticket}', media: true }})")
+    page.tell("readtime.playing(true)")
+    stage.read_until(lambda: page.until(f"pending == 1 && {TOLD} > 1500"))
+    page.tell("readtime.playing(false)")
+    page.until("pending == 1")  # at its tick
+    page.tell("readtime.stop()")
+    assert page.run("pending") == 0
+
+
+@scene_of_the_script
+def test_no_room_for_two_requests_for_later(stage):
+    """Where a page's own requests for later leave room for one of ours only, there is one after every tick."""
+    tickets = stage.site.host.tickets
+    page = stage.browser().page(stage.article(module=1), before=PENDING)
+    page.run("import('/readtime.mjs').then((module) => { window.readtime = module; })")
+    short = stage.site.host.ticket("u1", "leaves")
+    tickets[short * 30] = tickets[short]  # one of ours is longer than what is kept free for its growth
+    page.tell(f"readtime.start({{ url: '/signals', ticket: '{short * 30}', heartbeat: 60 }})")
+    stage.read_until(lambda: page.until("pending == 1"))
+    page.run(
+        """{
+        const fill = (size, signal) => unseen("/held", { method: "POST", body: "x".repeat(size), signal });
+        const kept = new AbortController();
+        fill(9, kept.signal);
+        for (let size = 32768; size; size >>= 1) try { for (;;) fill(size); } catch {}
+        kept.abort();
+        window.counts = new Set();
+        setInterval(() => counts.add(pending), 100);
+        }"""
+    )
+    stage.read_until(lambda: page.until(f"{TOLD} > 4000"))
+    assert page.run("[...counts]") == [1]
+    page.close()
+    stage.site.until_left()
+    stage.judge()
+
+
 @scene_of_the_script
 def test_pagehide_alone(stage):
     """Where a browser tells of no change of visibility as a page goes away, pagehide does."""

@@ -6,6 +6,7 @@ import math
 from functools import reduce
 
 import pytest
+import redis as driver
 import rfc3986
 from rfc3986.validators import Validator
 
@@ -25,6 +26,7 @@ from caliper_readtime import (
     Reader,
     ReadTimePolicy,
     ReadTimeTracker,
+    RedisStateStore,
     TimeSpentEvents,
 )
 from caliper_readtime.testing import RecordingEmitter
@@ -171,6 +173,15 @@ def test_back_offs_must_grow():
     """ReadTimePolicy: the longest back-off is not below the first."""
     with refused(ConfigurationError, "ReadTimePolicy.max_retry_backoff_seconds"):
         ReadTimePolicy(retry_backoff_seconds=5, max_retry_backoff_seconds=4.999)
+
+
+@pytest.mark.parametrize("make", [driver.Redis, lambda **more: driver.Redis.from_url("redis://localhost", **more)])
+def test_a_client_that_reads_another_encoding(make):
+    """RedisStateStore: a client that decodes answers must read UTF-8, or ids would come back as others."""
+    with refused(ConfigurationError, "RedisStateStore", says="UTF-8, not latin-1"):
+        RedisStateStore(make(encoding="latin-1", decode_responses=True))
+    for fine in ({"decode_responses": True}, {"decode_responses": True, "encoding": "UTF8"}, {"encoding": "latin-1"}):
+        RedisStateStore(make(**fine))
 
 
 @pytest.mark.parametrize(("field", "value"), every(EVENTS))

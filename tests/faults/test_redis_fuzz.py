@@ -226,6 +226,7 @@ def test_a_nonce_of_another_length_is_corrupt(stored, native, nonce):
     [
         b"", b"\n", b"x", b"\nx\n", b"\nv\t\n", b"\nv\t1\nw\n", b"\nv\t1.5\n", b"\t\n", b"\n\t\n", b"\nv\t-1\n",
         b"\n\xff\n", b"\nw\t1\nv\n", b"\nv\t1", b"\nv\t\xd9\xa3\n", b"\nv\t1\n\n",
+        b"\nv\t" + b"9" * 5000 + b"\n",
     ],
 )  # fmt: skip
 def test_torn_views_are_corrupt_in_redis(stored, native, lines):

@@ -11,7 +11,7 @@ import redis as driver
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from caliper_readtime import RedisStateStore, StoreUnavailable
+from caliper_readtime import ReadTimePolicy, RedisStateStore, StoreUnavailable
 from caliper_readtime.stores._redis import connection
 from tests.redis_scenes import VERBS, WRITING
 from tests.scenes import ANNA, BEES, OWLS, Scene
@@ -140,6 +140,53 @@ def test_a_heartbeat_between_a_lost_reply_and_its_repetition(node, client, verb,
             for what, (_, reported_ms) in states.items():
                 assert told[what] * 1000 == reported_ms == seconds[what] * 1000, (place, what)
             assert len(scene.emitter.events) == len({event["id"] for event in scene.emitter.events})
+        assert between > 0
+
+
+@pytest.mark.parametrize("verb", ["partial", "flush", "sweep"])
+@pytest.mark.parametrize("budget", ["measure", "enforce"])
+@pytest.mark.parametrize("client", [None, {"decode_responses": True}], ids=["from_url", "client"])
+def test_what_a_claim_found_is_told_although_its_reply_was_lost(node, client, verb, budget, monkeypatch):
+    """T9, U4: a claim, too, is known for its own: on_report hears of all that was read beside another article."""
+    policy = ReadTimePolicy(reader_budget=budget)
+    url = f"redis://127.0.0.1:{node.port}/0"
+    with behind(node, **(client or {})) as (scene, proxy), closing(RedisStateStore.from_url(url)) as other:
+        page = scene.another(store=other, on_report=None)
+        scene.use(policy=policy)
+        connect = driver.Connection.connect
+        beats = []
+
+        def connected(link, *more):
+            if link.port == proxy.port and proxy.lost and not beats:
+                beats.append(page.accumulate("anna", "owls", 5))
+                page.accumulate("anna", "bees", 5)
+            return connect(link, *more)
+
+        def side_by_side():
+            begin(node, scene)
+            scene.clock.advance(60)
+            for what in ("owls", "bees"):
+                page.accumulate("anna", what, 70)
+            if verb == "partial":  # of the other article: its claim finds what was read beside this one
+                scene.tracker.partial(ANNA, BEES)
+            beats.clear()
+
+        monkeypatch.setattr(driver.Connection, "connect", connected)
+        for _ in range(2):  # the first time, scripts have to be sent
+            side_by_side()
+            proxy.lose_next_reply(ANY, times=0)
+            VERBS[verb](scene.tracker)
+            replies = proxy.seen
+        between = 0
+        for place in range(replies):
+            side_by_side()
+            proxy.lose_next_reply(ANY, after=place)
+            VERBS[verb](scene.tracker)
+            proxy.heal()
+            between += bool(beats)
+            scene.tracker.partial(ANNA, BEES)
+            told = sum(report.beside_seconds for report in scene.reports)
+            assert told == sum(state.beside_seconds for state in scene.tracker.states(ANNA)) > 0, place
         assert between > 0
 
 

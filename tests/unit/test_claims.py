@@ -161,6 +161,27 @@ def test_an_event_that_is_not_the_one_asked_for_cannot_be_built(made):
     assert life.take().claim.event_id == life.state.parked[0].event_id
 
 
+@pytest.mark.parametrize(
+    ("said", "result"),
+    [
+        ("\ud83d", AcquireResult.UNBUILDABLE),
+        (float("nan"), AcquireResult.UNBUILDABLE),
+        ("🦉 \\ud83d", AcquireResult.CLAIMED),
+    ],
+    ids=["lone surrogate", "NaN", "owl"],
+)
+def test_an_event_that_cannot_be_sent_cannot_be_built(said, result):
+    """C5: what no request can hold would fail every envelope that it is put in; it is set aside alone."""
+
+    class Odd(Broken):
+        """A builder that says it."""
+
+        def event(self, *_args, event_id, **_more):
+            return {"id": event_id, "extensions": {"said": said}}
+
+    assert Life().read().take(builder=Odd()).result is result
+
+
 def test_an_event_that_cannot_be_built_waits_where_the_list_is_full():
     """C5, P10: the list's eight holds for such an event too: its time stays unclaimed, and nothing is lost."""
     life = Life()

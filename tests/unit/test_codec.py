@@ -13,10 +13,12 @@ from caliper_readtime._rules.heartbeat import widening
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._codec import (
     FINGERPRINT,
+    LARGEST,
     dump_heartbeats,
     dump_views,
     fingerprint,
     load_heartbeats,
+    load_time,
     load_views,
     named,
 )
@@ -148,6 +150,13 @@ def test_another_major_schema_says_what_to_do(major, do):
         load_ledger(changed(schema=[major, 3]))
 
 
+def _full(change):
+    """A full ledger's document, changed."""
+    document = document_of(dump_ledger(FULL))
+    change(document)
+    return document
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -193,11 +202,20 @@ def test_another_major_schema_says_what_to_do(major, do):
         changed(history=[[NOW, "sent"]]).replace("sent", "s\\x"),
         changed(parked={}),
         changed(claim={"event_id": "e"}),
+        changed(duration_ms=0),
+        *(changed(account={"contexts": [], "cuts": cuts}) for cuts in ("x", "30 ", "1:2", "~", "30  5", "1.2345", "٣")),
+        text_of(_full(lambda full: full["claim"].update(end_ms=full["claim"]["start_ms"]))),
+        text_of(_full(lambda full: full["parked"][0].update(start_ms=full["parked"][0]["end_ms"] + 1))),
+        text_of(_full(lambda full: full["claim"].update(event={"id": full["claim"]["event_id"], "name": "\ud800"}))),
         changed(generation=5),
     ],
 )
 def test_what_is_no_ledger_is_corrupt_and_not_quoted(text):
-    """CorruptState says what kind of mistake it is; no address is in it, nor in anything that a log would print."""
+    """CorruptState says what kind of mistake it is; no address is in it, nor in anything that a log would print.
+
+    What can be read is also safe to go on with: there is no depth of nothing, no range without a length, no event
+    that cannot be sent, and what was cut can be counted.
+    """
     with pytest.raises(CorruptState) as caught:
         load_ledger(text)
     assert "@" not in "".join(traceback.format_exception(caught.value, limit=0))
@@ -214,7 +232,21 @@ def test_lists_are_short_text():
 
 
 @pytest.mark.parametrize(
-    "text", ["v", "v\t1", "\nv", "\nv\t", "\nv\tx", "\nv\t1.5", "\nv\t1\nw", "\t", "\nv\t-1", "\n"]
+    "text",
+    [
+        "v",
+        "v\t1",
+        "\nv",
+        "\nv\t",
+        "\nv\tx",
+        "\nv\t1.5",
+        "\nv\t1\nw",
+        "\t",
+        "\nv\t-1",
+        "\n",
+        "\nv\t٣",
+        "\nv\t" + "9" * 5000,
+    ],
 )
 def test_torn_views_are_corrupt(text):
     """An id without a total, or a total that is no whole number."""
@@ -269,6 +301,13 @@ def test_equal_contexts_have_equal_fingerprints():
     assert len({fingerprint(value) for value in values}) == len(values)
     assert fingerprint(Reader("r", "r@example.org")) == fingerprint(reader)
     assert {len(fingerprint(value)) for value in values} == {FINGERPRINT}
+
+
+@pytest.mark.parametrize("text", [None, "", "x", b"\xff", "-1", "1.5", "9" * 5000, str(LARGEST)])
+def test_a_recorded_time_that_is_none_is_as_if_nothing_were_recorded(text):
+    """Nobody's heartbeat or status fails because it is not known when a sweep last ran."""
+    assert load_time(text) is None
+    assert load_time("1790000000000") == load_time(b"1790000000000") == 1_790_000_000_000
 
 
 def test_an_error_names_whom_it_is_about():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from caliper_readtime import (
@@ -15,6 +16,7 @@ from caliper_readtime import (
     ReadTimeTracker,
     Subject,
 )
+from caliper_readtime._rules.state import Context
 from tests.scenes import ANNA, BEES, OWLS, ROSTER, Scene, article
 
 USERS = f"{ROSTER}/ims/oneroster/rostering/v1p2/users"
@@ -31,6 +33,45 @@ def test_strings_rely_on_what_is_stored(scene: Scene):
     event = scene.emitter.events[0]
     assert (event["actor"]["email"], event["object"]["activity"]["name"]) == ("anna@example.org", "Owls")
     assert event["generated"]["items"][0]["value"] == 30
+
+
+@attrs.frozen
+class Pupil(Reader):
+    """A host's own reader."""
+
+    account: object = None
+
+
+@attrs.frozen(eq=False)
+class Lesson(Article):
+    """A host's own article."""
+
+    row: object = None
+
+
+@attrs.frozen
+class Term(Course):
+    """A host's own course."""
+
+    row: object = None
+
+
+@pytest.mark.parametrize("more", [object(), {1}, 3], ids=["no JSON", "no hash", "JSON"])
+@pytest.mark.parametrize("kind", ["reader", "article", "course"])
+def test_what_a_hosts_own_class_adds_is_left_out(scene: Scene, kind, more):
+    """S15: a subclass counts as what it stands for, on every store: it changes nothing, and refreshes no context."""
+    birds = Course("Birds", "birds")
+    what = article("owls", course=birds)
+    reader = Pupil("anna", "anna@example.org", more) if kind == "reader" else ANNA
+    theirs = article("owls", course=Term("Birds", "birds", more)) if kind == "course" else what
+    if kind == "article":
+        theirs = Lesson("owls", "Owls", what.url, course=birds, row=more)
+    for given in ((ANNA, what), (reader, theirs), (ANNA, what), (reader, theirs)):
+        scene.read(*given)
+        context = scene.state().ledger.context
+        assert (type(context.reader), type(context.article), type(context.article.course)) == (Reader, Article, Course)
+        assert context == Context(ANNA, what)
+    assert scene.tracker.finalize(reader, theirs).delta_seconds == 120
 
 
 @pytest.mark.parametrize(

@@ -193,13 +193,17 @@ def test_each_policy_field_is_a_setting():
         ("PROXIES", "hunter2-do-not-show"),
         ("CA_BUNDLE", "/does/not/exist"),
         ("TRUST_ENV", "perhaps"),
+        ("READER_BUDGET", "perhaps"),
+        ("MAX_RETRY_BACKOFF_SECONDS", "1"),
+        ("BATCH_EVENTS", "0"),
     ],
 )
 def test_a_wrong_value_is_a_configuration_error(name, value):
-    """Settings: a wrong value is a ConfigurationError at once, that says what is wrong without secrets."""
+    """Settings: a wrong value is a ConfigurationError at once, that names the setting, and no secret."""
     with pytest.raises(ConfigurationError) as raised:
         ReadTimeTracker.from_env(environment(**{name: value}))
-    assert str(raised.value)
+    assert f"{PREFIX}{name}" in str(raised.value)
+    assert "ReadTimePolicy" not in str(raised.value)
     assert SECRET not in str(raised.value)
 
 

@@ -15,6 +15,7 @@ from caliper_readtime.stores._codec import (
     SCHEMA,
     check_meter,
     fingerprint,
+    is_total,
     named,
 )
 from caliper_readtime.stores._ledger_text import dump_ledger, load_ledger
@@ -264,11 +265,6 @@ def meter_of(text: str) -> tuple[Meter, str]:
     return meter, nonce
 
 
-def nonce_of(meter: str) -> str:
-    """Return the nonce of a meter's text."""
-    return meter.partition("\n")[0].split(" ", 7)[-1][:NONCE]
-
-
 def _lists(text: str, lines: list[str], ids: int) -> tuple[tuple[tuple[str, int], ...], tuple[str, ...]]:
     """Return the page views and the heartbeat ids of a meter's text, whose lines these are but for the first."""
     views = len(lines) - 1 - ids
@@ -281,7 +277,7 @@ def _lists(text: str, lines: list[str], ids: int) -> tuple[tuple[tuple[str, int]
 
 def _view(line: str) -> tuple[str, int]:
     view, tab, total = line.partition("\t")
-    if not tab or not (total.isascii() and total.isdecimal()):
+    if not tab or not is_total(total):
         raise CorruptState("the stored page views cannot be read")
     return view, int(total)
 

@@ -13,13 +13,12 @@ from caliper_readtime._policy import ReadTimePolicy
 from caliper_readtime._rules import Release, Signal
 from caliper_readtime._rules.state import Key
 from caliper_readtime.errors import ContentionError, StoreError
-from caliper_readtime.stores._codec import SCHEMA, compare_meta
+from caliper_readtime.stores._codec import SCHEMA, compare_meta, load_time
 from caliper_readtime.stores._redis import durability, listing, scripts
 from caliper_readtime.stores._redis.beats import Beats
 from caliper_readtime.stores._redis.encoding import (
     Layout,
     Names,
-    nonce_of,
     reader_keys,
     state_of,
     text_of,
@@ -151,7 +150,7 @@ class RedisStateStore:
             (written,) = self._write([(key, names, write)])
             if isinstance(written, StoreError):
                 raise written
-            if written or self._landed(key, names, write):
+            if written:
                 return result, state
             if time.monotonic() >= until:
                 raise ContentionError(
@@ -188,8 +187,7 @@ class RedisStateStore:
             elif not written:
                 # Somebody else was faster: this one goes the way of a single update.
                 try:
-                    if not self._landed(*writes[place]):
-                        answers[place] = self.update(*changes[place], now)
+                    answers[place] = self.update(*changes[place], now)
                 except StoreError as error:
                     answers[place] = error
         return answers
@@ -269,16 +267,6 @@ class RedisStateStore:
         if early:
             self._give_back(early)
         return answers
-
-    def _landed(self, _: Key, names: Names, write: Write) -> bool:
-        """T9: whether a write is there, though a newer one was found: its answer was lost, and heartbeats have come.
-
-        They alone leave a write's nonce. A claim goes the long way, where what it has to wait for is waited for.
-        """
-        if write.claims:
-            return False
-        meter = self._redis.command(names.state, "HGET", names.state, "meter")
-        return meter is not None and nonce_of(text_of(meter)) == nonce_of(write.args[1])
 
     def _give_back(self, writes: Sequence[tuple[Key, Names, Write]]) -> None:
         """C7: release claims that are not as durable as they have to be; should that fail, their leases end."""
@@ -369,8 +357,7 @@ class RedisStateStore:
 
     def last_sweep(self) -> int | None:
         """Return when a sweep last ran, or None."""
-        found = self._redis.command(self._layout.meta, "HGET", self._layout.meta, "last_sweep")
-        return None if found is None else int(found)
+        return load_time(self._redis.command(self._layout.meta, "HGET", self._layout.meta, "last_sweep"))
 
     def info(self) -> dict[str, dict[str, Any]]:
         """Return what each server tells of itself, and what this store asks of it; for ``doctor``."""

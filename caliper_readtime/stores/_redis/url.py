@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from codecs import lookup
 from math import inf
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
@@ -47,8 +48,14 @@ def link(client: Any, namespace: str) -> Link:
     """Return the way to what a client is connected to.
 
     Raises:
-        ConfigurationError: it is no client.
+        ConfigurationError: it is no client, or one that decodes what it reads as something else than UTF-8.
     """
+    encoder = client.get_encoder() if hasattr(client, "get_encoder") else None
+    if encoder is not None and encoder.decode_responses and lookup(encoder.encoding).name != "utf-8":
+        # Ids would come back as others, and no write would find what was read.
+        raise ConfigurationError(
+            f"RedisStateStore needs a client that reads UTF-8, not {encoder.encoding}: leave out encoding="
+        )
     if isinstance(client, RedisCluster):
         return ClusterLink(client, namespace)
     if callable(getattr(client, "execute_command", None)) and hasattr(client, "connection_pool"):

@@ -13,7 +13,7 @@ from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
 from caliper_readtime.errors import CorruptState, StoreError
 from caliper_readtime.stores._claimed import Claimed
-from caliper_readtime.stores._codec import SCHEMA, compare_meta
+from caliper_readtime.stores._codec import SCHEMA, compare_meta, load_time
 from caliper_readtime.stores._sqlite.connection import SqliteFile
 from caliper_readtime.stores._sqlite.encoding import TABLES, Row, found, path_of, state_of, updated
 from caliper_readtime.stores._sqlite.walls import found_wall
@@ -202,7 +202,7 @@ class SqliteStateStore:
         """Return when a sweep last ran, or None."""
         with self._file.reading as sqlite:
             row = sqlite.execute("SELECT value FROM meta WHERE name = 'last_sweep'").fetchone()
-        return None if row is None else int(row[0])
+        return None if row is None else load_time(row[0])
 
     def info(self) -> dict[str, dict[str, Any]]:
         """Return what there is to say of the file."""

@@ -13,7 +13,7 @@ from django.db.models import Q
 from caliper_readtime._rules.ranges import LONGEST_WAIT_MS
 from caliper_readtime._rules.state import Key, ReadTimeState
 from caliper_readtime.errors import ContentionError, StoreError
-from caliper_readtime.stores._codec import SCHEMA, compare_meta
+from caliper_readtime.stores._codec import SCHEMA, compare_meta, load_time
 from caliper_readtime.stores._walls import standing
 from caliper_readtime.web.django._database import Database
 from caliper_readtime.web.django._rows import STATE, beat, name_of, readable, row_of, state_from, state_of, write
@@ -224,7 +224,7 @@ class DjangoStateStore:
         """Return when a sweep last ran, or None."""
         with self._database.errors():
             found = self._facts.filter(name="last_sweep").first()
-        return None if found is None else int(found.value)
+        return None if found is None else load_time(found.value)
 
     def info(self) -> dict[str, dict[str, Any]]:
         """Return what there is to say of the database."""
