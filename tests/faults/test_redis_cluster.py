@@ -246,3 +246,27 @@ def _answers(tracker):
         return all(tracker.state(reader, OWLS) is not None for reader in READERS)
     except StoreUnavailable:
         return False
+
+
+class Interrupted(BaseException):
+    """Raised from outside, as a signal handler does."""
+
+
+def test_an_interruption_leaves_no_answer_behind(cluster, monkeypatch):
+    """L5: one between a command and its answer, on any node: the next call is given its own."""
+    with store_on(cluster) as store:
+        tracker, _ = tracker_on(store)
+        for number, reader in enumerate(READERS):
+            tracker.observe(reader, OWLS, PageView("view", number))
+        with monkeypatch.context() as patch:
+            patch.setattr("redis.Redis.parse_response", interrupt)
+            for reader in READERS:
+                with pytest.raises(Interrupted):
+                    tracker.state(reader, OWLS)
+        for number, reader in enumerate(READERS):
+            state = tracker.state(reader, OWLS)
+            assert (state.reader_sourced_id, state.cumulative_read_time_seconds) == (reader.sourced_id, number)
+
+
+def interrupt(*_args, **_options):
+    raise Interrupted
