@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -39,28 +40,52 @@ class InMemoryStateStore(SurvivesFork):
     def update(self, key: Key, transition: Transition[R], now: int | None = None, /) -> tuple[R, ReadTimeState | None]:
         """Apply a transition under the store's lock."""
         with self.lock:
-            moment = self.now() if now is None else now
-            old = self._states.get(key)
-            # An active reader's state cannot have expired: the comparison spares its heartbeat a closer look.
-            if old is not None and moment - old.meter.last_sync_at_ms >= old.ledger.ttl_ms:
-                old = self._alive(key, moment)
-            # A heartbeat is spared the question.
-            if not isinstance(transition, Signal) and walled(transition):
-                new, result, wall = decided(transition, old, self._walls.get(key[0]), moment)
-                if wall is not None:
-                    self._walls[key[0]] = wall
-                    self._walls.move_to_end(key[0])
-            else:
-                new, result = transition(old, moment)
-            if new is not old and new is not None:
-                self._states[key] = new
-                if old is None:
-                    self._readers.setdefault(key.reader_sourced_id, {})[key] = None
-                if old is None or new.ledger is not old.ledger:
-                    self._index(key, new)
-                elif key not in self._due.entries:
-                    self._due.set(key, new.due)
-            return result, new
+            try:
+                return self._updated(key, transition, self.now() if now is None else now)
+            except BaseException:
+                self._index_anew()
+                raise
+
+    def _updated(self, key: Key, transition: Transition[R], moment: int) -> tuple[R, ReadTimeState | None]:
+        old = self._states.get(key)
+        # An active reader's state cannot have expired: the comparison spares its heartbeat a closer look.
+        if old is not None and moment - old.meter.last_sync_at_ms >= old.ledger.ttl_ms:
+            old = self._alive(key, moment)
+        wall = None
+        # A heartbeat is spared the question.
+        if not isinstance(transition, Signal) and walled(transition):
+            new, result, wall = decided(transition, old, self._walls.get(key[0]), moment)
+        else:
+            new, result = transition(old, moment)
+        if new is not old and new is not None:
+            self._states[key] = new
+            if old is None:
+                self._readers.setdefault(key.reader_sourced_id, {})[key] = None
+            if old is None or new.ledger is not old.ledger:
+                self._index(key, new)
+            elif key not in self._due.entries:
+                self._due.set(key, new.due)
+        if wall is not None:
+            self._walls[key[0]] = wall
+            self._walls.move_to_end(key[0])
+        return result, new
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let nobody else in."""
+        with self.lock:
+            try:
+                yield
+            except BaseException:
+                self._index_anew()
+                raise
+
+    def _index_anew(self) -> None:
+        """L5: make from the states, each of which is whole, what an interruption may have left half done."""
+        self._due, self._parked, self._readers = DueIndex(), {}, {}
+        for key, state in self._states.items():
+            self._readers.setdefault(key.reader_sourced_id, {})[key] = None
+            self._index(key, state)
 
     def _index(self, key: Key, state: ReadTimeState) -> None:
         self._due.set(key, state.due)
@@ -88,7 +113,7 @@ class InMemoryStateStore(SurvivesFork):
 
     def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
-        with self.lock:
+        with self._alone():
             return self._alive(key, self.now() if now is None else now)
 
     def wall(self, reader: str, now: int | None = None) -> Wall:
@@ -97,23 +122,23 @@ class InMemoryStateStore(SurvivesFork):
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
-        with self.lock:
+        with self._alone():
             moment = self.now() if now is None else now
             return tuple(key for key in tuple(self._readers.get(reader, ())) if self._alive(key, moment) is not None)
 
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
-        with self.lock:
+        with self._alone():
             return self._due.come(limit, self.now() if now is None else now, idle_ms)
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events."""
-        with self.lock:
+        with self._alone():
             return tuple(self._states[key] for key in tuple(self._parked)[:limit])
 
     def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
         """Yield every state that has a due entry."""
-        with self.lock:
+        with self._alone():
             keys = tuple(self._due.entries)
         for key in keys:
             state = self.load(key, now)
@@ -122,7 +147,7 @@ class InMemoryStateStore(SurvivesFork):
 
     def delete(self, reader: str) -> int:
         """Remove everything of a reader; return how many states."""
-        with self.lock:
+        with self._alone():
             keys = tuple(self._readers.get(reader, ()))
             for key in keys:
                 self._remove(key)

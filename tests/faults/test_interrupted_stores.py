@@ -7,8 +7,8 @@ from contextlib import closing
 import pytest
 import redis as driver
 
-from caliper_readtime import PageView, RedisStateStore, SqliteStateStore
-from caliper_readtime.testing import RecordingEmitter
+from caliper_readtime import InMemoryStateStore, PageView, Reader, RedisStateStore, SqliteStateStore
+from caliper_readtime.testing import ManualClock, RecordingEmitter
 from tests.redis_scenes import tracker_on
 from tests.scenes import ANNA, BEN, OWLS
 
@@ -22,6 +22,7 @@ VERBS = {
     "last sweep": lambda tracker, _: tracker._store.last_sweep(),
     "reports": lambda tracker, _: tracker._store.due(10, None, 0),
 }
+PLACES = ("redis", "sqlite", "_memory", "_due_index")
 
 
 class Interrupted(BaseException):
@@ -37,9 +38,7 @@ def interrupted(call, place):
 
     def count(frame, event, _):
         nonlocal left
-        if event in ("call", "c_return") and (
-            "redis" in frame.f_code.co_filename or "sqlite" in frame.f_code.co_filename
-        ):
+        if event in ("call", "c_return") and any(where in frame.f_code.co_filename for where in PLACES):
             left -= 1
             if not left:
                 sys.setprofile(None)
@@ -104,3 +103,36 @@ def test_an_interruption_crosses_no_answers_and_loses_no_connection(in_redis, ve
 def test_an_interruption_leaves_no_lock(in_sqlite, verb):
     """L5: the file's lock is free for the next call, and what was under way is done or undone."""
     interrupt_everywhere(in_sqlite, verb)
+
+
+CLEO = Reader("cleo", "cleo@example.org")
+MEANWHILE = {
+    "heartbeat": lambda tracker, turn: tracker.observe(ANNA, OWLS, PageView("hers", turn)),
+    "sweep": lambda tracker, _: tracker.sweep(),
+    "report": lambda tracker, _: tracker.partial(BEN, OWLS),
+    "forget": lambda tracker, _: tracker.forget(CLEO.sourced_id),
+}
+
+
+@pytest.mark.parametrize("verb", MEANWHILE.values(), ids=MEANWHILE)
+def test_an_interruption_in_memory_hides_no_state_from_the_sweep(verb):
+    """L5: what a call was about to write down beside a state is made anew, so that all that was counted is reported."""
+    place, reached = 0, True
+    while reached:
+        place += 1
+        store, clock = InMemoryStateStore(), ManualClock()
+        tracker, emitter = tracker_on(store, RecordingEmitter(), clock=clock)
+        tracker.observe(BEN, OWLS, PageView("his", 5))
+        tracker.observe(CLEO, OWLS, PageView("hers, too", 5))
+        clock.advance(300)
+        reached = interrupted(lambda tracker=tracker: verb(tracker, 5), place)
+        for _ in range(3):  # a claim of the interrupted call has to come to the end of its lease
+            clock.advance(600)
+            tracker.sweep()
+        for reader in (ANNA, BEN, CLEO):
+            state = tracker.state(reader, OWLS)
+            counted = 0 if state is None else state.cumulative_read_time_seconds
+            assert emitter.seconds(reader.sourced_id, OWLS.resource_id) == counted
+            assert reader is not BEN or counted == 5
+        assert not tracker.status().unreported_states
+    assert place > 5
