@@ -230,9 +230,8 @@ var readtime = readtime || (() => {
   };
 
   const end = () => {
-    look(false);
-    register(); // it has been left
-    id = part = undefined;
+    register(); // what has been left
+    id = part = later = look(false); // nothing; a leave that no beacon took stays registered
   };
 
   const start = (wanted) => {

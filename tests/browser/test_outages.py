@@ -9,6 +9,7 @@ from tests.browser.stage import scene, scene_of_the_script
 from tests.browser.test_leaving import NO_FETCH_LATER
 
 SERVER_DOWN = ("503 Service Unavailable", "")
+NO_STORAGE = 'Object.defineProperty(window, "localStorage", { get() { throw new DOMException("no", "SecurityError"); } });'
 
 
 def network(page, *, offline):
@@ -136,6 +137,21 @@ def test_beacons_full(stage):
         page.close()
         arrived = stage.timed(stage.site.until_left)
     assert arrived < 6
+    browser.quit()
+    stage.judge()
+
+
+@scene_of_the_script
+def test_beacons_full_as_a_view_ends(stage):
+    """Where beacons have no room as a view of a page without storage ends, fetchLater brings it as the page closes."""
+    browser = stage.browser()
+    page = browser.page(stage.article(), before=NO_STORAGE)
+    with stage.site.holding():
+        page.run(FILL)
+        stage.read(3)
+        page.tell("readtime.stop()")
+        page.close()
+        stage.site.until_left()
     browser.quit()
     stage.judge()
 
