@@ -9,6 +9,7 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from caliper_readtime._rules import Signal
+from caliper_readtime.errors import ReadTimeError
 from caliper_readtime.stores._codec import compare_meta
 from caliper_readtime.stores._due_index import DueIndex
 from caliper_readtime.stores._forking import SurvivesFork
@@ -42,6 +43,8 @@ class InMemoryStateStore(SurvivesFork):
         with self.lock:
             try:
                 return self._updated(key, transition, self.now() if now is None else now)
+            except ReadTimeError:
+                raise  # a transition has refused, before anything was written
             except BaseException:
                 self._index_anew()
                 raise

@@ -7,7 +7,7 @@ from contextlib import closing
 import pytest
 import redis as driver
 
-from caliper_readtime import InMemoryStateStore, PageView, Reader, RedisStateStore, SqliteStateStore
+from caliper_readtime import InMemoryStateStore, MissingField, PageView, Reader, RedisStateStore, SqliteStateStore
 from caliper_readtime.testing import ManualClock, RecordingEmitter
 from tests.redis_scenes import tracker_on
 from tests.scenes import ANNA, BEN, OWLS
@@ -136,3 +136,26 @@ def test_an_interruption_in_memory_hides_no_state_from_the_sweep(verb):
             assert reader is not BEN or counted == 5
         assert not tracker.status().unreported_states
     assert place > 5
+
+
+def test_a_refused_signal_costs_the_same_however_many_states_there_are():
+    """A transition that refuses has left nothing half done, so nothing is made anew: every first visit asks so."""
+    costs = []
+    for states in (1, 200):
+        tracker, _ = tracker_on(InMemoryStateStore(), RecordingEmitter())
+        for number in range(states):
+            tracker.observe(Reader(f"r{number}", "r@example.org"), OWLS, PageView("view", 5))
+        with pytest.raises(MissingField):  # the first one draws and compiles what later ones have
+            tracker.observe("nobody", "owls", PageView("view", 5))
+        costs.append(0)
+
+        def count(_frame, event, _, costs=costs):
+            costs[-1] += event == "call"
+
+        sys.setprofile(count)
+        try:
+            with pytest.raises(MissingField):
+                tracker.observe("nobody", "owls", PageView("view", 5))
+        finally:
+            sys.setprofile(None)
+    assert costs[0] == costs[1]
