@@ -9,7 +9,7 @@ from tests.browser.stage import scene, scene_of_the_script
 from tests.browser.test_leaving import NO_FETCH_LATER
 
 SERVER_DOWN = ("503 Service Unavailable", "")
-NO_STORAGE = 'Object.defineProperty(window, "localStorage", { get() { throw new DOMException("no", "SecurityError"); } });'
+NO_STORAGE = "Object.defineProperty(window, 'localStorage', { get() { throw new Error(); } })"
 
 
 def network(page, *, offline):

@@ -99,6 +99,35 @@ def test_an_interruption_crosses_no_answers_and_loses_no_connection(in_redis, ve
     interrupt_everywhere(in_redis, verb)
 
 
+class OlderPool(driver.BlockingConnectionPool):
+    """As before redis-py 7: it closes all of its connections, whoever uses them, or none."""
+
+    def disconnect(self):
+        super().disconnect()
+
+
+@pytest.mark.redis
+@pytest.mark.parametrize("kind", [driver.ConnectionPool, driver.BlockingConnectionPool, OlderPool])
+def test_an_interruption_passes_through_a_hosts_pool_of_any_kind(node, kind, monkeypatch):
+    """L5: what was raised from outside stays what it is, and connections that others use go on."""
+    pool = kind.from_url(node.server.url, max_connections=3)
+    store = RedisStateStore(driver.Redis(connection_pool=pool))
+    others = pool.get_connection()
+    others.send_command("PING")
+    with monkeypatch.context() as patch:
+        patch.setattr(driver.Redis, "parse_response", interrupt)
+        with pytest.raises(Interrupted):
+            store.last_sweep()
+    assert store.last_sweep() is None
+    assert others.read_response() == b"PONG"
+    pool.release(others)
+    pool.disconnect()
+
+
+def interrupt(*_args, **_options):
+    raise Interrupted
+
+
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_an_interruption_leaves_no_lock(in_sqlite, verb):
     """L5: the file's lock is free for the next call, and what was under way is done or undone."""

@@ -23,6 +23,7 @@ from caliper_readtime.stores._redis.connection import (
     FAIL_FAST_SECONDS,
     MAX_FAIL_FAST_SECONDS,
     Link,
+    close_idle,
 )
 from caliper_readtime.stores._redis.driver_errors import DRIVER_ERRORS, costly
 from caliper_readtime.stores._redis.sending import PIPELINE, Call, Reply, Waits, evaluated, pipelined
@@ -82,7 +83,7 @@ class ClusterLink(Link):
     def close(self) -> None:
         """Close the connections that nobody uses just now: another thread's would break under its hands."""
         for pool in self._pools():
-            pool.disconnect(inuse_connections=False)
+            close_idle(pool)
 
     def _node(self, name: str) -> Any:
         return self.client.get_node_from_key(name)

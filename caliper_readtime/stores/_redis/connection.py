@@ -57,6 +57,15 @@ PROBE_SECONDS: Final = 0.25
 _PATIENT_PROBE: Final = 8
 
 
+def close_idle(pool: Any) -> None:
+    """Close a pool's connections that nobody uses just now."""
+    try:
+        pool.disconnect(inuse_connections=False)
+    except TypeError:  # a BlockingConnectionPool before redis-py 7 closes all or none
+        for connection in filter(None, tuple(pool.pool.queue)):
+            connection.disconnect()
+
+
 class Link(SurvivesFork):
     """What the ways to a server and to a cluster have in common.
 
@@ -171,7 +180,7 @@ class Link(SurvivesFork):
         or it never gives it back. Of a pool that others use as well only what lies idle is closed.
         """
         for pool in self._pools():
-            pool.disconnect(inuse_connections=False)
+            close_idle(pool)
             if self.owned:
                 pool.reset()  # who is using one now closes it when they are done
 
@@ -195,8 +204,8 @@ class Link(SurvivesFork):
                 self._why = str(failure).removeprefix(f"Redis at {self.where}: ")
             raise failure from error
         except BaseException:
-            self._start_anew()
             circuit.leave(seen, failed=None)
+            self._start_anew()
             raise
         if circuit.failures:
             circuit.leave(seen, failed=False)
@@ -369,7 +378,7 @@ class SingleLink(Link):
                 self._drop(self._free.pop())
             except IndexError:  # another thread has taken the last one
                 break
-        self._pool.disconnect(inuse_connections=False)
+        close_idle(self._pool)
 
     def _drop(self, connection: Any) -> None:
         connection.disconnect()
