@@ -3,11 +3,20 @@
 import gc
 import sys
 from contextlib import closing
+from functools import partial
 
 import pytest
 import redis as driver
 
-from caliper_readtime import InMemoryStateStore, MissingField, PageView, Reader, RedisStateStore, SqliteStateStore
+from caliper_readtime import (
+    InMemoryStateStore,
+    MissingField,
+    PageView,
+    Reader,
+    RedisStateStore,
+    SqliteStateStore,
+    StoreUnavailable,
+)
 from caliper_readtime.testing import ManualClock, RecordingEmitter
 from tests.redis_scenes import tracker_on
 from tests.scenes import ANNA, BEN, OWLS
@@ -29,8 +38,10 @@ class Interrupted(BaseException):
     """Raised from outside, as a signal handler does."""
 
 
-def interrupted(call, place):
+def interrupted(call, place, by=None):
     """Raise at the so-many-th place where Python looks for signals: a function begins, or one of C returns.
+
+    Or call ``by`` there, as a signal handler may, too.
 
     Returns whether there was such a place.
     """
@@ -42,13 +53,13 @@ def interrupted(call, place):
             left -= 1
             if not left:
                 sys.setprofile(None)
-                raise Interrupted
+                (by or interrupt)()
 
     sys.setprofile(count)
     try:
         call()
-    except Interrupted:
-        pass
+    except (Interrupted, StoreUnavailable) as error:
+        assert by or isinstance(error, Interrupted)
     finally:
         sys.setprofile(None)
     return left <= 0
@@ -132,6 +143,23 @@ def interrupt(*_args, **_options):
 def test_an_interruption_leaves_no_lock(in_sqlite, verb):
     """L5: the file's lock is free for the next call, and what was under way is done or undone."""
     interrupt_everywhere(in_sqlite, verb)
+
+
+@pytest.mark.parametrize("within", ["heartbeat", "close"])
+def test_a_call_in_the_midst_of_another_leaves_no_lock(in_sqlite, within):
+    """L5: wherever a signal handler or a finalizer uses the store, what it counts is kept, and the file is free."""
+    tracker, _ = tracker_on(in_sqlite, RecordingEmitter())
+    tracker.observe(ANNA, OWLS, PageView("hers", 0))
+    tracker.observe(BEN, OWLS, PageView("his", 0))
+    turn, reached = 0, True
+    while reached:
+        turn += 1
+        by = in_sqlite.close if within == "close" else partial(tracker.observe, BEN, OWLS, PageView("his", turn))
+        heartbeat = partial(tracker.observe, ANNA, OWLS, PageView("hers", turn))
+        reached = interrupted(heartbeat, turn, by)
+        assert tracker.observe(BEN, OWLS, PageView("his", turn)).state.cumulative_read_time_seconds == turn
+        assert heartbeat().state.cumulative_read_time_seconds == turn
+    assert turn > 5
 
 
 CLEO = Reader("cleo", "cleo@example.org")

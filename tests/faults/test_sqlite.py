@@ -11,6 +11,7 @@ import time
 from contextlib import closing, suppress
 from pathlib import Path
 
+import attrs
 import pytest
 
 from caliper_readtime import (
@@ -23,12 +24,13 @@ from caliper_readtime import (
     StoreUnavailable,
 )
 from caliper_readtime._building import store as store_at
+from caliper_readtime._rules.state import Key
 from caliper_readtime.doctor import examine
 from caliper_readtime.stores._sqlite import connection
 from caliper_readtime.testing import FlakyEmitter
 from tests.concurrency.children import child
 from tests.concurrency.roles import tracker_on
-from tests.scenes import ANNA, OWLS, Scene, events
+from tests.scenes import ANNA, BEN, OWLS, Scene, events
 
 # It goes
 
@@ -284,3 +286,55 @@ def test_a_store_that_is_not_used_has_no_file_open(tmp_path):
         assert [file.name for file in tmp_path.iterdir()] == [path.name]  # an open one has its log beside it
         assert store.last_sweep() is None
         assert len(list(tmp_path.iterdir())) > 1
+
+
+@pytest.mark.parametrize("within", ["heartbeat", "look", "close"])
+def test_a_call_in_the_midst_of_another(tmp_path, within):
+    """L5: where a signal handler or a finalizer uses the store in the midst of a call, that one says it was undone."""
+    with closing(SqliteStateStore(tmp_path / "readtime.db", busy_seconds=0.2)) as store:
+        tracker = ReadTimeTracker(store, None, events())
+        tracker.observe(ANNA, OWLS, PageView("hers", 1))
+        calls = {
+            "heartbeat": lambda: tracker.observe(BEN, OWLS, PageView("his", 5)),
+            "look": lambda: tracker.state(BEN, OWLS),
+            "close": store.close,
+        }
+
+        def transition(state, _):
+            calls[within]()
+            return attrs.evolve(state, ledger=attrs.evolve(state.ledger, finalize_wanted=True)), None
+
+        with pytest.raises(StoreUnavailable, match="in the midst of another call"):
+            store.update(Key("anna", "owls"), transition)
+        assert not tracker.state(ANNA, OWLS).ledger.finalize_wanted
+        assert tracker.observe(ANNA, OWLS, PageView("hers", 2)).state.cumulative_read_time_seconds == 2
+        assert (tracker.state(BEN, OWLS) is not None) is (within == "heartbeat")
+
+
+def test_a_transaction_that_was_undone_ends_nobody_elses(tmp_path):
+    """L5: nor is it taken for committed because another thread's transaction is open as it ends."""
+    file = connection.SqliteFile(tmp_path / "file.db", 0.2, "CREATE TABLE IF NOT EXISTS t (name)")
+    begun, ended = threading.Event(), threading.Event()
+
+    def another():
+        with file.writing as sqlite:
+            sqlite.execute("INSERT INTO t VALUES ('another thread')")
+            begun.set()
+            ended.wait(10)
+
+    thread = threading.Thread(target=another)
+
+    def undone():
+        with file.writing as sqlite:
+            sqlite.execute("INSERT INTO t VALUES ('undone')")
+            with file.writing as within:
+                within.execute("INSERT INTO t VALUES ('within')")
+            thread.start()
+            assert begun.wait(10)
+
+    with pytest.raises(StoreUnavailable, match="in the midst of another call"):
+        undone()
+    ended.set()
+    thread.join()
+    with closing(file), file.reading as sqlite:
+        assert sqlite.execute("SELECT name FROM t").fetchall() == [("within",), ("another thread",)]

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -114,17 +115,20 @@ class _Transaction:
                 raise file.unavailable("it is locked by this process's other threads")
             seconds = max(0.0, seconds - (time.monotonic() - since))
         try:
-            if file.inside:  # L5: this thread was interrupted on its way out
+            if file.inside:  # L5: this thread was interrupted on its way out, or is in the midst of another
                 file.let_go()
-            file.inside = True
+            file.inside = threading.get_ident()
             connection = file.connection(seconds)
             if connection.synchronous != self._level:
                 connection.durably(self._level)
             if connection.seconds != seconds:
                 connection.waits(seconds)
             connection.cursor.execute(self._begin)
+            if not file.is_in(connection):
+                file.undone()
         except BaseException as error:
-            file.let_go()
+            if file.inside in (0, threading.get_ident()):
+                file.let_go()
             file.leave(lock)
             if isinstance(error, sqlite3.Error):
                 raise file.unavailable(error) from error
@@ -136,13 +140,17 @@ class _Transaction:
         file, lock, connection = self._file, self._lock, self._connection
         try:
             try:
+                if not file.is_in(connection):
+                    # What is open now is another's transaction, or nobody's.
+                    file.undone(error)
+                    return
                 if error is None:
                     connection.cursor.execute("COMMIT")
                 elif connection.sqlite.in_transaction:
                     connection.cursor.execute("ROLLBACK")
             except BaseException as failed:
                 # Not even that worked, or a signal came between: closing it rolls back.
-                if connection.sqlite.in_transaction:
+                if file.is_in(connection) and connection.sqlite.in_transaction:
                     file.let_go()
                 if isinstance(failed, sqlite3.Error):
                     raise file.unavailable(failed) from failed
@@ -169,7 +177,7 @@ class SqliteFile(SurvivesFork):
         reading: transactions that only read.
         beating: those that a power loss may take.
         writing: those that are on the disk once they have ended.
-        inside: somebody who has the lock is in a transaction.
+        inside: the thread that is in a transaction; 0 where none is.
 
     Raises:
         ConfigurationError: ``path`` is not a file path, or Python's SQLite is older than 3.37.
@@ -183,7 +191,7 @@ class SqliteFile(SurvivesFork):
         if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
             raise ConfigurationError(f"SQLite 3.37 or newer is needed, Python has {sqlite3.sqlite_version}")
         super().__init__()
-        self.inside = False
+        self.inside = 0
         self.path = str(Path(text).absolute())
         self.busy_seconds = busy_seconds
         self._tables = tables
@@ -202,7 +210,8 @@ class SqliteFile(SurvivesFork):
 
     def leave(self, lock: Any) -> None:
         """Let others in, however often an interruption has left this thread the lock."""
-        self.inside = False
+        if self.inside == threading.get_ident():
+            self.inside = 0
         try:
             while True:
                 lock.release()
@@ -231,10 +240,21 @@ class SqliteFile(SurvivesFork):
                 raise self.unavailable(error) from error
         return self._connection
 
+    def is_in(self, connection: _Connection) -> bool:
+        """Return whether this thread is in a transaction, and it is on this connection."""
+        return self.inside == threading.get_ident() and self._connection is connection
+
+    def undone(self, error: BaseException | None = None) -> None:
+        """Say that a signal handler or a finalizer has come in the midst of a call, unless that ends otherwise."""
+        if error is None or isinstance(error, sqlite3.Error):
+            raise self.unavailable("it was used in the midst of another call of this thread") from error
+
     def let_go(self) -> None:
         """Close this process's connection, which rolls back what was under way. Called with the lock held."""
         connection, self._connection = self._connection, None
         if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.sqlite.rollback()  # closing waits for statements whose rows nobody has read
             connection.sqlite.close()
 
     def close(self) -> None:
