@@ -107,7 +107,7 @@ class _Transaction:
 
     def __enter__(self) -> sqlite3.Cursor:
         file = self._file
-        lock, seconds = file.lock, file.busy_seconds
+        lock, seconds, me = file.lock, file.busy_seconds, threading.get_ident()
         if not lock.acquire(blocking=False):
             # One bound for this process's other threads and for other processes.
             since = time.monotonic()
@@ -117,17 +117,17 @@ class _Transaction:
         try:
             if file.inside:  # L5: this thread was interrupted on its way out, or is in the midst of another
                 file.let_go()
-            file.inside = threading.get_ident()
+            file.inside = me
             connection = file.connection(seconds)
             if connection.synchronous != self._level:
                 connection.durably(self._level)
             if connection.seconds != seconds:
                 connection.waits(seconds)
             connection.cursor.execute(self._begin)
-            if not file.is_in(connection):
+            if file.inside != me:
                 file.undone()
         except BaseException as error:
-            if file.inside in (0, threading.get_ident()):
+            if file.inside in (0, me):
                 file.let_go()
             file.leave(lock)
             if isinstance(error, sqlite3.Error):
