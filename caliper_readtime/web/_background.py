@@ -96,7 +96,8 @@ class _Process:
     """What belongs to one process alone: neither a thread nor a held lock is there after a fork."""
 
     # L5: taken itself, since a condition's ``with`` runs Python, which may be interrupted once it has taken it.
-    lock: Any = attrs.field(factory=threading.Lock)
+    # Reentrant, because a signal handler may call stop in the middle of add.
+    lock: Any = attrs.field(factory=threading.RLock)
     changed: threading.Condition = attrs.field()
     waiting: Waiting = attrs.field(factory=Waiting)
     thread: threading.Thread | None = None
