@@ -18,7 +18,7 @@ class Circuit:
 
     Args:
         first_seconds: how long calls fail fast after the first failure; doubles with every further one.
-        longest_seconds: the longest that calls fail fast.
+        longest_seconds: the longest that calls fail fast, and that one probe keeps others from trying.
         jitter: by which part of itself a span is shortened at random at most, so that processes do not try together.
         clock: monotonic seconds.
     """
@@ -38,14 +38,18 @@ class Circuit:
         self._lock = Lock()
         self.failures = 0  # in a row
         self._shut_until = 0.0
-        self._probing = False
+        self._probed_at: float | None = None
 
     def shut(self) -> float | None:
         """Return for how many seconds calls fail fast; 0 while another one probes, None where they go through."""
         if not self.failures:
             return None
         rest = self._shut_until - self._clock()
-        return rest if rest > 0 else 0.0 if self._probing else None
+        if rest > 0:
+            return rest
+        # L5: a probe that was interrupted from outside may never have said that it is over.
+        probed_at = self._probed_at
+        return 0.0 if probed_at is not None and self._clock() - probed_at < self._longest else None
 
     def enter(self) -> int | None:
         """Return how many failures are behind us, for ``leave``; None where calls fail fast. Above 0 it is a probe."""
@@ -54,7 +58,7 @@ class Circuit:
         with self._lock:
             if self.shut() is not None:
                 return None
-            self._probing = self.failures > 0
+            self._probed_at = self._clock() if self.failures else None
             return self.failures
 
     def leave(self, seen: int, *, failed: bool | None) -> None:
@@ -68,7 +72,7 @@ class Circuit:
             return
         with self._lock:
             if seen:
-                self._probing = False
+                self._probed_at = None
             if failed is False:
                 self.failures = 0
             # Calls that were under way together have seen one and the same outage: it counts once.

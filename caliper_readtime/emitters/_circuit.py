@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import time
 from contextlib import contextmanager
-from contextvars import ContextVar
+from contextvars import ContextVar, copy_context
 from threading import Lock
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, ParamSpec, TypeVar
 
 from caliper_readtime._circuit import Circuit
 from caliper_readtime.emitters._responses import MAX_RETRY_AFTER_SECONDS
@@ -25,17 +25,21 @@ QUICK_SECONDS: Final = 1.0
 #: How many of them in a row are an outage. Finding the one event among a hundred takes eight.
 MAX_QUICK_FAILURES: Final = 10
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 _over_at: Final[ContextVar[float]] = ContextVar("over_at", default=math.inf)
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
-    """Let what happens inside take at most ``seconds``, or what is left of an outer deadline where that is less."""
-    token = _over_at.set(min(_over_at.get(), time.monotonic() + seconds))
-    try:
-        yield
-    finally:
-        _over_at.reset(token)
+def within(seconds: float, call: Callable[P, T], /, *args: P.args, **more: P.kwargs) -> T:
+    """Return what a call returns that may take ``seconds``, or what is left of an outer deadline where that is less."""
+
+    def limited() -> T:
+        _over_at.set(min(_over_at.get(), time.monotonic() + seconds))
+        return call(*args, **more)
+
+    # L5: in a context of its own, so that wherever it is interrupted no later call has this one's deadline.
+    return copy_context().run(limited)
 
 
 def left() -> float:

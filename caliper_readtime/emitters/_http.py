@@ -150,8 +150,11 @@ class HttpCaliperEmitter:
         # Rebound, because error trackers show every frame's arguments.
         hidden, events = Hidden(events), ()
         if hidden.value:
-            with within(self.deadline_seconds), self._here().breaker.passage(ids_of(hidden.value)):
-                self._settle(hidden)
+            within(self.deadline_seconds, self._deliver, hidden)
+
+    def _deliver(self, events: Hidden[Sequence[Mapping[str, Any]]]) -> None:
+        with self._here().breaker.passage(ids_of(events.value)):
+            self._settle(events)
 
     def _settle(self, events: Hidden[Sequence[Mapping[str, Any]]]) -> None:
         exchange = self._open(self._attempts)
@@ -186,9 +189,8 @@ class HttpCaliperEmitter:
         if not hidden.value:
             return
         event_ids = ids_of(hidden.value)
-        with within(self.deadline_seconds):
-            request = Request("POST", self._address.below("validate"), event_ids, self._body(hidden, event_ids))
-            answer = self._open(self._attempts).ask(request)
+        request = Request("POST", self._address.below("validate"), event_ids, self._body(hidden, event_ids))
+        answer = self._asked(request)
         error = answer.error(self._address.where, event_ids)
         if error is not None:
             raise error
@@ -201,24 +203,26 @@ class HttpCaliperEmitter:
         Raises:
             EmitterUnavailable: the endpoint could not be asked.
         """
-        found: set[str] = set()
         wanted = tuple(dict.fromkeys(event_ids))
         if not wanted:
             return frozenset()
         self._here().breaker.check(wanted)
+        return within(min(self.deadline_seconds, READ_BACK_SECONDS), self._found, wanted)
+
+    def _found(self, wanted: Sequence[str]) -> frozenset[str]:
+        found: set[str] = set()
         exchange = self._open(1)
-        with within(min(self.deadline_seconds, READ_BACK_SECONDS)):
-            for event_id in wanted:
-                try:
-                    answer = exchange.ask(Request("GET", self._address.beside("events", event_id), (event_id,)))
-                    if answer.status not in _OK and answer.status != _HTTP_NOT_FOUND:
-                        raise answer.refused(self._address.where, wanted)
-                except EmitterUnavailable:
-                    if found:
-                        break
-                    raise
-                if answer.status in _OK and answer.holds(event_id):
-                    found.add(event_id)
+        for event_id in wanted:
+            try:
+                answer = exchange.ask(Request("GET", self._address.beside("events", event_id), (event_id,)))
+                if answer.status not in _OK and answer.status != _HTTP_NOT_FOUND:
+                    raise answer.refused(self._address.where, wanted)
+            except EmitterUnavailable:
+                if found:
+                    break
+                raise
+            if answer.status in _OK and answer.holds(event_id):
+                found.add(event_id)
         return frozenset(found)
 
     def listed(self, actor_id: str, /) -> list[dict[str, Any]]:
@@ -236,8 +240,10 @@ class HttpCaliperEmitter:
         return EventList(self._address.where, self._asked_for_page).read(actor_id)
 
     def _asked_for_page(self, query: dict[str, str]) -> EndpointResponse:
-        with within(self.deadline_seconds):
-            return self._open(self._attempts).ask(Request("GET", self._address.list_beside("events", query), ()))
+        return self._asked(Request("GET", self._address.list_beside("events", query), ()))
+
+    def _asked(self, request: Request) -> EndpointResponse:
+        return within(self.deadline_seconds, lambda: self._open(self._attempts).ask(request))
 
     def close(self) -> None:
         """Close this process's connections. A later call opens new ones."""

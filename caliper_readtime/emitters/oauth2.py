@@ -6,11 +6,10 @@ import json
 import os
 import re
 import time
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from math import isfinite
 from pathlib import Path
-from threading import Lock, local
+from threading import RLock, local
 from typing import TYPE_CHECKING, Any, Final
 
 import attrs
@@ -24,7 +23,7 @@ from caliper_readtime.emitters._responses import EndpointResponse, Verdict
 from caliper_readtime.errors import ConfigurationError, EmitError, EmitterUnavailable, EndpointRefused
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from requests import PreparedRequest, Response
 
@@ -90,7 +89,7 @@ class ClientCredentials:
         self._network = Network.checked(proxies, ca_bundle, trust_env)
         self._token: _Token | None = None
         self._used = local()
-        self._locks: dict[int, Lock] = {}
+        self._locks: dict[int, Any] = {}
         _session_class()
 
     def __repr__(self) -> str:
@@ -122,29 +121,30 @@ class ClientCredentials:
 
     def _renewed(self, old: _Token | None) -> _Token:
         """Return a token that is not ``old``."""
-        with self._alone():
+        # A lock of this process: one that another thread held while the process forked would stay locked. It knows
+        # whose it is, so that one that was interrupted as it took it lets go of it, too (L5).
+        lock = self._locks.setdefault(os.getpid(), RLock())
+        try:
+            if not lock.acquire(timeout=max(0.0, min(self._timeout, left()))):
+                raise EmitterUnavailable(
+                    f"no token from {self._address.where} in time: try again later", ambiguous=False
+                )
             token = self._token
             if token is None or token is old:
-                token = self._token = self._fetch()
+                token = self._token = within(self._timeout, self._fetch)
             return token
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        # A lock of this process: one that another thread held while the process forked would stay locked.
-        lock = self._locks.setdefault(os.getpid(), Lock())
-        if not lock.acquire(timeout=max(0.0, min(self._timeout, left()))):
-            raise EmitterUnavailable(f"no token from {self._address.where} in time: try again later", ambiguous=False)
-        try:
-            yield
         finally:
-            lock.release()
+            try:  # noqa: SIM105 - one more call here could be interrupted
+                lock.release()
+            except RuntimeError:
+                pass  # it is another's
 
     def _fetch(self) -> _Token:
         started = time.monotonic()
         failure: EmitError
         # Whatever is raised in there has come through frames that hold the secret: it goes on without them.
         try:
-            with within(self._timeout), self._session() as session:
+            with self._session() as session:
                 token = self._token_of(
                     session.fetch_token(
                         self._address.url,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,7 +15,7 @@ from caliper_readtime.stores._forking import SurvivesFork
 from caliper_readtime.stores._walls import decided, standing, walled
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from caliper_readtime._rules.state import Key, ReadTimeState
     from caliper_readtime._rules.wall import Wall
@@ -73,12 +72,11 @@ class InMemoryStateStore(SurvivesFork):
             self._walls.move_to_end(key[0])
         return result, new
 
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        """Let nobody else in."""
-        with self.lock:
+    def _alone(self, work: Callable[[], R]) -> R:
+        """Return what is done while nobody else is let in."""
+        with self.lock:  # L5: here and nowhere else, since only this statement cannot be interrupted with the lock held
             try:
-                yield
+                return work()
             except BaseException:
                 self._index_anew()
                 raise
@@ -116,8 +114,7 @@ class InMemoryStateStore(SurvivesFork):
 
     def load(self, key: Key, now: int | None = None) -> ReadTimeState | None:
         """Return the state as it stands, or None."""
-        with self._alone():
-            return self._alive(key, self.now() if now is None else now)
+        return self._alone(lambda: self._alive(key, self.now() if now is None else now))
 
     def wall(self, reader: str, now: int | None = None) -> Wall:
         """Return how a reader's claimed time lies in wall time."""
@@ -125,37 +122,37 @@ class InMemoryStateStore(SurvivesFork):
 
     def keys(self, reader: str, now: int | None = None) -> tuple[Key, ...]:
         """Return the keys of every state of this reader."""
-        with self._alone():
-            moment = self.now() if now is None else now
-            return tuple(key for key in tuple(self._readers.get(reader, ())) if self._alive(key, moment) is not None)
+        moment = self.now() if now is None else now
+        return self._alone(
+            lambda: tuple(key for key in tuple(self._readers.get(reader, ())) if self._alive(key, moment) is not None)
+        )
 
     def due(self, limit: int, now: int | None = None, idle_ms: int = 0) -> tuple[Key, ...]:
         """Return at most ``limit`` keys whose due entry has come, oldest first."""
-        with self._alone():
-            return self._due.come(limit, self.now() if now is None else now, idle_ms)
+        return self._alone(lambda: self._due.come(limit, self.now() if now is None else now, idle_ms))
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
         """Return at most ``limit`` states that hold parked events."""
-        with self._alone():
-            return tuple(self._states[key] for key in tuple(self._parked)[:limit])
+        return self._alone(lambda: tuple(self._states[key] for key in tuple(self._parked)[:limit]))
 
     def unreported(self, now: int | None = None) -> Iterator[ReadTimeState]:
         """Yield every state that has a due entry."""
-        with self._alone():
-            keys = tuple(self._due.entries)
-        for key in keys:
+        for key in self._alone(lambda: tuple(self._due.entries)):
             state = self.load(key, now)
             if state is not None and state.due is not None:  # neither deleted nor settled meanwhile
                 yield state
 
     def delete(self, reader: str) -> int:
         """Remove everything of a reader; return how many states."""
-        with self._alone():
+
+        def deleted() -> int:
             keys = tuple(self._readers.get(reader, ()))
             for key in keys:
                 self._remove(key)
             self._walls.pop(reader, None)
             return len(keys)
+
+        return self._alone(deleted)
 
     def now(self, key: Key | None = None) -> int:  # noqa: ARG002 - one clock for every key
         """Return this machine's clock."""

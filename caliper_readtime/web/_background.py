@@ -66,10 +66,10 @@ class Waiting:
         if self._count >= self._most or (states is not None and key in states):
             return
         if states is None:
-            states = self._states[reader] = {}
             served = self._sent.get(reader)
             soonest = now + GATHER_SECONDS
             heappush(self._ready, (soonest if served is None else max(soonest, served + READER_SECONDS), reader))
+            states = self._states[reader] = {}  # L5: after it, or an interruption would leave them without a time
         states[key] = None
         self._count += 1
 
@@ -84,7 +84,7 @@ class Waiting:
         taken: list[Named] = []
         while self._ready and len(taken) < MOST_AT_ONCE and (every or self._ready[0][0] <= now):
             _, reader = heappop(self._ready)
-            taken += self._states.pop(reader)
+            taken += self._states.pop(reader, ())
             self._sent[reader] = now
             self._sent.move_to_end(reader)
         self._count -= len(taken)
@@ -95,12 +95,19 @@ class Waiting:
 class _Process:
     """What belongs to one process alone: neither a thread nor a held lock is there after a fork."""
 
-    changed: threading.Condition = attrs.field(factory=threading.Condition)
+    # L5: taken itself, since a condition's ``with`` runs Python, which may be interrupted once it has taken it.
+    # Reentrant, because a signal handler may call stop in the middle of add.
+    lock: Any = attrs.field(factory=threading.RLock)
+    changed: threading.Condition = attrs.field()
     waiting: Waiting = attrs.field(factory=Waiting)
     thread: threading.Thread | None = None
     looked_at: float = 0.0  # when the thread was last seen to run
     give_up_at: float | None = None  # the thread is to end, by then
     warned: bool = False
+
+    @changed.default
+    def _on_lock(self) -> threading.Condition:
+        return threading.Condition(self.lock)
 
 
 class BackgroundSender:
@@ -124,7 +131,7 @@ class BackgroundSender:
     def add(self, key: Named) -> None:
         """Let a state be sent soon. Returns at once, and never raises."""
         here, now = self._here(), self._monotonic()
-        with here.changed:
+        with here.lock:
             stalled = here.thread is not None and now - here.looked_at > STALLED_SECONDS
             if stalled or threads_stand_still(sys.modules.get("uwsgi")):
                 self._warn(here)
@@ -144,7 +151,7 @@ class BackgroundSender:
             Whether the thread has ended.
         """
         here = self._here()
-        with here.changed:
+        with here.lock:
             thread = here.thread
             if thread is not None:
                 here.give_up_at = self._monotonic() + timeout
@@ -160,6 +167,10 @@ class BackgroundSender:
             here.thread.start()
         except RuntimeError:  # no more threads, or the interpreter is ending: all of it is the sweeper's
             here.thread, here.waiting = None, Waiting()
+        except BaseException:  # L5
+            if not here.thread.is_alive():
+                here.thread = None
+            raise
         else:
             atexit.register(self.stop)
 
@@ -171,7 +182,7 @@ class BackgroundSender:
     def _taken(self, here: _Process, pause: float) -> list[Named]:
         """Wait until something is to be sent, and return it; nothing where the thread is to end."""
         not_before = self._monotonic() + pause
-        with here.changed:
+        with here.lock:
             while True:
                 now = here.looked_at = self._monotonic()
                 next_at = here.waiting.next_at()
@@ -181,7 +192,9 @@ class BackgroundSender:
                     break
                 if next_at is not None and max(next_at, not_before) <= now:
                     keys = here.waiting.take(now)
-                    break
+                    if keys:
+                        break
+                    continue
                 heard = here.changed.wait(IDLE_SECONDS if next_at is None else max(next_at, not_before) - now)
                 if not heard and here.waiting.next_at() is None and here.give_up_at is None:
                     keys = []

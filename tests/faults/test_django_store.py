@@ -282,10 +282,13 @@ def test_a_connection_that_is_dropped_within_a_claim(scene, thread):
     def rolled_back():
         within.put(pid(scene))
         other = threading.Thread(target=lambda: drop(scene, within.get(timeout=WAIT_SECONDS)))
-        with scene.store._database.transaction(durable=True):
+
+        def work():
             other.start()
             other.join()
             scene.store._rows.filter(reader="reader").update(due_at_ms=None)
+
+        scene.store._database.transaction(work, durable=True)
 
     with pytest.raises(StoreUnavailable):
         thread(rolled_back)

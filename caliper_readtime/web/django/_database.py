@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.db import Error, IntegrityError, connections, transaction
 
@@ -13,7 +13,9 @@ from caliper_readtime.stores._forking import SurvivesFork
 from caliper_readtime.web.django.models import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+R = TypeVar("R")
 
 #: How long a call waits for a row that somebody else has locked, before ``StoreUnavailable``.
 LOCK_SECONDS: Final = 5.0
@@ -111,31 +113,35 @@ class Database(SurvivesFork):
         with self.errors(), self.connection.cursor() as cursor:
             yield cursor
 
-    @contextmanager
-    def transaction(self, *, durable: bool) -> Iterator[None]:
-        """Do something in one transaction.
+    def transaction(self, work: Callable[[], R], *, durable: bool) -> R:
+        """Return what is done in one transaction.
 
         Args:
+            work: does it.
             durable: it must be durable once it has ended, so it cannot be a part of the host's, which may be rolled
                 back after its event was sent.
 
         Raises:
             StoreUnavailable: it would be a part of the host's; or as ``errors`` says.
         """
-        nested = self.connection.in_atomic_block
-        with self.errors(), ExitStack() as stack:
+        nested, begun = self.connection.in_atomic_block, False
+        with self.errors():
             try:
-                stack.enter_context(transaction.atomic(using=self.alias, durable=durable))
+                # L5: a context of our own around it could be interrupted between its beginning and its end.
+                with transaction.atomic(using=self.alias, durable=durable):
+                    begun = True
+                    if self.clock is not None and not nested:
+                        with self.connection.cursor() as cursor:
+                            cursor.execute(_BEGUN)
+                    return work()
             except RuntimeError:
+                if begun:
+                    raise
                 raise StoreUnavailable(
                     f"database {self.alias!r}: nothing can be reported inside a transaction of the application, which"
                     " may be rolled back after its event was sent: decorate the view with"
                     " @transaction.non_atomic_requests, or report after the transaction (transaction.on_commit)"
                 ) from None
-            if self.clock is not None and not nested:
-                with self.connection.cursor() as cursor:
-                    cursor.execute(_BEGUN)
-            yield
 
     def lazily(self) -> str:
         """Return conditions that let a statement not wait for the disk, where it is a transaction of its own."""

@@ -87,32 +87,36 @@ class DjangoStateStore:
     def _updated(
         self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None, *, durable: bool
     ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
+        return self._database.transaction(lambda: self._applied(changes, now), durable=durable)
+
+    def _applied(
+        self, changes: Sequence[tuple[Key, Transition[R]]], now: int | None
+    ) -> list[tuple[R, ReadTimeState | None] | StoreError]:
         answers: list[tuple[R, ReadTimeState | None] | StoreError] = []
         births: list[tuple[Any, ...]] = []
         others: list[tuple[Any, ...]] = []
-        with self._database.transaction(durable=durable):
-            # In one order, so that no two of them wait for each other.
-            locked = self._rows.select_for_update().order_by("key")
-            wanted = locked.filter(key__in=[name_of(key) for key, _ in changes])
-            rows = {row[0]: row[1:] for row in wanted.values_list("key", *STATE)}
-            walls = Walls(self.using, changes)
-            moment = self.now() if now is None else now
-            for key, transition in changes:
-                row = rows.get(name_of(key))
-                try:
-                    old = None if row is None else state_from(key, row)
-                    if old is not None and old.expired(moment):
-                        old = None
-                    new, result = walls.applied(key, transition, old, moment)
-                except StoreError as error:
-                    answers.append(error)
-                    continue
-                answers.append((result, new))
-                if new is not None and new is not old:
-                    (births if row is None else others).append(row_of(key, new))
-            write(self._database, births, births=True)
-            write(self._database, others, births=False)
-            walls.write()
+        # In one order, so that no two of them wait for each other.
+        locked = self._rows.select_for_update().order_by("key")
+        wanted = locked.filter(key__in=[name_of(key) for key, _ in changes])
+        rows = {row[0]: row[1:] for row in wanted.values_list("key", *STATE)}
+        walls = Walls(self.using, changes)
+        moment = self.now() if now is None else now
+        for key, transition in changes:
+            row = rows.get(name_of(key))
+            try:
+                old = None if row is None else state_from(key, row)
+                if old is not None and old.expired(moment):
+                    old = None
+                new, result = walls.applied(key, transition, old, moment)
+            except StoreError as error:
+                answers.append(error)
+                continue
+            answers.append((result, new))
+            if new is not None and new is not old:
+                (births if row is None else others).append(row_of(key, new))
+        write(self._database, births, births=True)
+        write(self._database, others, births=False)
+        walls.write()
         return answers
 
     def _again(self, work: Callable[[], R]) -> R:
@@ -148,12 +152,12 @@ class DjangoStateStore:
         moment = self.now() if now is None else now
         # What another sweep is claiming is locked: this one takes what is next, and they share the work.
         free = self._rows.select_for_update(skip_locked=True).order_by("due_at_ms")
-        with self._database.transaction(durable=False):
-            # D5: an entry that lies further ahead than one can was left by a clock that jumped.
-            too_far = Q(due_at_ms__gt=moment + LONGEST_WAIT_MS)
-            hard = free.filter(Q(due_at_ms__lte=moment) | too_far, soft=False)
-            soft = free.filter(Q(due_at_ms__lte=moment - idle_ms) | too_far, soft=True)
-            pages = [list(rows.values_list("due_at_ms", "reader", "resource")[:limit]) for rows in (hard, soft)]
+        # D5: an entry that lies further ahead than one can was left by a clock that jumped.
+        too_far = Q(due_at_ms__gt=moment + LONGEST_WAIT_MS)
+        hard = free.filter(Q(due_at_ms__lte=moment) | too_far, soft=False)
+        soft = free.filter(Q(due_at_ms__lte=moment - idle_ms) | too_far, soft=True)
+        found = [rows.values_list("due_at_ms", "reader", "resource")[:limit] for rows in (hard, soft)]
+        pages = self._database.transaction(lambda: [list(rows) for rows in found], durable=False)
         return tuple(Key(reader, resource) for _, reader, resource in islice(merge(*pages), limit))
 
     def parked(self, limit: int) -> tuple[ReadTimeState, ...]:
@@ -180,12 +184,11 @@ class DjangoStateStore:
         """Remove everything of a reader in one transaction; return how many states."""
 
         def deleted() -> int:
-            with self._database.transaction(durable=False):
-                removed = int(self._rows.filter(reader=reader).delete()[0])
-                rows(self.using).filter(reader=reader).delete()
-                return removed
+            removed = int(self._rows.filter(reader=reader).delete()[0])
+            rows(self.using).filter(reader=reader).delete()
+            return removed
 
-        return self._again(deleted)
+        return self._again(lambda: self._database.transaction(deleted, durable=False))
 
     # Around the states
 
@@ -200,10 +203,13 @@ class DjangoStateStore:
             ConfigurationError: a recorded fact differs.
         """
         facts = {"schema": str(SCHEMA[0]), **expected}
-        with self._database.transaction(durable=False):
+
+        def compared() -> Mapping[str, str]:
             new = [Fact(name=name, value=value) for name, value in facts.items()]
             self._facts.bulk_create(new, ignore_conflicts=True)
             return compare_meta(dict(self._facts.values_list("name", "value")), facts)
+
+        return self._database.transaction(compared, durable=False)
 
     def swept(self, now: int | None = None) -> None:
         """Record that a sweep has run, and remove what has expired."""
@@ -211,12 +217,11 @@ class DjangoStateStore:
         fact = Fact(name="last_sweep", value=str(moment))
 
         def swept() -> None:
-            with self._database.transaction(durable=False):
-                self._facts.bulk_create([fact], update_conflicts=True, unique_fields=["name"], update_fields=["value"])
-                self._rows.filter(expires_at_ms__lte=moment).delete()
-                rows(self.using).filter(expires_at_ms__lte=moment).delete()
+            self._facts.bulk_create([fact], update_conflicts=True, unique_fields=["name"], update_fields=["value"])
+            self._rows.filter(expires_at_ms__lte=moment).delete()
+            rows(self.using).filter(expires_at_ms__lte=moment).delete()
 
-        self._again(swept)
+        self._again(lambda: self._database.transaction(swept, durable=False))
         # A sweeper's thread waits for a minute now, and Django cleans up around requests alone.
         self._database.release()
 
