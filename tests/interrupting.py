@@ -1,6 +1,8 @@
-"""Raises at the so-many-th place where Python looks for signals, as a signal handler of a host does."""
+"""Interrupts a call at the so-many-th place where Python looks for signals, as a signal handler of a host does."""
 
 import sys
+
+from caliper_readtime import StoreUnavailable
 
 OURS = ("caliper_readtime/",)
 
@@ -9,11 +11,16 @@ class Interrupted(BaseException):
     """Raised from outside."""
 
 
-def interrupted(call, place, where=OURS):
+def interrupt(*_args, **_options):
+    """Raise from outside."""
+    raise Interrupted
+
+
+def interrupted(call, place, where=OURS, by=interrupt):
     """Interrupt a call as a function begins, or one of C returns, in a file that has one of these names in its path.
 
     What these use of contextlib counts as theirs. Returns what was raised, so that its frames stay alive as they do in
-    a notebook; None where there was no such place.
+    a notebook; None where there was no such place. What does not raise (``by``) may undo the call.
     """
     left = place
 
@@ -23,7 +30,7 @@ def interrupted(call, place, where=OURS):
             left -= 1
             if not left:
                 sys.setprofile(None)
-                raise Interrupted
+                by()
 
     def counts(frame):
         file = frame.f_code.co_filename
@@ -34,7 +41,8 @@ def interrupted(call, place, where=OURS):
     sys.setprofile(count)
     try:
         call()
-    except Interrupted as error:
+    except (Interrupted, StoreUnavailable) as error:
+        assert isinstance(error, Interrupted) == (by is interrupt)
         return error
     finally:
         sys.setprofile(None)

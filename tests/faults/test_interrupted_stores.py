@@ -15,9 +15,9 @@ from caliper_readtime import (
     Reader,
     RedisStateStore,
     SqliteStateStore,
-    StoreUnavailable,
 )
 from caliper_readtime.testing import ManualClock, RecordingEmitter
+from tests.interrupting import Interrupted, interrupt, interrupted
 from tests.redis_scenes import tracker_on
 from tests.scenes import ANNA, BEN, OWLS
 
@@ -32,37 +32,6 @@ VERBS = {
     "reports": lambda tracker, _: tracker._store.due(10, None, 0),
 }
 PLACES = ("redis", "sqlite", "_memory", "_due_index")
-
-
-class Interrupted(BaseException):
-    """Raised from outside, as a signal handler does."""
-
-
-def interrupted(call, place, by=None):
-    """Raise at the so-many-th place where Python looks for signals: a function begins, or one of C returns.
-
-    Or call ``by`` there, as a signal handler may, too.
-
-    Returns whether there was such a place.
-    """
-    left = place
-
-    def count(frame, event, _):
-        nonlocal left
-        if event in ("call", "c_return") and any(where in frame.f_code.co_filename for where in PLACES):
-            left -= 1
-            if not left:
-                sys.setprofile(None)
-                (by or interrupt)()
-
-    sys.setprofile(count)
-    try:
-        call()
-    except (Interrupted, StoreUnavailable) as error:
-        assert by or isinstance(error, Interrupted)
-    finally:
-        sys.setprofile(None)
-    return left <= 0
 
 
 @pytest.fixture(params=["from_url", "own client"])
@@ -90,7 +59,7 @@ def interrupt_everywhere(store, verb):
     tracker.observe(ANNA, OWLS, PageView("hers", 0))
     tracker.observe(BEN, OWLS, PageView("his", 0))
     turn = 1
-    while interrupted(lambda turn=turn: verb(tracker, turn), turn):
+    while interrupted(lambda turn=turn: verb(tracker, turn), turn, PLACES):
         assert tracker.observe(BEN, OWLS, PageView("his", turn)).state.cumulative_read_time_seconds == turn
         assert tracker.state(BEN, OWLS).reader_sourced_id == BEN.sourced_id
         assert store.last_sweep() is None
@@ -135,10 +104,6 @@ def test_an_interruption_passes_through_a_hosts_pool_of_any_kind(node, kind, mon
     pool.disconnect()
 
 
-def interrupt(*_args, **_options):
-    raise Interrupted
-
-
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_an_interruption_leaves_no_lock(in_sqlite, verb):
     """L5: the file's lock is free for the next call, and what was under way is done or undone."""
@@ -156,7 +121,7 @@ def test_a_call_in_the_midst_of_another_leaves_no_lock(in_sqlite, within):
         turn += 1
         by = in_sqlite.close if within == "close" else partial(tracker.observe, BEN, OWLS, PageView("his", turn))
         heartbeat = partial(tracker.observe, ANNA, OWLS, PageView("hers", turn))
-        reached = interrupted(heartbeat, turn, by)
+        reached = interrupted(heartbeat, turn, PLACES, by)
         assert tracker.observe(BEN, OWLS, PageView("his", turn)).state.cumulative_read_time_seconds == turn
         assert heartbeat().state.cumulative_read_time_seconds == turn
     assert turn > 5
@@ -182,7 +147,7 @@ def test_an_interruption_in_memory_hides_no_state_from_the_sweep(verb):
         tracker.observe(BEN, OWLS, PageView("his", 5))
         tracker.observe(CLEO, OWLS, PageView("hers, too", 5))
         clock.advance(300)
-        reached = interrupted(lambda tracker=tracker: verb(tracker, 5), place)
+        reached = interrupted(lambda tracker=tracker: verb(tracker, 5), place, PLACES)
         for _ in range(3):  # a claim of the interrupted call has to come to the end of its lease
             clock.advance(600)
             tracker.sweep()

@@ -16,6 +16,7 @@ from caliper_readtime import PageView, Reader, RedisStateStore, StoreUnavailable
 from caliper_readtime._rules.state import Key
 from caliper_readtime.stores._redis import cluster as link
 from tests.concurrency.children import child
+from tests.interrupting import Interrupted, interrupt
 from tests.redis_scenes import GENEROUS, VERBS, names_of, tracker_on
 from tests.redis_topologies import Cluster, wait
 from tests.scenes import ANNA, OWLS, in_threads, running
@@ -248,10 +249,6 @@ def _answers(tracker):
         return False
 
 
-class Interrupted(BaseException):
-    """Raised from outside, as a signal handler does."""
-
-
 def test_an_interruption_leaves_no_answer_behind(cluster, monkeypatch):
     """L5: one between a command and its answer, on any node: the next call is given its own."""
     with store_on(cluster) as store:
@@ -266,7 +263,3 @@ def test_an_interruption_leaves_no_answer_behind(cluster, monkeypatch):
         for number, reader in enumerate(READERS):
             state = tracker.state(reader, OWLS)
             assert (state.reader_sourced_id, state.cumulative_read_time_seconds) == (reader.sourced_id, number)
-
-
-def interrupt(*_args, **_options):
-    raise Interrupted
