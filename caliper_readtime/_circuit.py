@@ -12,13 +12,16 @@ if TYPE_CHECKING:
 
 _MOST_DOUBLINGS: Final = 16
 
+#: For so long a probe keeps others from trying at most (L5): one that was interrupted never says that it is over.
+LOST_PROBE_SECONDS: Final = 30.0
+
 
 class Circuit:
     """Thread-safe, for one process. While there are no ``failures`` a caller need not ask.
 
     Args:
         first_seconds: how long calls fail fast after the first failure; doubles with every further one.
-        longest_seconds: the longest that calls fail fast, and that one probe keeps others from trying.
+        longest_seconds: the longest that calls fail fast.
         jitter: by which part of itself a span is shortened at random at most, so that processes do not try together.
         clock: monotonic seconds.
     """
@@ -47,9 +50,8 @@ class Circuit:
         rest = self._shut_until - self._clock()
         if rest > 0:
             return rest
-        # L5: a probe that was interrupted from outside may never have said that it is over.
         probed_at = self._probed_at
-        return 0.0 if probed_at is not None and self._clock() - probed_at < self._longest else None
+        return 0.0 if probed_at is not None and self._clock() - probed_at < LOST_PROBE_SECONDS else None
 
     def enter(self) -> int | None:
         """Return how many failures are behind us, for ``leave``; None where calls fail fast. Above 0 it is a probe."""
