@@ -25,7 +25,7 @@ from tests.stateful.world import seeded
 
 SETTLE = 300.0
 ARTICLES = (OWLS, activity("bees", "video", extensions={"runId": "ü"}), activity("ants", "assessment", attempt=2))
-HISTORIES, PROOF_HISTORIES, DEEP_HISTORIES = 300, 2_000, 10_000
+HISTORIES, PROOF_HISTORIES, DEEP_HISTORIES = 150, 2_000, 10_000
 
 
 class Endpoint:
