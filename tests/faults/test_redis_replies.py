@@ -109,6 +109,21 @@ def test_replies_that_are_lost_again_and_again(node, verb):
         assert failures > 0
 
 
+def beating_between(monkeypatch, proxy, page):
+    """Have heartbeats come as soon as a reply was lost, before what asked for it asks again; return what came."""
+    connect = driver.Connection.connect
+    beats = []
+
+    def connected(link, *more):
+        if link.port == proxy.port and proxy.lost and not beats:
+            beats.append(page.accumulate("anna", "owls", 5))
+            page.accumulate("anna", "bees", 5)
+        return connect(link, *more)
+
+    monkeypatch.setattr(driver.Connection, "connect", connected)
+    return beats
+
+
 @pytest.mark.parametrize("verb", ["partial", "finalize", "flush", "sweep", "defer", "unpark"])
 @pytest.mark.parametrize("client", [None, {"decode_responses": True}], ids=["from_url", "client"])
 def test_a_heartbeat_between_a_lost_reply_and_its_repetition(node, client, verb, monkeypatch):
@@ -116,16 +131,7 @@ def test_a_heartbeat_between_a_lost_reply_and_its_repetition(node, client, verb,
     url = f"redis://127.0.0.1:{node.port}/0"
     with behind(node, **(client or {})) as (scene, proxy), closing(RedisStateStore.from_url(url)) as other:
         page = scene.another(store=other, on_report=None)
-        connect = driver.Connection.connect
-        beats = []
-
-        def connected(link, *more):
-            if link.port == proxy.port and proxy.lost and not beats:
-                beats.append(page.accumulate("anna", "owls", 5))
-                page.accumulate("anna", "bees", 5)
-            return connect(link, *more)
-
-        monkeypatch.setattr(driver.Connection, "connect", connected)
+        beats = beating_between(monkeypatch, proxy, page)
         _, replies = undisturbed(node, scene, proxy, verb)
         between = 0
         for place in range(replies):
@@ -153,14 +159,7 @@ def test_what_a_claim_found_is_told_although_its_reply_was_lost(node, client, ve
     with behind(node, **(client or {})) as (scene, proxy), closing(RedisStateStore.from_url(url)) as other:
         page = scene.another(store=other, on_report=None)
         scene.use(policy=policy)
-        connect = driver.Connection.connect
-        beats = []
-
-        def connected(link, *more):
-            if link.port == proxy.port and proxy.lost and not beats:
-                beats.append(page.accumulate("anna", "owls", 5))
-                page.accumulate("anna", "bees", 5)
-            return connect(link, *more)
+        beats = beating_between(monkeypatch, proxy, page)
 
         def side_by_side():
             begin(node, scene)
@@ -171,7 +170,6 @@ def test_what_a_claim_found_is_told_although_its_reply_was_lost(node, client, ve
                 scene.tracker.partial(ANNA, BEES)
             beats.clear()
 
-        monkeypatch.setattr(driver.Connection, "connect", connected)
         for _ in range(2):  # the first time, scripts have to be sent
             side_by_side()
             proxy.lose_next_reply(ANY, times=0)
